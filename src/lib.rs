@@ -1,0 +1,37 @@
+//! Verigate: a self-hosted verification and messaging gateway.
+//!
+//! The house has floors; a module imports only from floors below its own.
+//!
+//! | floor | modules | may know |
+//! |---|---|---|
+//! | 9 | `main` | `server config telemetry auth` and the command line |
+//! | 8 | `server` | every concrete type: build, bind, run, drain |
+//! | 7 | `config` · `grpc` · `console` | services, `auth status proto`, words; no concrete store or vendor |
+//! | 6 | `verification` | messaging, event, store port, words |
+//! | 5 | `messaging` | vendor port, event, store port, words |
+//! | 4 | `vendor` · `event` · `auth` | store port, words |
+//! | 3 | `store` | words |
+//! | 1–2 | `error clock random id recipient status proto telemetry` | nothing of ours, or each other downwards |
+//!
+//! Invariants, checked by `tests/it/architecture.rs`:
+//! 1. `verification`, `messaging` and `event` name no tonic, prost, axum, reqwest, sled or redis type.
+//! 2. Nothing outside `store/` parses a key; nothing outside its own file spells a vendor's name.
+//! 3. `verification.rs`, `message.rs`, `segment.rs`, `route.rs`, `policy.rs`, `code.rs` are synchronous and take `now`.
+//! 4. A `mod.rs` is a port (imports none of its children) or an assembler (no child imports it), never both;
+//!    this file re-exports nothing.
+//! 5. Wire types are separate from domain types; conversions are `parse_*` in and `to_*` out.
+//! 6. Each module owns its `Config`; `config` composes them; nothing below imports it.
+//! 7. The clock and randomness are passed in; `.clippy.toml` bans them elsewhere.
+
+// Floors 1 and 2: words.
+pub mod clock;
+pub mod error;
+pub mod id;
+pub mod random;
+pub mod recipient;
+
+// Floor 3: where state is kept.
+pub mod store;
+
+// Floor 4: the outside world, and who may call.
+pub mod vendor;

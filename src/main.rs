@@ -1,0 +1,3 @@
+//! The `verigate` command line.
+
+fn main() {}
