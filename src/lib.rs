@@ -27,6 +27,7 @@
 pub mod clock;
 pub mod error;
 pub mod id;
+pub mod proto;
 pub mod random;
 pub mod recipient;
 
