@@ -13,6 +13,7 @@ const PURE: &[&str] = &[
     "src/verification/policy.rs",
     "src/verification/code.rs",
     "src/messaging/message.rs",
+    "src/messaging/sending.rs",
     "src/messaging/segment.rs",
     "src/messaging/route.rs",
     "src/guard/gcra.rs",
