@@ -1,1 +1,7 @@
 //! The one integration test binary.
+
+mod support;
+
+mod console_inbox;
+mod vendor_esms;
+mod vendor_inbox;
