@@ -1,4 +1,4 @@
-//! Time, passed in: a timestamp in milliseconds and the clock that tells it.
+//! Time, passed in: a timestamp in milliseconds, the clock that tells it, and how a span of it is written.
 //!
 //! Nothing else in the house may ask the operating system for the time, so a test moves time by hand.
 
@@ -99,6 +99,15 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Reads a duration as configuration writes it: `"2s"`, `"1m30s"`, `"250ms"`. Never negative. For `deserialize_with`.
+pub fn deserialize_duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(deserializer)?;
+    let wanted = "a duration such as \"2s\", \"250ms\" or \"1m30s\"";
+    jiff::fmt::friendly::SpanParser::new()
+        .parse_unsigned_duration(text.as_bytes())
+        .map_err(|_| serde::de::Error::invalid_value(serde::de::Unexpected::Str(&text), &wanted))
+}
+
 // === impl SystemClock ===
 
 impl Clock for SystemClock {
@@ -166,6 +175,17 @@ mod tests {
         assert_eq!(Timestamp::from_millis(1_795_324_560_125).to_string(), "2026-11-22T05:16:00.125Z");
         assert_eq!(Timestamp::default().to_string(), "1970-01-01T00:00:00.000Z");
         assert!(Timestamp::from_millis(u64::MAX).to_string().ends_with("ms"));
+    }
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        let read = |text: &str| deserialize_duration(serde_json::Value::from(text));
+        assert_eq!(read("2s").unwrap(), Duration::from_secs(2));
+        assert_eq!(read("1m30s").unwrap(), Duration::from_secs(90));
+        assert_eq!(read("250ms").unwrap(), Duration::from_millis(250));
+        for bad in ["", "2", "-2s", "2s ago", "soon"] {
+            assert!(read(bad).unwrap_err().to_string().contains("such as \"2s\""), "{bad}");
+        }
     }
 
     #[tokio::test]

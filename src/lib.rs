@@ -36,3 +36,6 @@ pub mod store;
 
 // Floor 4: the outside world, and who may call.
 pub mod vendor;
+
+// Floor 7: the surfaces.
+pub mod console;

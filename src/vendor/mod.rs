@@ -4,6 +4,7 @@
 //! bottom. Callers ask for capabilities, never for a name.
 
 pub mod esms;
+pub mod http;
 pub mod inbox;
 
 use std::fmt;

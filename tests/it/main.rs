@@ -1,5 +1,10 @@
 //! The one integration test binary.
 #![cfg(test)] // lets helpers unwrap, as tests may
 
+mod support;
+
 mod architecture;
+mod console_inbox;
 mod proto;
+mod vendor_esms;
+mod vendor_inbox;

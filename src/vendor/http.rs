@@ -1,0 +1,254 @@
+//! How adapters speak HTTP: one way to build a client, one limit on what is read, and one reading of transport errors
+//! and status codes.
+//!
+//! It knows no vendor's words and no message; an adapter brings its address and its bytes. What went wrong on the way is
+//! turned into a [`Failure`] here, because only here is it known whether the request can have reached anyone.
+//!
+//! Its time limits run on Tokio's timer and not on the passed-in clock: they bound real sockets.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::{Response, StatusCode, Url};
+
+use crate::error::{Error, Result};
+use crate::vendor::{Failure, Rejection};
+
+/// Most bytes read of an answer's body. Vendors answer in a few hundred.
+pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// How long an unused connection is kept, in seconds: less than the 60 s and more after which servers commonly close it,
+/// since a request written into a closing connection has an unknown outcome.
+const POOL_IDLE_SECONDS: u64 = 30;
+
+/// Unused connections kept for one vendor.
+const POOL_IDLE_CONNECTIONS: usize = 32;
+
+/// Speaks to one vendor over a connection pool of its own. Cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    vendor: Arc<str>,
+    http: reqwest::Client,
+}
+
+/// How long a vendor may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To resolve its name, connect and shake hands. Less than `total`.
+    pub connect: Duration,
+    /// From the start to the last byte of the answer.
+    pub total: Duration,
+}
+
+/// The body of an answer, within [`MAX_ANSWER_BYTES`] and in UTF-8. What a vendor wrote may repeat the text of a
+/// message, so it shows in no `Debug`.
+pub struct Body(String);
+
+// === impl Client ===
+
+impl Client {
+    /// `vendor` is the configured name, for logs. Follows no redirect (that would hand credentials and text to another
+    /// place), repeats nothing, keeps no cookies and takes no proxy from the environment: the text of a message goes
+    /// only where the configuration says.
+    ///
+    /// Trusts the web's public roots, compiled in, over TLS 1.2 and 1.3. Errors: `Invalid` when `timeouts` make no
+    /// sense, naming `timeout` or `connect_timeout`.
+    pub fn new(vendor: &str, timeouts: Timeouts) -> Result<Self> {
+        if timeouts.connect.is_zero() {
+            return Err(Error::invalid("connect_timeout", "must be longer than zero"));
+        }
+        if timeouts.total <= timeouts.connect {
+            // Else the whole would run out first, and a vendor that nobody reached would count as perhaps sent.
+            return Err(Error::invalid("timeout", "must be longer than connect_timeout"));
+        }
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls_config()?)
+            .http1_only()
+            .connect_timeout(timeouts.connect)
+            .timeout(timeouts.total)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .no_proxy()
+            .tcp_nodelay(true)
+            .pool_idle_timeout(Duration::from_secs(POOL_IDLE_SECONDS))
+            .pool_max_idle_per_host(POOL_IDLE_CONNECTIONS)
+            .user_agent(concat!("verigate/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(Error::internal)?;
+        Ok(Self { vendor: vendor.into(), http })
+    }
+
+    /// Posts JSON and waits for the head of the answer, whatever its status.
+    pub async fn post_json(&self, url: Url, body: Vec<u8>) -> Result<Response, Failure> {
+        let request = self.http.post(url).header(CONTENT_TYPE, "application/json; charset=utf-8").body(body);
+        request.send().await.map_err(|error| self.transport_failure(error))
+    }
+
+    /// Reads the body of an answer that came. [`Failure::Unknown`] when it does not end in time, breaks off, is too long
+    /// or is not UTF-8: the vendor had the request, and nobody can tell what it made of it.
+    pub async fn read_body(&self, mut answer: Response) -> Result<Body, Failure> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| self.transport_failure(error))? {
+            if bytes.len() + chunk.len() > MAX_ANSWER_BYTES {
+                tracing::warn!(vendor = %self.vendor, limit = MAX_ANSWER_BYTES, "vendor's answer is too long");
+                return Err(Failure::Unknown);
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        String::from_utf8(bytes).map(Body).map_err(|_| {
+            tracing::warn!(vendor = %self.vendor, "vendor's answer is not UTF-8");
+            Failure::Unknown
+        })
+    }
+
+    fn transport_failure(&self, error: reqwest::Error) -> Failure {
+        // Nothing was written when no connection came about, or when no request could be built. Anything later may have
+        // reached the vendor, even if our side saw a reset.
+        let failure = if error.is_connect() || error.is_builder() { Failure::Unavailable } else { Failure::Unknown };
+        tracing::warn!(vendor = %self.vendor, ?failure, error = %Chain(&error.without_url()), "vendor call failed");
+        failure
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("vendor", &self.vendor).finish_non_exhaustive()
+    }
+}
+
+// === impl Body ===
+
+impl Body {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Body({} bytes)", self.0.len())
+    }
+}
+
+/// What an answer outside 2xx says about the message, by its status alone (RFC 9110 §15), for vendors that document
+/// nothing of their own.
+///
+/// A 4xx is a refusal. A redirect may follow work already done (303 says just that), and a 5xx may come from a server
+/// that failed halfway or from a gateway that had passed the request on: neither is surely unsent.
+pub fn status_failure(answer: &Response) -> Failure {
+    match answer.status() {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Failure::Rejected(Rejection::Unauthorized),
+        StatusCode::PAYMENT_REQUIRED => Failure::Rejected(Rejection::InsufficientCredit),
+        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
+            Failure::Rejected(Rejection::InvalidContent)
+        }
+        StatusCode::TOO_MANY_REQUESTS => Failure::Throttled { after: retry_after(answer) },
+        // A wrong address, a missing page, a gateway's own limit: this vendor does not serve, another may.
+        status if status.is_client_error() => Failure::Unavailable,
+        _ => Failure::Unknown,
+    }
+}
+
+/// A vendor's base URL, so that paths can be appended to it: `https`, or `http` to this machine; no credentials, query
+/// or fragment. Errors name the field `base_url` and never repeat the value.
+pub fn parse_base_url(text: &str) -> Result<Url> {
+    let wrong = |description: &str| Err(Error::invalid("base_url", description));
+    let Ok(mut url) = Url::parse(text) else {
+        return wrong("must be an absolute URL such as https://api.example.com");
+    };
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let loopback = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    if url.scheme() != "https" && !(url.scheme() == "http" && loopback) {
+        return wrong("must begin with https:// (http:// only to this machine): it carries credentials and codes");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return wrong("must not hold a user name or password");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return wrong("must not hold a query or fragment");
+    }
+    let directory = format!("{}/", url.path().trim_end_matches('/'));
+    url.set_path(&directory);
+    Ok(url)
+}
+
+/// `Retry-After` in seconds (RFC 9110 §10.2.3). A date there is left out, as ours and theirs may differ.
+fn retry_after(answer: &Response) -> Option<Duration> {
+    let seconds: u32 = answer.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds.into()))
+}
+
+fn tls_config() -> Result<rustls::ClientConfig> {
+    let roots = rustls::RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(Error::internal)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(config)
+}
+
+/// An error and its causes in one line.
+struct Chain<'a>(&'a dyn StdError);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base_urls_are_https_or_this_machine_and_end_with_a_slash() {
+        for (text, kept) in [
+            ("https://api.example.com", "https://api.example.com/"),
+            ("https://api.example.com/v1", "https://api.example.com/v1/"),
+            ("https://api.example.com/v1//", "https://api.example.com/v1/"),
+            ("http://127.0.0.1:8000/", "http://127.0.0.1:8000/"),
+            ("http://[::1]:8000", "http://[::1]:8000/"),
+            ("http://localhost:8000", "http://localhost:8000/"),
+        ] {
+            assert_eq!(parse_base_url(text).unwrap().as_str(), kept);
+        }
+        for text in [
+            "",
+            "api.example.com",
+            "ftp://api.example.com",
+            "http://api.example.com",
+            "http://127.0.0.1.example.com",
+            "https://user:hunter2@api.example.com",
+            "https://api.example.com/?key=hunter2",
+            "https://api.example.com/#hunter2",
+        ] {
+            let error = parse_base_url(text).unwrap_err();
+            assert_eq!(error.violations()[0].field, "base_url", "{text}");
+            assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn timeouts_that_make_no_sense_are_refused_by_name() {
+        let client = |connect, total| {
+            let timeouts = Timeouts { connect: Duration::from_secs(connect), total: Duration::from_secs(total) };
+            Client::new("main", timeouts).map_err(|error| error.violations()[0].field.clone())
+        };
+        assert!(client(1, 2).is_ok());
+        assert_eq!(client(0, 2).unwrap_err(), "connect_timeout");
+        assert_eq!(client(2, 2).unwrap_err(), "timeout");
+    }
+}
