@@ -35,3 +35,6 @@ pub mod store;
 
 // Floor 4: the outside world, and who may call.
 pub mod vendor;
+
+// Floor 5: messages.
+pub mod messaging;

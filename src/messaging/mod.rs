@@ -1,0 +1,3 @@
+//! Messages: what they say, how long that is, and how they leave.
+
+pub mod segment;
