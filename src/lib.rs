@@ -38,3 +38,6 @@ pub mod vendor;
 
 // Floor 5: messages.
 pub mod messaging;
+
+// Floor 6: verifications.
+pub mod verification;
