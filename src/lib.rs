@@ -30,12 +30,20 @@ pub mod id;
 pub mod proto;
 pub mod random;
 pub mod recipient;
+pub mod tenant;
 
 // Floor 3: where state is kept.
 pub mod store;
 
-// Floor 4: the outside world, and who may call.
+// Floor 4: the outside world, and what happened.
+pub mod event;
 pub mod vendor;
+
+// Floor 5: messages.
+pub mod messaging;
+
+// Floor 6: verifications.
+pub mod verification;
 
 // Floor 7: the surfaces.
 pub mod console;
