@@ -1,1 +1,286 @@
-//! To come.
+//! The map of the keyspace: every key that the house writes is built here, and read back only here.
+//!
+//! A key begins with the byte of its space. Recipients appear only as a keyed hash, so a stolen store shows no number;
+//! tenants as a tag of eight keyed bytes, so that one tenant's id is simply not there for another.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::id::{Id, Partition, TenantName};
+use crate::random::Random;
+use crate::recipient::Recipient;
+use crate::store::{Batch, Commit, Condition, Key, Prefix, Store};
+
+const META: u8 = b'_';
+const DUE: u8 = b'd';
+const MESSAGE: u8 = b'm';
+const RECIPIENT: u8 = b'r';
+const VERIFICATION: u8 = b'v';
+
+const INDEX_KEY_BYTES: usize = 32;
+const DUE_KEY_BYTES: usize = 2 + 8 + SendRef::BYTES;
+
+/// Builds keys. Holds the secret that hides recipients; the store keeps that secret among its own sealed records, so it
+/// outlives every rotation of the sealing keys.
+#[derive(Clone)]
+pub struct Keys {
+    hasher: Hmac<Sha256>,
+}
+
+/// A tenant as it appears in keys and references.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, minicbor::Encode, minicbor::Decode)]
+#[cbor(transparent)]
+pub struct TenantTag(#[cbor(with = "minicbor::bytes")] [u8; 8]);
+
+/// A recipient as it appears in keys: where its records lie, and under what name.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RecipientTag {
+    partition: Partition,
+    hash: [u8; 16],
+}
+
+/// Names one send: the record that holds it and its number there. Printed, it is the reference that vendors get.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SendRef {
+    pub holder: Holder,
+    pub tenant: TenantTag,
+    pub id: Id,
+    pub number: u8,
+}
+
+/// The kind of record that holds a send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Holder {
+    Message,
+    Verification,
+}
+
+// === impl Keys ===
+
+impl Keys {
+    /// Reads the index secret from the store, or makes it on the very first start. Safe with several nodes starting at
+    /// once. `store` must be the sealed one.
+    pub async fn open(store: &dyn Store, random: &dyn Random) -> Result<Self> {
+        let partition = Partition::new(0);
+        let key = Key::new(partition, [&[META][..], b"index"].concat());
+        loop {
+            if let Some(record) = store.get(&key).await? {
+                return Self::new(&record.value);
+            }
+            let mut secret = [0; INDEX_KEY_BYTES];
+            random.fill(&mut secret);
+            let batch =
+                Batch::new(partition).require_that(&key, Condition::Absent).put(key.clone(), secret.to_vec(), None);
+            // Whoever wins the race, the next round reads the winner's.
+            let (Commit::Committed(_) | Commit::Conflict) = store.commit(batch).await?;
+        }
+    }
+
+    fn new(secret: &[u8]) -> Result<Self> {
+        if secret.len() != INDEX_KEY_BYTES {
+            return Err(Error::internal("the store's index secret has the wrong length"));
+        }
+        let hasher = Hmac::new_from_slice(secret).map_err(Error::internal)?;
+        Ok(Self { hasher })
+    }
+
+    pub fn tenant(&self, tenant: &TenantName) -> TenantTag {
+        let hash = self.hash(&[b"tenant", tenant.as_str().as_bytes()]);
+        TenantTag(first(&hash))
+    }
+
+    pub fn recipient(&self, tenant: &TenantName, recipient: &Recipient) -> RecipientTag {
+        let hash = self.hash(&[b"recipient", tenant.as_str().as_bytes(), recipient.as_str().as_bytes()]);
+        RecipientTag { partition: Partition::new(hash[16]), hash: first(&hash) }
+    }
+
+    /// Where what we know of a recipient lies: counters, cool-down, pending verifications.
+    pub fn recipient_state(&self, tenant: TenantTag, recipient: RecipientTag) -> Key {
+        Key::new(recipient.partition, [&[RECIPIENT][..], &tenant.0, &recipient.hash].concat())
+    }
+
+    pub fn verification(&self, tenant: TenantTag, id: Id) -> Key {
+        record(VERIFICATION, tenant, id)
+    }
+
+    pub fn message(&self, tenant: TenantTag, id: Id) -> Key {
+        record(MESSAGE, tenant, id)
+    }
+
+    /// The mark that `send` wants attention at `at`. It lies beside its holder's record and has no value.
+    pub fn due(&self, at: Timestamp, send: &SendRef) -> Key {
+        let partition = send.id.partition();
+        let mut bytes = Vec::with_capacity(DUE_KEY_BYTES);
+        bytes.extend([DUE, partition.index()]);
+        bytes.extend(at.as_millis().to_be_bytes());
+        bytes.extend(send.to_bytes());
+        Key::new(partition, bytes)
+    }
+
+    /// All due marks of a partition, soonest first.
+    pub fn due_prefix(&self, partition: Partition) -> Prefix {
+        Prefix { bytes: [DUE, partition.index()].into(), partition: Some(partition) }
+    }
+
+    /// Reads a key made by [`Keys::due`].
+    pub fn parse_due(&self, key: &Key) -> Result<(Timestamp, SendRef)> {
+        let malformed = || Error::internal("a due mark has a malformed key");
+        let [DUE, _, rest @ ..] = key.bytes() else { return Err(malformed()) };
+        let (at, send) = rest.split_first_chunk().ok_or_else(malformed)?;
+        let send = SendRef::from_bytes(send).ok_or_else(malformed)?;
+        Ok((Timestamp::from_millis(u64::from_be_bytes(*at)), send))
+    }
+
+    fn hash(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut hasher = self.hasher.clone();
+        for part in parts {
+            // The length keeps ("ab", "c") and ("a", "bc") apart.
+            hasher.update(&(part.len() as u64).to_be_bytes());
+            hasher.update(part);
+        }
+        hasher.finalize().into_bytes().into()
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys")
+    }
+}
+
+fn record(space: u8, tenant: TenantTag, id: Id) -> Key {
+    Key::new(id.partition(), [&[space][..], &tenant.0, id.as_bytes()].concat())
+}
+
+fn first<const N: usize>(hash: &[u8; 32]) -> [u8; N] {
+    std::array::from_fn(|i| hash[i])
+}
+
+// === impl TenantTag ===
+
+impl fmt::Debug for TenantTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", u64::from_be_bytes(self.0))
+    }
+}
+
+// === impl RecipientTag ===
+
+impl RecipientTag {
+    pub fn partition(&self) -> Partition {
+        self.partition
+    }
+}
+
+// === impl SendRef ===
+
+impl SendRef {
+    const BYTES: usize = 1 + 8 + 16 + 1;
+
+    fn to_bytes(self) -> [u8; Self::BYTES] {
+        let holder = match self.holder {
+            Holder::Message => MESSAGE,
+            Holder::Verification => VERIFICATION,
+        };
+        let mut bytes = [0; Self::BYTES];
+        bytes[0] = holder;
+        bytes[1..9].copy_from_slice(&self.tenant.0);
+        bytes[9..25].copy_from_slice(self.id.as_bytes());
+        bytes[25] = self.number;
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (&holder, rest) = bytes.split_first()?;
+        let holder = match holder {
+            MESSAGE => Holder::Message,
+            VERIFICATION => Holder::Verification,
+            _ => return None,
+        };
+        let (tenant, rest) = rest.split_first_chunk()?;
+        let (id, rest) = rest.split_first_chunk()?;
+        let [number] = *rest else { return None };
+        Some(Self { holder, tenant: TenantTag(*tenant), id: Id::from_bytes(*id), number })
+    }
+}
+
+/// 35 characters of base64url.
+impl fmt::Display for SendRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.to_bytes()))
+    }
+}
+
+impl fmt::Debug for SendRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {}/{}", self.holder, self.id, self.number)
+    }
+}
+
+impl FromStr for SendRef {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        URL_SAFE_NO_PAD
+            .decode(text)
+            .ok()
+            .and_then(|bytes| Self::from_bytes(&bytes))
+            .ok_or_else(|| Error::invalid("reference", "is not a reference of ours"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::OsRandom;
+
+    fn keys() -> Keys {
+        Keys::new(&[7; INDEX_KEY_BYTES]).unwrap()
+    }
+
+    fn send(keys: &Keys, holder: Holder) -> SendRef {
+        let tenant = keys.tenant(&"dev".parse().unwrap());
+        let id = Id::new(Timestamp::from_millis(5), Partition::new(200), &OsRandom);
+        SendRef { holder, tenant, id, number: 3 }
+    }
+
+    #[test]
+    fn due_marks_sort_by_time_and_read_back() {
+        let keys = keys();
+        for holder in [Holder::Message, Holder::Verification] {
+            let send = send(&keys, holder);
+            let (early, late) = (keys.due(Timestamp::from_millis(255), &send), keys.due(Timestamp::from_millis(256), &send));
+            assert!(early < late);
+            assert!(early.bytes().starts_with(&keys.due_prefix(Partition::new(200)).bytes));
+            assert_eq!(keys.parse_due(&late).unwrap(), (Timestamp::from_millis(256), send));
+        }
+    }
+
+    #[test]
+    fn references_read_back_and_nothing_else_does() {
+        let send = send(&keys(), Holder::Verification);
+        let text = send.to_string();
+        assert_eq!((text.len(), text.parse::<SendRef>().unwrap()), (35, send));
+        for bad in ["", "AAAA", &text[1..], &format!("{text}A"), "ä"] {
+            assert!(bad.parse::<SendRef>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn tenants_and_recipients_do_not_share_keys() {
+        let keys = keys();
+        let recipient = Recipient::Phone(crate::recipient::Phone::parse("+60123456789", None).unwrap());
+        let (a, b) = ("a".parse().unwrap(), "b".parse().unwrap());
+        assert_ne!(keys.tenant(&a), keys.tenant(&b));
+        assert_ne!(keys.recipient(&a, &recipient).hash, keys.recipient(&b, &recipient).hash);
+        let key = keys.recipient_state(keys.tenant(&a), keys.recipient(&a, &recipient));
+        assert!(!key.bytes().windows(4).any(|w| w == b"6012"));
+    }
+}

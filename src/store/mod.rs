@@ -4,6 +4,7 @@
 //! happens next. Values are opaque bytes here: no store knows a rule of verification or messaging.
 
 pub mod keys;
+pub mod record;
 pub mod seal;
 pub mod sled;
 

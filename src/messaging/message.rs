@@ -1,0 +1,80 @@
+//! A message: one text of the caller's to one recipient, as it is stored. Synchronous; time is passed in.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use minicbor::{Decode, Encode};
+
+use crate::clock::Timestamp;
+use crate::event::{EventKind, History};
+use crate::id::{Id, TenantName};
+use crate::messaging::sending::Sending;
+use crate::recipient::Recipient;
+
+/// A message and all that is known of it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Message {
+    #[n(0)]
+    pub id: Id,
+    #[n(1)]
+    pub tenant: TenantName,
+    #[n(2)]
+    pub recipient: Recipient,
+    #[n(3)]
+    pub text: Text,
+    #[n(4)]
+    pub sender: Option<String>,
+    #[n(5)]
+    pub sending: Sending,
+    #[n(6)]
+    pub metadata: BTreeMap<String, String>,
+    #[n(7)]
+    pub history: History,
+}
+
+/// The words of a message. They may hold somebody's code, so `Debug` shows only how many there are.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Text(#[n(0)] String);
+
+// === impl Message ===
+
+impl Message {
+    /// A message that wants its first attempt at once.
+    pub fn new(
+        id: Id,
+        tenant: TenantName,
+        recipient: Recipient,
+        text: Text,
+        sender: Option<String>,
+        sending: Sending,
+        metadata: BTreeMap<String, String>,
+    ) -> Self {
+        let mut history = History::default();
+        history.add(sending.created_at, EventKind::Queued(sending.number));
+        Self { id, tenant, recipient, text, sender, sending, metadata, history }
+    }
+
+    pub fn created_at(&self) -> Timestamp {
+        self.sending.created_at
+    }
+}
+
+// === impl Text ===
+
+impl Text {
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// For a vendor, and for the tenant that wrote it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Text({} characters)", self.0.chars().count())
+    }
+}

@@ -1,0 +1,249 @@
+//! The outbox: calls vendors for sends whose attempt is already committed, and commits what came of it.
+//!
+//! A send is durable before the first byte leaves, and its attempt carries a lease: whoever dies in the middle leaves a
+//! due mark behind, and the worker takes the send up again as one in doubt. Vendor calls run in tasks of their own, so a
+//! caller that hangs up cancels nothing.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, error, info_span, warn};
+
+use crate::clock::Timestamp;
+use crate::error::{Error, Kind, Reason, Result};
+use crate::event::History;
+use crate::id::{Partition, TenantName};
+use crate::messaging::due::DueIndex;
+use crate::messaging::holder::{Changed, Ground, SendHolder};
+use crate::messaging::route::Routes;
+use crate::messaging::sending::{Persistence, SendStatus, Sending, Step};
+use crate::messaging::vendors::{Permit, Vendors};
+use crate::recipient::{Country, Recipient};
+use crate::store::keys::{Holder, SendRef};
+use crate::vendor::{Accepted, Channel, Failure, Outgoing, Receipt, ReceiptSink};
+
+/// How much longer than an attempt its lease lasts: room to commit the outcome.
+const LEASE_MARGIN: Duration = Duration::from_secs(5);
+
+/// How sends are tried.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// How long one vendor call may take.
+    pub attempt_timeout: Duration,
+    pub persistence: Persistence,
+}
+
+/// Calls vendors. One per process.
+pub struct Outbox {
+    pub(crate) ground: Ground,
+    pub(crate) due: DueIndex,
+    pub(crate) vendors: Vendors,
+    settings: Settings,
+    routes: Routes,
+    holders: OnceLock<Holders>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// The kinds of records that hold sends.
+struct Holders {
+    messages: Arc<dyn SendHolder>,
+    verifications: Arc<dyn SendHolder>,
+}
+
+// === impl Outbox ===
+
+impl Outbox {
+    pub fn new(ground: Ground, vendors: Vendors, routes: Routes, settings: Settings) -> Self {
+        Self {
+            ground,
+            due: DueIndex::new(),
+            vendors,
+            settings,
+            routes,
+            holders: OnceLock::new(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// Names the records that hold sends; to be called once, before anything is sent.
+    pub fn hold(&self, messages: Arc<dyn SendHolder>, verifications: Arc<dyn SendHolder>) {
+        if self.holders.set(Holders { messages, verifications }).is_err() {
+            warn!("the outbox was given its records twice; the first stay");
+        }
+    }
+
+    /// The vendors for a message, best first.
+    ///
+    /// Errors: `Precondition`/`NoRoute` when none is configured.
+    pub fn route(&self, tenant: &TenantName, channel: Channel, country: Option<Country>) -> Result<&[String]> {
+        let vendors = self.routes.vendors(tenant, channel, country);
+        if vendors.is_empty() {
+            let place = country.map_or_else(|| "this recipient".to_owned(), |country| format!("country {country}"));
+            let message = format!("no route carries {channel} to {place}; add a [[routes]] entry for it");
+            return Err(Error::new(Kind::Precondition, Reason::NoRoute, message));
+        }
+        Ok(vendors)
+    }
+
+    /// Begins the first attempt of a send that is about to be committed, if its vendor has room; else the send stays
+    /// queued and the worker takes it up. Hand the permit to [`Outbox::launch`] once the commit is done.
+    pub fn begin_inline(
+        &self,
+        sending: &mut Sending,
+        route: &[String],
+        now: Timestamp,
+        history: &mut History,
+    ) -> Option<Permit> {
+        let vendor = sending.next_vendor(route)?.to_owned();
+        let permit = self.vendors.try_permit(&vendor)?;
+        let step = sending.begin(&vendor, now, self.lease(), history);
+        matches!(step, Step::Attempt(_)).then_some(permit)
+    }
+
+    /// Calls the vendor for an attempt that is committed. The answer completes when its outcome is committed too; it may
+    /// be dropped.
+    pub fn launch(
+        self: &Arc<Self>,
+        permit: Permit,
+        send: SendRef,
+        attempt: u8,
+        outgoing: Outgoing,
+    ) -> tokio::task::JoinHandle<()> {
+        let outbox = Arc::clone(self);
+        let span = info_span!("attempt", ?send, attempt, tenant = %outgoing.tenant, channel = %outgoing.channel);
+        self.tasks.spawn(async move { outbox.attempt(permit, send, attempt, outgoing).await }.instrument(span))
+    }
+
+    /// Runs work to its end even when nobody waits for it any more, and lets a drain wait for it.
+    pub async fn run_to_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.tasks.spawn(work.in_current_span()).await.map_err(Error::internal)?
+    }
+
+    /// To be called once a send's record is committed, so that the worker knows of its due mark.
+    pub fn note(&self, partition: Partition, sending: &Sending) {
+        if let Some(at) = sending.due_at {
+            self.due.note(partition, at);
+        }
+    }
+
+    /// Ends the worker and waits for the vendor calls under way.
+    pub async fn drain(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    pub(crate) fn stopped(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(work);
+    }
+
+    pub(crate) fn lease(&self) -> Duration {
+        self.settings.attempt_timeout + LEASE_MARGIN
+    }
+
+    pub(crate) fn persistence(&self) -> Persistence {
+        self.settings.persistence
+    }
+
+    pub(crate) fn route_of(&self, tenant: &TenantName, channel: Channel, recipient: &Recipient) -> &[String] {
+        self.routes.vendors(tenant, channel, recipient.country())
+    }
+
+    pub(crate) fn holder(&self, send: &SendRef) -> Result<&dyn SendHolder> {
+        let holders = self.holders.get().ok_or_else(|| Error::internal("the outbox has no records yet"))?;
+        Ok(match send.holder {
+            Holder::Message => &*holders.messages,
+            Holder::Verification => &*holders.verifications,
+        })
+    }
+
+    async fn attempt(&self, permit: Permit, send: SendRef, attempt: u8, outgoing: Outgoing) {
+        let outcome = self.call(&permit, &outgoing).await;
+        let idempotent = permit.vendor().capabilities().idempotent;
+        // The next attempt, here or elsewhere, need not wait for our commit.
+        drop(permit);
+        let route = self.route_of(&outgoing.tenant, outgoing.channel, &outgoing.recipient);
+        let rules = self.persistence();
+        let settle = |sending: &mut Sending, history: &mut History, now: Timestamp| {
+            sending.settle(attempt, &outcome, route, rules, idempotent, now, history)
+        };
+        match self.move_send(&send, &settle).await {
+            Ok(_) => {}
+            // The lease runs out and the worker takes it up as a send in doubt.
+            Err(error) => error!(?error, "the outcome of a vendor call could not be stored"),
+        }
+    }
+
+    async fn call(&self, permit: &Permit, outgoing: &Outgoing) -> Result<Accepted, Failure> {
+        let now = self.ground.clock.now();
+        if now >= outgoing.expires_at {
+            return Err(Failure::Unavailable);
+        }
+        let deadline = self.ground.clock.sleep_until(now + self.settings.attempt_timeout);
+        let outcome = tokio::select! {
+            outcome = permit.vendor().send(outgoing) => outcome,
+            () = deadline => Err(Failure::Unknown),
+        };
+        let took = self.ground.clock.now().since(now);
+        let result = match &outcome {
+            Ok(_) => "accepted",
+            Err(Failure::Rejected(_)) => "rejected",
+            Err(Failure::Throttled { .. }) => "throttled",
+            Err(Failure::Unavailable) => "unavailable",
+            Err(Failure::Unknown) => "unknown",
+        };
+        let channel = outgoing.channel.as_str();
+        metrics::counter!("verigate_vendor_calls_total", "channel" => channel, "outcome" => result).increment(1);
+        metrics::histogram!("verigate_vendor_call_seconds", "channel" => channel).record(took.as_secs_f64());
+        if let Err(failure) = &outcome {
+            warn!(?failure, "a vendor did not take a message");
+        }
+        outcome
+    }
+
+    /// Moves a send, commits, and tells the due index.
+    pub(crate) async fn move_send(
+        &self,
+        send: &SendRef,
+        change: &crate::messaging::holder::Move<'_>,
+    ) -> Result<Option<Changed>> {
+        let changed = self.holder(send)?.change(send, change).await?;
+        if let Some(changed) = &changed {
+            self.note(send.id.partition(), &changed.sending);
+        }
+        Ok(changed)
+    }
+}
+
+#[async_trait]
+impl ReceiptSink for Outbox {
+    async fn receive(&self, receipt: Receipt) -> Result<()> {
+        let Ok(send) = receipt.reference.parse::<SendRef>() else {
+            warn!(vendor = receipt.vendor, "a receipt names no send of ours");
+            return Ok(());
+        };
+        let merge = |sending: &mut Sending, history: &mut History, now: Timestamp| {
+            sending.receipt(&receipt, now, history)
+        };
+        match self.move_send(&send, &merge).await? {
+            Some(changed) if changed.sending.status == SendStatus::Undelivered => {
+                warn!(?send, vendor = receipt.vendor, "a vendor could not deliver a message");
+            }
+            Some(_) => {}
+            None => warn!(?send, vendor = receipt.vendor, "a receipt came for a message that is gone"),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,74 @@
+//! Which vendors carry a message, in which order: the first configured route that fits wins.
+
+use serde::Deserialize;
+
+use crate::id::TenantName;
+use crate::recipient::Country;
+use crate::vendor::Channel;
+
+/// One `[[routes]]` entry.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    pub channel: Channel,
+    /// Names of configured vendors, best first. Not empty.
+    pub vendors: Vec<String>,
+    /// Countries that it serves; empty for all. A recipient without a country fits only an empty list.
+    #[serde(default)]
+    pub countries: Vec<Country>,
+    /// Tenants that may use it; empty for all.
+    #[serde(default)]
+    pub tenants: Vec<TenantName>,
+}
+
+/// All routes, in the order of the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Routes(Vec<Route>);
+
+// === impl Routes ===
+
+impl Routes {
+    pub fn new(routes: Vec<Route>) -> Self {
+        Self(routes)
+    }
+
+    /// The vendors for a message, best first; empty when no route fits.
+    pub fn vendors(&self, tenant: &TenantName, channel: Channel, country: Option<Country>) -> &[String] {
+        self.0
+            .iter()
+            .find(|route| route.fits(tenant, channel, country))
+            .map_or(&[], |route| route.vendors.as_slice())
+    }
+}
+
+// === impl Route ===
+
+impl Route {
+    fn fits(&self, tenant: &TenantName, channel: Channel, country: Option<Country>) -> bool {
+        self.channel == channel
+            && (self.tenants.is_empty() || self.tenants.contains(tenant))
+            && (self.countries.is_empty() || country.is_some_and(|country| self.countries.contains(&country)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_route_that_fits_wins() {
+        let parse = |text: &str| toml::from_str::<Route>(text).unwrap();
+        let routes = Routes::new(vec![
+            parse("channel = 'sms'\nvendors = ['a', 'b']\ncountries = ['MY']\ntenants = ['acme']"),
+            parse("channel = 'sms'\nvendors = ['c']\ncountries = ['MY', 'SG']"),
+            parse("channel = 'sms'\nvendors = ['d']"),
+        ]);
+        let country = |text: &str| Some(text.parse::<Country>().unwrap());
+        let (acme, other) = ("acme".parse().unwrap(), "other".parse().unwrap());
+        assert_eq!(routes.vendors(&acme, Channel::Sms, country("MY")), ["a", "b"]);
+        assert_eq!(routes.vendors(&other, Channel::Sms, country("MY")), ["c"]);
+        assert_eq!(routes.vendors(&acme, Channel::Sms, country("FR")), ["d"]);
+        assert_eq!(routes.vendors(&acme, Channel::Sms, None), ["d"]);
+        assert!(routes.vendors(&acme, Channel::Voice, None).is_empty());
+    }
+}

@@ -1,0 +1,425 @@
+//! One text on its way to one recipient: the states of a send, as pure transitions.
+//!
+//! ```text
+//! QUEUED -> SENDING(attempt, vendor) -> SENT | REJECTED | UNKNOWN -> DELIVERED | UNDELIVERED | EXPIRED
+//!        -> CANCELED | EXPIRED
+//! ```
+//!
+//! A message holds one send, a verification several; both move them only through the functions here, and commit before
+//! they act. `due_at` names the moment at which somebody must look again, so a send is never forgotten.
+
+use std::time::Duration;
+
+use minicbor::{Decode, Encode};
+
+use crate::clock::Timestamp;
+use crate::event::{EventKind, History};
+use crate::vendor::{Accepted, Channel, Failure, Receipt, ReceiptStatus, Rejection};
+
+/// A send and all that is known of it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Sending {
+    /// Its place among the sends of its record, from 0.
+    #[n(0)]
+    pub number: u8,
+    #[n(1)]
+    pub channel: Channel,
+    #[n(2)]
+    pub status: SendStatus,
+    /// The vendor that has it, or had it last.
+    #[n(3)]
+    pub vendor: Option<String>,
+    #[n(4)]
+    pub vendor_reference: Option<String>,
+    #[n(5)]
+    pub reason: Option<SendReason>,
+    /// How often a vendor was called.
+    #[n(6)]
+    pub attempts: u8,
+    /// The vendor that gets the next attempt, once it is settled which.
+    #[n(7)]
+    pub next_vendor: Option<String>,
+    /// Vendors that refused it for good.
+    #[n(8)]
+    pub refused_by: Vec<String>,
+    /// How many attempts ended in doubt.
+    #[n(9)]
+    pub unknowns: u8,
+    #[n(10)]
+    pub created_at: Timestamp,
+    #[n(11)]
+    pub updated_at: Timestamp,
+    /// No attempt begins at or after this.
+    #[n(12)]
+    pub expires_at: Timestamp,
+    /// When to look again: the next attempt, or the end of the attempt under way. A due mark stands in the store for it.
+    #[n(13)]
+    pub due_at: Option<Timestamp>,
+    /// Whether sending twice does little harm, as with a code, so that doubt is answered by one more attempt.
+    #[n(14)]
+    pub repeatable: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum SendStatus {
+    #[n(1)]
+    Queued,
+    /// An attempt is under way, or was when the process died.
+    #[n(2)]
+    Sending,
+    /// A vendor took it.
+    #[n(3)]
+    Sent,
+    /// Surely not sent, and given up.
+    #[n(4)]
+    Rejected,
+    /// Perhaps sent.
+    #[n(5)]
+    Unknown,
+    #[n(6)]
+    Delivered,
+    #[n(7)]
+    Undelivered,
+    /// Its time was over before a vendor took it, or before doubt was resolved.
+    #[n(8)]
+    Expired,
+    /// Given up before a vendor took it, for nobody waits for it any more.
+    #[n(9)]
+    Canceled,
+}
+
+/// Why a send stands as it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+pub enum SendReason {
+    #[n(1)]
+    Rejected(#[n(0)] Rejection),
+    /// The vendor asked for fewer calls.
+    #[n(2)]
+    Throttled,
+    /// The vendor could not be reached.
+    #[n(3)]
+    Unavailable,
+    /// The vendor gave no clear answer, or we died while we waited for it.
+    #[n(4)]
+    NoClearAnswer,
+    /// The vendor that the route names is not configured any more.
+    #[n(5)]
+    NoVendor,
+}
+
+/// What a transition asks of whoever called it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing changed; nothing to commit.
+    Ignored,
+    /// Commit, then call the vendor: this attempt is ours.
+    Attempt(u8),
+    /// Commit; somebody looks again at `due_at`.
+    Later,
+    /// Commit; nothing is left to do.
+    Done,
+}
+
+/// How stubborn a send is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Persistence {
+    /// Vendor calls at most, over all vendors.
+    pub max_attempts: u8,
+    /// Wait after the first round in which no vendor was reachable; doubles with each round, at most 2 minutes.
+    pub backoff: Duration,
+}
+
+const LONGEST_BACKOFF: Duration = Duration::from_secs(120);
+
+// === impl Sending ===
+
+impl Sending {
+    /// A send that wants its first attempt at once.
+    pub fn new(number: u8, channel: Channel, now: Timestamp, expires_at: Timestamp, repeatable: bool) -> Self {
+        Self {
+            number,
+            channel,
+            status: SendStatus::Queued,
+            vendor: None,
+            vendor_reference: None,
+            reason: None,
+            attempts: 0,
+            next_vendor: None,
+            refused_by: Vec::new(),
+            unknowns: 0,
+            created_at: now,
+            updated_at: now,
+            expires_at,
+            due_at: Some(now),
+            repeatable,
+        }
+    }
+
+    /// The vendor that the next attempt goes to, given the route's vendors in order.
+    pub fn next_vendor<'a>(&'a self, route: &'a [String]) -> Option<&'a str> {
+        let planned = self.next_vendor.as_ref().filter(|vendor| route.contains(vendor));
+        planned.or_else(|| self.after(None, route)).map(String::as_str)
+    }
+
+    /// Begins an attempt with `vendor`, whose outcome is awaited for `lease`. To be called on queued sends.
+    pub fn begin(&mut self, vendor: &str, now: Timestamp, lease: Duration, history: &mut History) -> Step {
+        if self.status != SendStatus::Queued {
+            return Step::Ignored;
+        }
+        if now >= self.expires_at {
+            return self.expire(now, history);
+        }
+        self.attempts = self.attempts.saturating_add(1);
+        self.vendor = Some(vendor.to_owned());
+        self.next_vendor = None;
+        self.vendor_reference = None;
+        self.reason = None;
+        self.set(SendStatus::Sending, now, Some(now + lease));
+        history.add(now, EventKind::Attempted(self.number, self.attempts));
+        Step::Attempt(self.attempts)
+    }
+
+    /// Answers a due mark for everything but a queued send that has time left, which wants [`Sending::begin`].
+    pub fn wake(&mut self, route: &[String], rules: Persistence, now: Timestamp, history: &mut History) -> Step {
+        if self.due_at.is_none_or(|due| now < due) {
+            return Step::Ignored;
+        }
+        match self.status {
+            SendStatus::Queued | SendStatus::Unknown if now >= self.expires_at => self.expire(now, history),
+            SendStatus::Queued if self.next_vendor(route).is_none() => {
+                self.reject(SendReason::NoVendor, now, history)
+            }
+            // Whoever made the attempt is gone, and with it the outcome.
+            SendStatus::Sending => self.settle(self.attempts, &Err(Failure::Unknown), route, rules, false, now, history),
+            _ => Step::Ignored,
+        }
+    }
+
+    /// Takes in the outcome of an attempt. `idempotent`: the vendor would drop a second copy by itself.
+    #[expect(clippy::too_many_arguments, reason = "a transition takes all it depends on")]
+    pub fn settle(
+        &mut self,
+        attempt: u8,
+        outcome: &Result<Accepted, Failure>,
+        route: &[String],
+        rules: Persistence,
+        idempotent: bool,
+        now: Timestamp,
+        history: &mut History,
+    ) -> Step {
+        if self.attempts != attempt {
+            return Step::Ignored;
+        }
+        if self.status != SendStatus::Sending {
+            return self.keep_reference(outcome, now);
+        }
+        match outcome {
+            Ok(accepted) => {
+                self.vendor_reference.clone_from(&accepted.vendor_reference);
+                self.reason = None;
+                self.set(SendStatus::Sent, now, None);
+                history.add(now, EventKind::Sent(self.number));
+                Step::Done
+            }
+            Err(Failure::Rejected(rejection)) => self.refused(*rejection, route, rules, now, history),
+            Err(Failure::Throttled { after }) => {
+                self.reason = Some(SendReason::Throttled);
+                self.elsewhere(*after, route, rules, now, history)
+            }
+            Err(Failure::Unavailable) => {
+                self.reason = Some(SendReason::Unavailable);
+                self.elsewhere(None, route, rules, now, history)
+            }
+            Err(Failure::Unknown) => self.doubt(route, rules, idempotent, now, history),
+        }
+    }
+
+    /// Takes in a vendor's later word. Late, repeated and contradicting receipts change nothing.
+    pub fn receipt(&mut self, receipt: &Receipt, now: Timestamp, history: &mut History) -> Step {
+        let open = match self.status {
+            SendStatus::Sending | SendStatus::Sent | SendStatus::Unknown => true,
+            // An attempt in doubt is to be repeated, but arrived after all.
+            SendStatus::Queued => receipt.status == ReceiptStatus::Delivered && self.attempts > 0,
+            _ => false,
+        };
+        // Bad news of an earlier attempt says nothing of the present one.
+        let current = self.vendor.as_deref() == Some(&receipt.vendor) || receipt.status == ReceiptStatus::Delivered;
+        if !open || !current {
+            return Step::Ignored;
+        }
+        let (status, event) = match receipt.status {
+            ReceiptStatus::Delivered => (SendStatus::Delivered, EventKind::Delivered(self.number)),
+            ReceiptStatus::Undelivered => (SendStatus::Undelivered, EventKind::Undelivered(self.number)),
+            ReceiptStatus::Expired => (SendStatus::Expired, EventKind::SendExpired(self.number)),
+        };
+        self.set(status, now, None);
+        history.add(now, event);
+        Step::Done
+    }
+
+    /// Puts off the next attempt, for the vendor has no room for it now.
+    pub fn put_off(&mut self, until: Timestamp) -> Step {
+        if self.status != SendStatus::Queued {
+            return Step::Ignored;
+        }
+        self.due_at = Some(until);
+        Step::Later
+    }
+
+    /// Gives up an attempt that has not begun, because nobody waits for it any more. What is under way goes on.
+    pub fn abandon(&mut self, now: Timestamp, history: &mut History) -> Step {
+        if self.status != SendStatus::Queued {
+            return Step::Ignored;
+        }
+        self.set(SendStatus::Canceled, now, None);
+        history.add(now, EventKind::SendCanceled(self.number));
+        Step::Done
+    }
+
+    /// Whether it surely did not and will not reach the person.
+    pub fn failed(&self) -> bool {
+        matches!(
+            self.status,
+            SendStatus::Rejected | SendStatus::Undelivered | SendStatus::Expired | SendStatus::Canceled
+        )
+    }
+
+    fn refused(
+        &mut self,
+        rejection: Rejection,
+        route: &[String],
+        rules: Persistence,
+        now: Timestamp,
+        history: &mut History,
+    ) -> Step {
+        let reason = SendReason::Rejected(rejection);
+        // What is wrong with the recipient is wrong at every vendor; what is wrong with our account is not.
+        if matches!(rejection, Rejection::InvalidRecipient | Rejection::Blocked) {
+            return self.reject(reason, now, history);
+        }
+        self.reason = Some(reason);
+        self.refused_by.extend(self.vendor.clone());
+        self.elsewhere(None, route, rules, now, history)
+    }
+
+    /// Plans another attempt after one that surely sent nothing: at once with the next vendor of the route, or after a
+    /// pause when the round is over.
+    fn elsewhere(
+        &mut self,
+        after: Option<Duration>,
+        route: &[String],
+        rules: Persistence,
+        now: Timestamp,
+        history: &mut History,
+    ) -> Step {
+        let reason = self.reason.unwrap_or(SendReason::Unavailable);
+        let place = |vendor: &Option<String>| route.iter().position(|other| Some(other) == vendor.as_ref());
+        let next = self.after(self.vendor.as_deref(), route).cloned();
+        if next.is_none() || self.attempts >= rules.max_attempts {
+            return self.reject(reason, now, history);
+        }
+        let wait = if place(&next) > place(&self.vendor) {
+            Duration::ZERO
+        } else {
+            let round = u32::from(self.attempts).div_ceil(u32::try_from(route.len()).unwrap_or(1).max(1));
+            let backoff = rules.backoff.saturating_mul(1 << round.saturating_sub(1).min(16));
+            backoff.min(LONGEST_BACKOFF).max(after.unwrap_or_default())
+        };
+        self.next_vendor = next;
+        self.set(SendStatus::Queued, now, Some(now + wait));
+        Step::Later
+    }
+
+    /// Decides after an attempt that perhaps sent something.
+    fn doubt(
+        &mut self,
+        route: &[String],
+        rules: Persistence,
+        idempotent: bool,
+        now: Timestamp,
+        history: &mut History,
+    ) -> Step {
+        self.unknowns = self.unknowns.saturating_add(1);
+        self.reason = Some(SendReason::NoClearAnswer);
+        let again = self.attempts < rules.max_attempts && now < self.expires_at;
+        let next = if !again {
+            None
+        } else if self.repeatable && self.unknowns == 1 {
+            self.after(self.vendor.as_deref(), route).cloned()
+        } else if idempotent {
+            self.vendor.clone()
+        } else {
+            None
+        };
+        if next.is_some() {
+            self.next_vendor = next;
+            self.set(SendStatus::Queued, now, Some(now));
+            return Step::Later;
+        }
+        // A receipt may still come; without one, doubt ends with the send's time.
+        self.set(SendStatus::Unknown, now, Some(self.expires_at));
+        history.add(now, EventKind::Unknown(self.number));
+        Step::Later
+    }
+
+    /// An answer that comes after a receipt or a lost lease moves nothing, but may name the vendor's reference.
+    fn keep_reference(&mut self, outcome: &Result<Accepted, Failure>, now: Timestamp) -> Step {
+        let Ok(Accepted { vendor_reference: Some(reference) }) = outcome else { return Step::Ignored };
+        if self.vendor_reference.is_some() || self.status == SendStatus::Queued {
+            return Step::Ignored;
+        }
+        self.vendor_reference = Some(reference.clone());
+        self.updated_at = now;
+        Step::Done
+    }
+
+    fn reject(&mut self, reason: SendReason, now: Timestamp, history: &mut History) -> Step {
+        self.reason = Some(reason);
+        self.set(SendStatus::Rejected, now, None);
+        history.add(now, EventKind::Rejected(self.number));
+        Step::Done
+    }
+
+    fn expire(&mut self, now: Timestamp, history: &mut History) -> Step {
+        self.set(SendStatus::Expired, now, None);
+        history.add(now, EventKind::SendExpired(self.number));
+        Step::Done
+    }
+
+    fn set(&mut self, status: SendStatus, now: Timestamp, due_at: Option<Timestamp>) {
+        self.status = status;
+        self.updated_at = now;
+        self.due_at = due_at;
+    }
+
+    /// The vendor after `vendor` in the route, around its end, passing over those that refused; the first when `None`.
+    fn after<'a>(&self, vendor: Option<&str>, route: &'a [String]) -> Option<&'a String> {
+        let start = vendor.and_then(|vendor| route.iter().position(|other| other == vendor)).map_or(0, |i| i + 1);
+        route.iter().cycle().skip(start).take(route.len()).find(|candidate| !self.refused_by.contains(candidate))
+    }
+}
+
+// === impl SendStatus ===
+
+impl SendStatus {
+    /// Whether nothing can change it any more.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Rejected | Self::Delivered | Self::Undelivered | Self::Expired | Self::Canceled)
+    }
+}
+
+// === impl SendReason ===
+
+impl SendReason {
+    /// The name on every wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rejected(rejection) => rejection.as_str(),
+            Self::Throttled => "VENDOR_THROTTLED",
+            Self::Unavailable => "VENDOR_UNAVAILABLE",
+            Self::NoClearAnswer => "VENDOR_NO_CLEAR_ANSWER",
+            Self::NoVendor => "NO_VENDOR",
+        }
+    }
+}

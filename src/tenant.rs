@@ -1,0 +1,16 @@
+//! An account that calls us, as far as more than one module must know it.
+
+use crate::id::TenantName;
+use crate::recipient::Country;
+
+/// A tenant's ways.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenant {
+    pub name: TenantName,
+    /// The country that a phone number without a country code belongs to.
+    pub default_country: Option<Country>,
+    /// The name in the built-in templates, such as that of an app.
+    pub brand: Option<String>,
+    /// Who messages say they are from, where a call does not say.
+    pub sender: Option<String>,
+}

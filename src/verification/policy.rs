@@ -1,0 +1,172 @@
+//! What codes look like and how long they live: the configured policy, and what one call may ask instead.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result, Violation};
+use crate::verification::code::{Alphabet, Class};
+
+/// Characters in a code.
+pub const LENGTH: std::ops::RangeInclusive<u32> = 4..=32;
+/// How long a code may live, before the configured maximum.
+pub const LIFETIME: std::ops::RangeInclusive<Duration> = Duration::from_secs(3)..=Duration::from_secs(10_000_000);
+/// Checks that a verification may allow.
+pub const MAX_CHECKS: std::ops::RangeInclusive<u32> = 1..=10;
+
+/// The code policy of a verification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    pub length: u32,
+    pub classes: Vec<Class>,
+    pub exclude_confusing: bool,
+    pub lifetime: Duration,
+    pub max_checks: u32,
+    /// The longest lifetime that a call may ask for.
+    pub max_lifetime: Duration,
+}
+
+/// What a call asks to have different. `None` keeps the configured value.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PolicyOverrides {
+    pub length: Option<u32>,
+    pub classes: Option<Vec<Class>>,
+    pub exclude_confusing: Option<bool>,
+    pub lifetime: Option<Duration>,
+    pub max_checks: Option<u32>,
+}
+
+/// What protects a recipient, whatever the verification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Waits after the first, second, … send to a recipient; the last one repeats. Not empty.
+    pub cool_downs: Vec<Duration>,
+    /// A pause this long starts the row of waits anew.
+    pub cool_down_reset: Duration,
+    /// Failed checks of a recipient within `failure_window` after which nothing more is checked for it or sent to it.
+    pub failures: usize,
+    pub failure_window: Duration,
+}
+
+// === impl Policy ===
+
+impl Policy {
+    /// The policy of one call.
+    ///
+    /// Errors: `Invalid` that names every field out of its range, and the range.
+    pub fn with(&self, asked: &PolicyOverrides) -> Result<Self> {
+        let longest = self.max_lifetime.min(*LIFETIME.end());
+        let lifetimes = *LIFETIME.start()..=longest;
+        let mut violations = Vec::new();
+        let mut check = |field: &str, fits: bool, range: String| {
+            if !fits {
+                violations.push(Violation { field: format!("policy.{field}"), description: range });
+            }
+        };
+        check(
+            "length",
+            asked.length.is_none_or(|length| LENGTH.contains(&length)),
+            format!("must be {} to {} characters", LENGTH.start(), LENGTH.end()),
+        );
+        check(
+            "alphabet",
+            asked.classes.as_ref().is_none_or(|classes| !classes.is_empty()),
+            "must name at least one of DIGITS, UPPER, LOWER, SPECIAL".to_owned(),
+        );
+        check(
+            "lifetime",
+            asked.lifetime.is_none_or(|lifetime| lifetimes.contains(&lifetime)),
+            format!("must be {} to {} seconds", lifetimes.start().as_secs(), lifetimes.end().as_secs()),
+        );
+        check(
+            "max_checks",
+            asked.max_checks.is_none_or(|checks| MAX_CHECKS.contains(&checks)),
+            format!("must be {} to {}", MAX_CHECKS.start(), MAX_CHECKS.end()),
+        );
+        if !violations.is_empty() {
+            return Err(Error::invalid_fields(violations));
+        }
+        Ok(Self {
+            length: asked.length.unwrap_or(self.length),
+            classes: asked.classes.clone().unwrap_or_else(|| self.classes.clone()),
+            exclude_confusing: asked.exclude_confusing.unwrap_or(self.exclude_confusing),
+            lifetime: asked.lifetime.unwrap_or(self.lifetime),
+            max_checks: asked.max_checks.unwrap_or(self.max_checks),
+            max_lifetime: self.max_lifetime,
+        })
+    }
+
+    /// Errors: `Invalid` when no class is named.
+    pub fn alphabet(&self) -> Result<Alphabet> {
+        Alphabet::new(&self.classes, self.exclude_confusing)
+    }
+}
+
+impl Limits {
+    /// The wait after the `sends`-th send in a row, counted from 1.
+    pub fn cool_down(&self, sends: u32) -> Duration {
+        let step = usize::try_from(sends.saturating_sub(1)).unwrap_or(usize::MAX);
+        self.cool_downs.get(step).or(self.cool_downs.last()).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> Policy {
+        Policy {
+            length: 6,
+            classes: vec![Class::Digits],
+            exclude_confusing: false,
+            lifetime: Duration::from_secs(600),
+            max_checks: 5,
+            max_lifetime: Duration::from_secs(3600),
+        }
+    }
+
+    #[test]
+    fn every_field_out_of_range_is_named_with_its_range() {
+        let asked = PolicyOverrides {
+            length: Some(3),
+            classes: Some(Vec::new()),
+            exclude_confusing: None,
+            lifetime: Some(Duration::from_secs(3601)),
+            max_checks: Some(11),
+        };
+        let error = policy().with(&asked).unwrap_err();
+        let told: Vec<_> = error.violations().iter().map(|v| (v.field.as_str(), v.description.as_str())).collect();
+        assert_eq!(
+            told,
+            [
+                ("policy.length", "must be 4 to 32 characters"),
+                ("policy.alphabet", "must name at least one of DIGITS, UPPER, LOWER, SPECIAL"),
+                ("policy.lifetime", "must be 3 to 3600 seconds"),
+                ("policy.max_checks", "must be 1 to 10"),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_ends_of_every_range_are_allowed() {
+        for (length, lifetime, checks) in [(4, 3, 1), (32, 3600, 10)] {
+            let asked = PolicyOverrides {
+                length: Some(length),
+                lifetime: Some(Duration::from_secs(lifetime)),
+                max_checks: Some(checks),
+                ..PolicyOverrides::default()
+            };
+            let policy = policy().with(&asked).unwrap();
+            assert_eq!((policy.length, policy.lifetime.as_secs(), policy.max_checks), (length, lifetime, checks));
+        }
+    }
+
+    #[test]
+    fn the_last_cool_down_repeats() {
+        let limits = Limits {
+            cool_downs: [30, 60].map(Duration::from_secs).to_vec(),
+            cool_down_reset: Duration::from_secs(3600),
+            failures: 10,
+            failure_window: Duration::from_secs(3600),
+        };
+        assert_eq!([1, 2, 3, 99].map(|sends| limits.cool_down(sends).as_secs()), [30, 60, 60, 60]);
+    }
+}

@@ -1,0 +1,127 @@
+//! What callers ask of verifications, checked field by field before anything happens.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::error::{Error, Result, Violation};
+use crate::id::Id;
+use crate::messaging::{check_metadata, check_sender};
+use crate::recipient::Address;
+use crate::vendor::Channel;
+use crate::verification::code::{Candidate, Code};
+use crate::verification::policy::PolicyOverrides;
+
+/// The scope of calls that name none.
+pub const DEFAULT_SCOPE: &str = "default";
+/// Longest wait for the first outcome of a vendor call.
+pub const MAX_DELIVERY_WAIT: Duration = Duration::from_secs(30);
+
+const MAX_SCOPE: usize = 64;
+
+/// A verification to be started.
+#[derive(Debug)]
+pub struct NewVerification {
+    pub recipient: Address,
+    pub channel: Option<Channel>,
+    pub scope: Option<String>,
+    pub policy: PolicyOverrides,
+    /// A code that the caller chose, instead of a random one.
+    pub custom_code: Option<Code>,
+    /// BCP 47; falls back to a broader one and at last to English.
+    pub locale: Option<String>,
+    pub sender: Option<String>,
+    pub metadata: BTreeMap<String, String>,
+    pub on_existing: OnExisting,
+    /// How long to wait for the first outcome of the vendor call.
+    pub delivery_wait: Option<Duration>,
+}
+
+/// What to do when one is pending for the same recipient and scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnExisting {
+    /// Send the same code again.
+    #[default]
+    Resend,
+    /// Cancel it and start anew with another code.
+    Replace,
+}
+
+/// Which verification a check is for.
+#[derive(Debug)]
+pub enum Target {
+    Id(Id),
+    /// The newest one of a recipient in a scope.
+    Newest { scope: Option<String>, recipient: Address },
+}
+
+/// A check to be made.
+#[derive(Debug)]
+pub struct NewCheck {
+    pub target: Target,
+    pub candidate: Candidate,
+}
+
+// === impl NewVerification ===
+
+impl NewVerification {
+    /// Errors: `Invalid` that names every field out of its range.
+    pub fn check(&self) -> Result<()> {
+        let wait = self.delivery_wait.filter(|wait| *wait > MAX_DELIVERY_WAIT);
+        let checks = [
+            self.scope.as_deref().and_then(check_scope),
+            self.locale.as_deref().and_then(check_locale),
+            check_sender(self.sender.as_deref()),
+            check_metadata(&self.metadata),
+            wait.map(|_| violation("delivery_wait", "must be 0 to 30 seconds")),
+        ];
+        let violations: Vec<_> = checks.into_iter().flatten().collect();
+        if violations.is_empty() { Ok(()) } else { Err(Error::invalid_fields(violations)) }
+    }
+
+    pub fn scope(&self) -> &str {
+        self.scope.as_deref().unwrap_or(DEFAULT_SCOPE)
+    }
+}
+
+/// What is wrong with a scope, if anything.
+pub fn check_scope(scope: &str) -> Option<Violation> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._:-".contains(c);
+    let fits = (1..=MAX_SCOPE).contains(&scope.len()) && scope.chars().all(plain);
+    (!fits).then(|| violation("scope", "must be 1 to 64 characters of A-Z, a-z, 0-9, '.', '_', ':' and '-'"))
+}
+
+/// What is wrong with a locale, if anything: it must look like BCP 47, but need not be one that we have texts for.
+fn check_locale(locale: &str) -> Option<Violation> {
+    let mut subtags = locale.split('-');
+    let language = subtags.next().unwrap_or_default();
+    let fits = locale.len() <= 35
+        && (2..=3).contains(&language.len())
+        && language.chars().all(|c| c.is_ascii_alphabetic())
+        && subtags.all(|tag| (1..=8).contains(&tag.len()) && tag.chars().all(|c| c.is_ascii_alphanumeric()));
+    (!fits).then(|| violation("locale", "must be a BCP 47 language tag such as en, ms or zh-Hant"))
+}
+
+fn violation(field: &str, description: &str) -> Violation {
+    Violation { field: field.to_owned(), description: description.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_and_locales() {
+        for good in ["default", "1", "a.b_c:d-E", &"s".repeat(64)] {
+            assert_eq!(check_scope(good), None, "{good}");
+        }
+        for bad in ["", " ", "a b", "ü", &"s".repeat(65)] {
+            assert!(check_scope(bad).is_some(), "{bad}");
+        }
+        for good in ["en", "ms-MY", "zh-Hant-TW", "fil", "de-1996"] {
+            assert_eq!(check_locale(good), None, "{good}");
+        }
+        for bad in ["", "e", "english", "en_US", "en-", "en-ümlaut", "12"] {
+            assert!(check_locale(bad).is_some(), "{bad}");
+        }
+    }
+}

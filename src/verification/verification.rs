@@ -1,0 +1,282 @@
+//! One attempt to prove that a person controls a recipient: its states, as pure transitions. Time is passed in.
+//!
+//! ```text
+//! PENDING -> APPROVED | EXPIRED | CANCELED | CHECKS_EXHAUSTED | UNDELIVERABLE
+//! ```
+//!
+//! An ended verification never changes its status again, and has forgotten its code.
+
+use std::collections::BTreeMap;
+
+use minicbor::{Decode, Encode};
+
+use crate::clock::Timestamp;
+use crate::event::{EventKind, History};
+use crate::id::{Id, TenantName};
+use crate::messaging::holder::SendRecord;
+use crate::messaging::sending::Sending;
+use crate::recipient::Recipient;
+use crate::store::Key;
+use crate::store::keys::{Keys, SendRef};
+use crate::vendor::Channel;
+use crate::verification::code::{Candidate, Code};
+
+/// Most sends of one verification.
+pub const MAX_SENDS: usize = 10;
+
+/// A verification and all that is known of it.
+#[derive(Debug, Clone, Encode, Decode)]
+pub struct Verification {
+    #[n(0)]
+    pub id: Id,
+    #[n(1)]
+    pub tenant: TenantName,
+    #[n(2)]
+    pub recipient: Recipient,
+    #[n(3)]
+    pub scope: String,
+    /// As stored. What a caller sees is [`Verification::status`].
+    #[n(4)]
+    status: Status,
+    /// Present while pending.
+    #[n(5)]
+    code: Option<Code>,
+    #[n(6)]
+    pub created_at: Timestamp,
+    #[n(7)]
+    pub expires_at: Timestamp,
+    #[n(8)]
+    decided_at: Option<Timestamp>,
+    #[n(9)]
+    pub max_checks: u32,
+    #[n(10)]
+    pub checks_used: u32,
+    #[n(11)]
+    sends: Vec<Sending>,
+    #[n(12)]
+    pub locale: Option<String>,
+    #[n(13)]
+    pub sender: Option<String>,
+    #[n(14)]
+    pub metadata: BTreeMap<String, String>,
+    #[n(15)]
+    history: History,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Status {
+    #[n(1)]
+    Pending,
+    #[n(2)]
+    Approved,
+    #[n(3)]
+    Expired,
+    #[n(4)]
+    Canceled,
+    #[n(5)]
+    ChecksExhausted,
+    #[n(6)]
+    Undeliverable,
+}
+
+/// What came of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The right code, for the first time.
+    Approved,
+    /// A wrong code; it was counted.
+    Wrong,
+    /// Not judged: the verification has this status.
+    Ended(Status),
+}
+
+/// What a new verification is made of.
+#[derive(Debug)]
+pub struct Beginning {
+    pub id: Id,
+    pub tenant: TenantName,
+    pub recipient: Recipient,
+    pub scope: String,
+    pub code: Code,
+    pub expires_at: Timestamp,
+    pub max_checks: u32,
+    pub locale: Option<String>,
+    pub sender: Option<String>,
+    pub metadata: BTreeMap<String, String>,
+}
+
+// === impl Verification ===
+
+impl Verification {
+    pub fn new(beginning: Beginning, now: Timestamp) -> Self {
+        let Beginning { id, tenant, recipient, scope, code, expires_at, max_checks, locale, sender, metadata } = beginning;
+        let mut history = History::default();
+        history.add(now, EventKind::Started);
+        Self {
+            id,
+            tenant,
+            recipient,
+            scope,
+            status: Status::Pending,
+            code: Some(code),
+            created_at: now,
+            expires_at,
+            decided_at: None,
+            max_checks,
+            checks_used: 0,
+            sends: Vec::new(),
+            locale,
+            sender,
+            metadata,
+            history,
+        }
+    }
+
+    /// The status at this moment: time ends a pending one without anybody writing it down.
+    pub fn status(&self, now: Timestamp) -> Status {
+        match self.status {
+            Status::Pending if now >= self.expires_at => Status::Expired,
+            status => status,
+        }
+    }
+
+    /// When it ended; for an expired one the time at which it ran out.
+    pub fn decided_at(&self, now: Timestamp) -> Option<Timestamp> {
+        match (self.decided_at, self.status(now)) {
+            (None, Status::Expired) => Some(self.expires_at),
+            (decided, _) => decided,
+        }
+    }
+
+    /// The code, to be written into a message or compared with. `None` once ended.
+    pub fn code(&self) -> Option<&Code> {
+        self.code.as_ref()
+    }
+
+    pub fn checks_left(&self) -> u32 {
+        self.max_checks.saturating_sub(self.checks_used)
+    }
+
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Compares a candidate with the code. A wrong one is counted, and the last allowed one ends the verification.
+    pub fn check(&mut self, candidate: &Candidate, now: Timestamp) -> Verdict {
+        let code = match (self.status(now), &self.code) {
+            (Status::Pending, Some(code)) => code,
+            (status, _) => {
+                self.expire(now);
+                return Verdict::Ended(status);
+            }
+        };
+        if code.matches(candidate) {
+            self.end(Status::Approved, EventKind::Approved, now);
+            return Verdict::Approved;
+        }
+        self.checks_used = self.checks_used.saturating_add(1);
+        self.history.add(now, EventKind::CheckFailed);
+        if self.checks_left() == 0 {
+            self.end(Status::ChecksExhausted, EventKind::ChecksExhausted, now);
+        }
+        Verdict::Wrong
+    }
+
+    /// Adds a send of the same code. `None`, and no change, when the verification has ended or was sent often enough.
+    pub fn add_send(&mut self, channel: Channel, now: Timestamp) -> Option<(&mut Sending, &mut History)> {
+        if self.status(now) != Status::Pending || self.sends.len() >= MAX_SENDS {
+            return None;
+        }
+        let number = u8::try_from(self.sends.len()).ok()?;
+        // A second copy of a code does no harm, so doubt is answered with another attempt.
+        self.sends.push(Sending::new(number, channel, now, self.expires_at, true));
+        self.history.add(now, EventKind::Queued(number));
+        self.sends.last_mut().map(|sending| (sending, &mut self.history))
+    }
+
+    /// Gives up. False, and no change, when it has ended otherwise; a canceled one may be canceled again.
+    pub fn cancel(&mut self, now: Timestamp) -> bool {
+        if self.status(now) == Status::Pending {
+            self.end(Status::Canceled, EventKind::Canceled, now);
+        }
+        self.status(now) == Status::Canceled
+    }
+
+    /// Writes down that time has run out, so that a clock set back revives nothing.
+    fn expire(&mut self, now: Timestamp) {
+        if self.status == Status::Pending {
+            self.status = Status::Expired;
+            self.decided_at = Some(self.expires_at);
+            self.code = None;
+            self.abandon_sends(now);
+        }
+    }
+
+    fn end(&mut self, status: Status, event: EventKind, now: Timestamp) {
+        self.status = status;
+        self.decided_at = Some(now);
+        self.code = None;
+        self.history.add(now, event);
+        self.abandon_sends(now);
+    }
+
+    fn abandon_sends(&mut self, now: Timestamp) {
+        for sending in &mut self.sends {
+            sending.abandon(now, &mut self.history);
+        }
+    }
+}
+
+impl SendRecord for Verification {
+    fn key(keys: &Keys, send: &SendRef) -> Key {
+        keys.verification(send.tenant, send.id)
+    }
+
+    fn tenant(&self) -> &TenantName {
+        &self.tenant
+    }
+
+    fn recipient(&self) -> &Recipient {
+        &self.recipient
+    }
+
+    fn sends(&self) -> &[Sending] {
+        &self.sends
+    }
+
+    fn send_mut(&mut self, number: u8) -> Option<(&mut Sending, &mut History)> {
+        let sending = self.sends.iter_mut().find(|sending| sending.number == number)?;
+        Some((sending, &mut self.history))
+    }
+
+    /// Ends the verification when no send can have reached the person, and the sends when it has ended.
+    fn send_moved(&mut self, now: Timestamp) {
+        match self.status(now) {
+            Status::Pending if self.sends.iter().all(Sending::failed) => {
+                self.end(Status::Undeliverable, EventKind::Undeliverable, now);
+            }
+            Status::Pending => {}
+            _ => self.abandon_sends(now),
+        }
+    }
+
+    fn ends_at(&self) -> Timestamp {
+        self.expires_at
+    }
+}
+
+// === impl Status ===
+
+impl Status {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Approved => "APPROVED",
+            Self::Expired => "EXPIRED",
+            Self::Canceled => "CANCELED",
+            Self::ChecksExhausted => "CHECKS_EXHAUSTED",
+            Self::Undeliverable => "UNDELIVERABLE",
+        }
+    }
+}
