@@ -6,5 +6,6 @@ mod support;
 mod architecture;
 mod console_inbox;
 mod proto;
+mod transitions;
 mod vendor_esms;
 mod vendor_inbox;

@@ -1,0 +1,224 @@
+//! The pure state machines under random histories: whatever happens in whichever order, the rules hold.
+
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
+use proptest::test_runner::TestCaseError;
+use verigate::clock::Timestamp;
+use verigate::event::EventKind;
+use verigate::id::{Id, Partition};
+use verigate::messaging::holder::SendRecord;
+use verigate::messaging::sending::{Persistence, SendStatus, Sending};
+use verigate::random::OsRandom;
+use verigate::recipient::{Phone, Recipient};
+use verigate::vendor::{Accepted, Channel, Failure, Receipt, ReceiptStatus, Rejection};
+use verigate::verification::code::{Candidate, Code};
+use verigate::verification::verification::{Beginning, MAX_SENDS, Status, Verdict, Verification};
+
+const START: u64 = 1_800_000_000_000;
+const LIFETIME: Duration = Duration::from_secs(600);
+const LEASE: Duration = Duration::from_secs(15);
+const MAX_CHECKS: u32 = 5;
+const RULES: Persistence = Persistence { max_attempts: 4, backoff: Duration::from_secs(2) };
+
+/// Something that can happen to a verification.
+#[derive(Debug, Clone)]
+enum Happening {
+    Wait(u64),
+    Check { right: bool },
+    Resend,
+    Cancel,
+    /// The worker looks at a send, whether or not it is due.
+    Worker { send: u8 },
+    /// A vendor call ends, perhaps one that nobody waits for any more.
+    Outcome { send: u8, attempt: u8, outcome: Result<Accepted, Failure> },
+    Receipt { send: u8, vendor: u8, status: ReceiptStatus },
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let send = 0..3_u8;
+    prop_oneof![
+        (0..200_u64).prop_map(Happening::Wait),
+        any::<bool>().prop_map(|right| Happening::Check { right }),
+        proptest::strategy::Just(Happening::Check { right: false }),
+        proptest::strategy::Just(Happening::Resend),
+        proptest::strategy::Just(Happening::Cancel),
+        send.clone().prop_map(|send| Happening::Worker { send }),
+        (send.clone(), 0..5_u8, outcome())
+            .prop_map(|(send, attempt, outcome)| Happening::Outcome { send, attempt, outcome }),
+        (send, 0..2_u8, receipt_status())
+            .prop_map(|(send, vendor, status)| Happening::Receipt { send, vendor, status }),
+    ]
+}
+
+fn outcome() -> impl Strategy<Value = Result<Accepted, Failure>> {
+    use proptest::strategy::Just;
+    prop_oneof![
+        Just(Ok(Accepted { vendor_reference: Some("theirs".to_owned()) })),
+        Just(Err(Failure::Rejected(Rejection::InvalidRecipient))),
+        Just(Err(Failure::Rejected(Rejection::InsufficientCredit))),
+        Just(Err(Failure::Throttled { after: Some(Duration::from_secs(7)) })),
+        Just(Err(Failure::Unavailable)),
+        Just(Err(Failure::Unknown)),
+    ]
+}
+
+fn receipt_status() -> impl Strategy<Value = ReceiptStatus> {
+    use proptest::strategy::Just;
+    prop_oneof![Just(ReceiptStatus::Delivered), Just(ReceiptStatus::Undelivered), Just(ReceiptStatus::Expired)]
+}
+
+fn route() -> Vec<String> {
+    vec!["a".to_owned(), "b".to_owned()]
+}
+
+fn verification(now: Timestamp) -> Verification {
+    let recipient = Recipient::Phone(Phone::parse("+60123456789", None).unwrap());
+    let beginning = Beginning {
+        id: Id::new(now, Partition::new(1), &OsRandom),
+        tenant: "dev".parse().unwrap(),
+        recipient,
+        scope: "login".to_owned(),
+        code: Code::custom("012345").unwrap(),
+        expires_at: now + LIFETIME,
+        max_checks: MAX_CHECKS,
+        locale: None,
+        sender: None,
+        metadata: std::collections::BTreeMap::new(),
+    };
+    let mut verification = Verification::new(beginning, now);
+    let (sending, history) = verification.add_send(Channel::Sms, now).unwrap();
+    sending.begin("a", now, LEASE, history);
+    verification
+}
+
+/// Applies what happened; returns the verdict, when it was a check.
+fn apply(verification: &mut Verification, happening: &Happening, now: &mut Timestamp) -> Option<Verdict> {
+    let route = route();
+    match happening {
+        Happening::Wait(seconds) => *now = *now + Duration::from_secs(*seconds),
+        Happening::Check { right } => {
+            let candidate = Candidate::parse(if *right { "012345" } else { "012346" }).unwrap();
+            return Some(verification.check(&candidate, *now));
+        }
+        Happening::Resend => {
+            verification.add_send(Channel::Sms, *now);
+        }
+        Happening::Cancel => {
+            verification.cancel(*now);
+        }
+        Happening::Worker { send } => {
+            let pending = verification.status(*now) == Status::Pending;
+            if let Some((sending, history)) = verification.send_mut(*send) {
+                let due = sending.due_at.is_some_and(|due| due <= *now);
+                match sending.next_vendor(&route).map(str::to_owned) {
+                    Some(vendor) if due && pending && sending.status == SendStatus::Queued => {
+                        sending.begin(&vendor, *now, LEASE, history);
+                    }
+                    _ => drop(sending.wake(&route, RULES, *now, history)),
+                }
+                verification.send_moved(*now);
+            }
+        }
+        Happening::Outcome { send, attempt, outcome } => {
+            if let Some((sending, history)) = verification.send_mut(*send) {
+                sending.settle(*attempt, outcome, &route, RULES, false, *now, history);
+                verification.send_moved(*now);
+            }
+        }
+        Happening::Receipt { send, vendor, status } => {
+            let vendor = route[usize::from(*vendor)].clone();
+            let receipt = Receipt { vendor, reference: "ours".into(), status: *status, at: *now };
+            if let Some((sending, history)) = verification.send_mut(*send) {
+                sending.receipt(&receipt, *now, history);
+                verification.send_moved(*now);
+            }
+        }
+    }
+    None
+}
+
+fn check_send(sending: &Sending) -> Result<(), TestCaseError> {
+    let waits = matches!(sending.status, SendStatus::Queued | SendStatus::Sending | SendStatus::Unknown);
+    prop_assert_eq!(sending.due_at.is_some(), waits, "a send is watched exactly while it can move: {:?}", sending);
+    prop_assert!(sending.attempts <= RULES.max_attempts, "{:?}", sending);
+    // A second doubt is not answered by a third message.
+    prop_assert!(sending.unknowns <= 2, "{:?}", sending);
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn a_verification_keeps_its_rules(happenings in vec(happening(), 0..60)) {
+        let mut now = Timestamp::from_millis(START);
+        let mut verification = verification(now);
+        let expires_at = verification.expires_at;
+        let mut ended = None;
+        let mut wrong = 0;
+        let mut terminal_sends = Vec::new();
+        for happening in &happenings {
+            let before = verification.status(now);
+            let verdict = apply(&mut verification, happening, &mut now);
+            let after = verification.status(now);
+
+            match verdict {
+                Some(Verdict::Approved) => prop_assert_eq!((before, after), (Status::Pending, Status::Approved)),
+                Some(Verdict::Wrong) => {
+                    wrong += 1;
+                    prop_assert_eq!(before, Status::Pending);
+                }
+                Some(Verdict::Ended(status)) => prop_assert_eq!(status, before),
+                None => prop_assert!(after != Status::Approved || before == Status::Approved),
+            }
+            if let Some(ended) = ended {
+                prop_assert_eq!(after, ended, "an ended verification changed by {:?}", happening);
+            }
+            if after != Status::Pending {
+                ended.get_or_insert(after);
+            }
+            prop_assert!(after == Status::Pending || after == Status::Expired || verification.code().is_none());
+            prop_assert!(wrong <= MAX_CHECKS && verification.checks_used == wrong);
+            prop_assert!(verification.sends().len() <= MAX_SENDS);
+            for sending in verification.sends() {
+                check_send(sending)?;
+            }
+            for (number, status) in &terminal_sends {
+                let sending = verification.sends().iter().find(|sending| sending.number == *number).unwrap();
+                prop_assert_eq!(sending.status, *status, "an ended send changed by {:?}", happening);
+            }
+            let ended_sends = verification.sends().iter().filter(|sending| sending.status.is_terminal());
+            terminal_sends = ended_sends.map(|sending| (sending.number, sending.status)).collect();
+        }
+        let events = verification.history().events();
+        prop_assert!(events.iter().filter(|event| event.kind == EventKind::Approved).count() <= 1);
+        for event in events {
+            if let EventKind::Attempted(..) = event.kind {
+                prop_assert!(event.at < expires_at, "an attempt began after the code had expired");
+            }
+        }
+        let stored = verigate::store::record::encode(&verification).unwrap();
+        let read: Verification = verigate::store::record::decode(&stored).unwrap();
+        prop_assert_eq!(verigate::store::record::encode(&read).unwrap(), stored);
+    }
+
+    #[test]
+    fn every_send_left_alone_with_the_worker_ends(outcomes in vec(outcome(), 0..10)) {
+        let mut now = Timestamp::from_millis(START);
+        let mut verification = verification(now);
+        let mut outcomes = outcomes.into_iter();
+        for _ in 0..40 {
+            let sending = &verification.sends()[0];
+            let Some(due_at) = sending.due_at else { break };
+            let attempt = sending.attempts;
+            match outcomes.next().filter(|_| sending.status == SendStatus::Sending) {
+                Some(outcome) => drop(apply(&mut verification, &Happening::Outcome { send: 0, attempt, outcome }, &mut now)),
+                None => {
+                    now = now.max(due_at);
+                    apply(&mut verification, &Happening::Worker { send: 0 }, &mut now);
+                }
+            }
+        }
+        prop_assert_eq!(verification.sends()[0].due_at, None, "{:?}", verification.sends()[0]);
+    }
+}
