@@ -29,6 +29,7 @@ pub mod error;
 pub mod id;
 pub mod random;
 pub mod recipient;
+pub mod status;
 
 // Floor 3: where state is kept.
 pub mod store;
