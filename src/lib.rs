@@ -30,6 +30,7 @@ pub mod id;
 pub mod random;
 pub mod recipient;
 pub mod status;
+pub mod telemetry;
 
 // Floor 3: where state is kept.
 pub mod store;
