@@ -36,4 +36,5 @@ pub mod telemetry;
 pub mod store;
 
 // Floor 4: the outside world, and who may call.
+pub mod auth;
 pub mod vendor;
