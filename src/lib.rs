@@ -38,3 +38,6 @@ pub mod store;
 // Floor 4: the outside world, and who may call.
 pub mod auth;
 pub mod vendor;
+
+// Floor 7: what is put together.
+pub mod config;
