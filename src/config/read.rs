@@ -123,7 +123,7 @@ impl<'t> Reader<'t> {
         let text = self.text().ok_or_else(|| self.fault(wanted))?;
         let parsed = jiff::fmt::friendly::SpanParser::new().parse_unsigned_duration(text);
         let duration = parsed.ok().filter(|duration| !duration.is_zero());
-        let duration = duration.ok_or_else(|| self.fault(wanted).with_found(quote(text)))?;
+        let duration = duration.ok_or_else(|| self.place(self.fault(wanted).with_found(quote(text))))?;
         // The shape in which `std::time::Duration` is written to formats that have no words for it.
         let parts = [duration.as_secs(), u64::from(duration.subsec_nanos())];
         let parts = serde::de::value::SeqDeserializer::new(parts.into_iter());

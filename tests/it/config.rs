@@ -434,6 +434,12 @@ fn a_secret_may_lie_in_a_file_of_its_own() {
     assert!(errors[0].starts_with(wanted), "{errors:?}");
     let empty = home.write("empty", "\n");
     assert!(home.errors(&at(empty.to_str().unwrap()), &[])[0].ends_with("is empty"));
+    let soon = home.write("soon", "canary");
+    let errors = home.errors(TENANT, &[("VERIGATE__VERIFICATION__RETENTION_FILE", soon.to_str().unwrap())]);
+    assert!(
+        errors[0].contains("verification.retention: must be a time") && !errors[0].contains("canary"),
+        "{errors:?}"
+    );
     let short = home.write("short", "1");
     let numbers = [("VERIGATE__MESSAGING__WORKERS_FILE", short.to_str().unwrap())];
     let errors = home.errors(TENANT, &numbers);
