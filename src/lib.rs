@@ -30,12 +30,15 @@ pub mod id;
 pub mod proto;
 pub mod random;
 pub mod recipient;
+pub mod status;
+pub mod telemetry;
 pub mod tenant;
 
 // Floor 3: where state is kept.
 pub mod store;
 
-// Floor 4: the outside world, and what happened.
+// Floor 4: the outside world, what happened, and who may call.
+pub mod auth;
 pub mod event;
 pub mod vendor;
 
@@ -45,5 +48,10 @@ pub mod messaging;
 // Floor 6: verifications.
 pub mod verification;
 
-// Floor 7: the surfaces.
+// Floor 7: the surfaces and the configuration.
+pub mod config;
 pub mod console;
+pub mod grpc;
+
+// Floor 8: the whole.
+pub mod server;

@@ -1,0 +1,263 @@
+//! Configuration: compiled-in defaults, one file and the environment, laid over each other and read once at start.
+//!
+//! This file composes the sections and checks what spans them. It knows no concrete store or vendor: a vendor's own
+//! keys stay a [`Section`] until the server reads them. Nothing below this floor imports it.
+//!
+//! Without a file the dev profile lies over the defaults: it runs at once, sends nothing, and is open to everybody
+//! who read the manual, so it listens to this machine only.
+
+pub mod fault;
+mod layers;
+mod read;
+mod render;
+pub mod section;
+pub mod settings;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Deserializer};
+
+use crate::auth;
+use crate::config::fault::{ConfigError, Fault, Origin};
+use crate::config::layers::{Node, Value};
+use crate::config::read::{Quoting, read};
+use crate::config::section::Section;
+use crate::config::settings::{
+    MessagingConfig, RouteConfig, ServerConfig, StoreConfig, TenantConfig, VerificationConfig, Violations,
+};
+use crate::error::{Result, Violation};
+use crate::telemetry;
+
+/// Every key with its comment: the manual.
+pub const DEFAULTS: &str = include_str!("defaults.toml");
+
+const DEV_PROFILE: &str = include_str!("dev_profile.toml");
+
+/// The secret of the dev profile. Published, so it opens nothing that others can reach.
+const DEV_SECRET: &str = "dev-secret";
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Config {
+    pub server: ServerConfig,
+    pub log: telemetry::Config,
+    pub store: StoreConfig,
+    pub verification: VerificationConfig,
+    pub messaging: MessagingConfig,
+    #[serde(default)]
+    pub tenants: Vec<TenantConfig>,
+    /// By the names that routes use.
+    #[serde(default, deserialize_with = "leave_for_later")]
+    pub vendors: BTreeMap<String, Section>,
+    #[serde(default)]
+    pub routes: Vec<RouteConfig>,
+}
+
+/// A configuration that passed every check.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    /// No file was given.
+    pub dev_profile: bool,
+    /// What works but should not stay so, a line each, for the log at start.
+    pub warnings: Vec<String>,
+    tree: Tree,
+}
+
+/// The merged tree. Shows nothing of itself in `Debug`.
+struct Tree(Node);
+
+/// Reads and checks a configuration. With no file, the dev profile.
+///
+/// `environment` is every variable of the process; those that do not begin with `VERIGATE__` are passed over.
+/// Errors: everything that is wrong, a line each; the process should end with [`fault::EXIT_CODE`].
+pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Loaded, ConfigError> {
+    let mut root = Node::parse(DEFAULTS, &Origin::Defaults)?;
+    root.merge(match file {
+        Some(path) => read_file(path)?,
+        None => Node::parse(DEV_PROFILE, &Origin::DevProfile)?,
+    });
+    root.merge(Node::from_environment(environment)?);
+    let mut config: Config = read(&root, "", Quoting::Allowed)?;
+    config.vendors = sections(&root, "vendors")?;
+    let dev_profile = file.is_none();
+    let violations = config.violations(dev_profile);
+    if !violations.is_empty() {
+        let place = |v: Violation| Fault::new(root.origin_of(&v.field), v.field.as_str(), v.description);
+        return Err(ConfigError::new(violations.into_iter().map(place).collect()));
+    }
+    let warnings = if dev_profile { Vec::new() } else { config.warnings() };
+    Ok(Loaded { config, dev_profile, warnings, tree: Tree(root) })
+}
+
+/// The variables of this process. Unlike [`std::env::vars`] it takes bytes that are not Unicode without a panic.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    std::env::vars_os().map(move |(name, value)| (text(name), text(value)))
+}
+
+fn read_file(path: &Path) -> Result<Node, Fault> {
+    let origin = Origin::File { name: path.display().to_string().into(), line: None };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Fault::new(&origin, "", format!("the file cannot be read: {error}")))?;
+    Node::parse(&text, &origin)
+}
+
+fn sections(root: &Node, key: &str) -> Result<BTreeMap<String, Section>, ConfigError> {
+    let Value::Table(root) = &root.value else {
+        return Ok(BTreeMap::new());
+    };
+    let table = match root.get(key) {
+        Some(Node { value: Value::Table(table), .. }) => table,
+        Some(other) => return Err(Fault::new(&other.origin, key, "must be a table").into()),
+        None => return Ok(BTreeMap::new()),
+    };
+    let mut sections = BTreeMap::new();
+    let mut faults = Vec::new();
+    for (name, node) in table.iter() {
+        match Section::new(key, name, node) {
+            Ok(section) => drop(sections.insert(name.to_owned(), section)),
+            Err(found) => faults.extend(found),
+        }
+    }
+    if faults.is_empty() { Ok(sections) } else { Err(ConfigError::new(faults)) }
+}
+
+/// Passes over the vendors' tables: [`sections`] takes them from the tree, which still knows their lines.
+fn leave_for_later<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Section>, D::Error> {
+    serde::de::IgnoredAny::deserialize(deserializer).map(|_| BTreeMap::new())
+}
+
+// === impl Loaded ===
+
+impl Loaded {
+    /// The merged configuration as TOML: secrets hidden, and beside every value that is no default where it came from.
+    pub fn render(&self) -> String {
+        render::render(&self.tree.0, "vendors")
+    }
+}
+
+impl std::fmt::Debug for Tree {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tree")
+    }
+}
+
+// === impl Config ===
+
+impl Config {
+    /// Who may call.
+    ///
+    /// Errors: none once the configuration was loaded, for the checks found the same.
+    pub fn keys(&self) -> Result<auth::Keys> {
+        auth::Keys::new(self.tenants.iter().flat_map(|tenant| tenant.keys.iter().map(|key| (&tenant.name, key))))
+    }
+
+    fn violations(&self, dev_profile: bool) -> Vec<Violation> {
+        let mut found = Violations::default();
+        found.nest("server", self.server.violations());
+        found.nest("log", self.log.violations());
+        found.nest("store", self.store.violations());
+        found.nest("verification", self.verification.violations());
+        found.nest("messaging", self.messaging.violations());
+        for (index, tenant) in self.tenants.iter().enumerate() {
+            found.nest(&format!("tenants[{index}]"), tenant.violations());
+        }
+        for (index, route) in self.routes.iter().enumerate() {
+            found.nest(&format!("routes[{index}]"), route.violations());
+        }
+        self.check_exposure(dev_profile, &mut found);
+        self.check_key_file(dev_profile, &mut found);
+        self.check_tenants(&mut found);
+        self.check_routes(&mut found);
+        found.0
+    }
+
+    /// The published secret must not meet the public.
+    fn check_exposure(&self, dev_profile: bool, found: &mut Violations) {
+        let listeners = self.server.listeners();
+        let Some((key, address)) = listeners.iter().find(|(_, address)| !address.is_local()) else {
+            return;
+        };
+        if dev_profile {
+            let message = "the dev profile has a published secret, so it must listen to this machine only";
+            found.add(&format!("server.{key}"), format!("{message}, but is {address}; configure a file"));
+        }
+        for (path, config) in self.paths_of_keys() {
+            if !dev_profile && config.opens_with(DEV_SECRET) {
+                let message = format!("must not be the published secret while server.{key} is {address}");
+                found.add(&format!("{path}.secret"), message);
+            }
+        }
+    }
+
+    fn check_key_file(&self, dev_profile: bool, found: &mut Violations) {
+        match &self.store.key_file {
+            None => found.add("store.key_file", "is missing: records are sealed with the key that it holds".to_owned()),
+            // The dev profile makes its own when there is none yet.
+            Some(_) if dev_profile => {}
+            Some(path) => {
+                if let Err(error) = std::fs::File::open(path) {
+                    found.add("store.key_file", format!("the file {path:?} cannot be read: {error}"));
+                }
+            }
+        }
+    }
+
+    fn check_tenants(&self, found: &mut Violations) {
+        if self.tenants.is_empty() {
+            found.add("tenants", "must hold at least one tenant, or nobody can call".to_owned());
+        }
+        let mut tenants = BTreeMap::new();
+        for (index, tenant) in self.tenants.iter().enumerate() {
+            if let Some(first) = tenants.insert(&tenant.name, index) {
+                let message = format!("must be unique, but is {:?} like tenants[{first}]", tenant.name.as_str());
+                found.add(&format!("tenants[{index}].name"), message);
+            }
+        }
+        let mut ids = BTreeMap::new();
+        for (path, key) in self.paths_of_keys() {
+            if let Some(first) = ids.insert(&key.id, path.clone()) {
+                let message = format!("must be unique over all tenants, but is {:?} like {first}", key.id);
+                found.add(&format!("{path}.id"), message);
+            }
+        }
+    }
+
+    fn check_routes(&self, found: &mut Violations) {
+        for (index, route) in self.routes.iter().enumerate() {
+            for (at, vendor) in route.vendors.iter().enumerate() {
+                if !self.vendors.contains_key(vendor) {
+                    let known = self.vendors.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+                    let known = if known.is_empty() { "none" } else { &known };
+                    let message = format!("must be a configured vendor ({known}), but is {vendor:?}");
+                    found.add(&format!("routes[{index}].vendors[{at}]"), message);
+                }
+            }
+            for (at, name) in route.tenants.iter().enumerate() {
+                if !self.tenants.iter().any(|tenant| tenant.name == *name) {
+                    let message = format!("must be a configured tenant, but is {:?}", name.as_str());
+                    found.add(&format!("routes[{index}].tenants[{at}]"), message);
+                }
+            }
+        }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let weak = self.paths_of_keys().filter(|(_, key)| key.is_weak()).map(|(path, _)| {
+            let least = auth::WEAK_SECRET_BYTES;
+            format!("{path}.secret: is shorter than {least} characters and can be guessed; make one with `key new`")
+        });
+        let unrouted = self.routes.is_empty().then(|| "routes: there is none, so nothing can be sent".to_owned());
+        weak.chain(unrouted).collect()
+    }
+
+    /// Every key with its path, such as `tenants[0].keys[1]`.
+    fn paths_of_keys(&self) -> impl Iterator<Item = (String, &auth::KeyConfig)> {
+        self.tenants.iter().enumerate().flat_map(|(index, tenant)| {
+            let path = move |at: usize| format!("tenants[{index}].keys[{at}]");
+            tenant.keys.iter().enumerate().map(move |(at, key)| (path(at), key))
+        })
+    }
+}

@@ -1,0 +1,88 @@
+//! The part of a configuration whose keys only its own module knows: one vendor's table.
+//!
+//! Configuration keeps such a table with its lines until the server, which knows every concrete type, reads it.
+
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+
+use crate::config::fault::{ConfigError, Fault, join};
+use crate::config::layers::{Node, Value, visit};
+use crate::config::read::{Quoting, read};
+use crate::error::Violation;
+
+/// A table with a name and a `kind`. Shows no value in `Debug`.
+#[derive(Clone)]
+pub struct Section {
+    name: String,
+    kind: String,
+    path: String,
+    node: Node,
+}
+
+// === impl Section ===
+
+impl Section {
+    /// Checks what every section has: a name that a variable can spell, a kind, and no empty text, for that would be
+    /// an empty secret.
+    pub(crate) fn new(parent: &str, name: &str, node: &Node) -> Result<Self, Vec<Fault>> {
+        let path = join(parent, name);
+        let fault = |path: &str, message: &str| vec![Fault::new(&node.origin, path, message)];
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+        if !(1..=63).contains(&name.len()) || !name.bytes().all(plain) {
+            return Err(fault(&path, "must have a name of 1 to 63 of a-z, 0-9, '-' and '_'"));
+        }
+        let Value::Table(table) = &node.value else {
+            return Err(fault(&path, "must be a table"));
+        };
+        let kind = match table.get("kind").map(|kind| &kind.value) {
+            Some(Value::Text(kind)) => kind.clone(),
+            Some(_) => return Err(fault(&join(&path, "kind"), "must be a text in quotes")),
+            None => return Err(fault(&join(&path, "kind"), "is missing")),
+        };
+        let mut faults = Vec::new();
+        visit(node, &path, &mut |path, node| {
+            if matches!(&node.value, Value::Text(text) if text.is_empty()) {
+                faults.push(Fault::new(&node.origin, path, "must not be empty; leave the key out instead"));
+            }
+        });
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let mut own = table.clone();
+        own.remove("kind");
+        Ok(Self { name: name.to_owned(), kind, path, node: Node { value: Value::Table(own), ..node.clone() } })
+    }
+
+    /// The name that routes use.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Which module reads the rest.
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// Reads every key but `kind`, with the same care as the rest of the configuration: unknown keys, `key_file`,
+    /// durations. Errors name file, line and key.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        read(&self.node, &self.path, Quoting::Never)
+    }
+
+    /// The error for violations found in what was parsed, or for an unknown `kind`; their fields are keys of this
+    /// section. `violations` is not empty.
+    pub fn refuse(&self, violations: &[Violation]) -> ConfigError {
+        let faults = violations.iter().map(|violation| {
+            let origin = self.node.origin_of(&violation.field);
+            Fault::new(origin, join(&self.path, &violation.field), violation.description.as_str())
+        });
+        ConfigError::new(faults.collect())
+    }
+}
+
+impl fmt::Debug for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of kind {}", self.path, self.kind)
+    }
+}
