@@ -1,0 +1,4 @@
+//! What several tests stand on.
+
+pub(crate) mod esms_server;
+pub(crate) mod http;
