@@ -182,7 +182,7 @@ fn message_template() -> Markup {
                         time.when { span.ago {} span.clock {} }
                     }
                     button.code type="button" title="Copy the code" hidden { span.code-text {} span.code-copy { "Copy" } }
-                    p.text {}
+                    p.text dir="auto" {}
                     dl.meta {
                         div { dt { "Tenant" } dd.tenant {} }
                         div { dt { "Vendor" } dd.vendor {} }

@@ -57,10 +57,13 @@ pub fn router(inboxes: Vec<Arc<Inbox>>, config: Config, first_send: &str) -> Rou
 
 /// A `grpcurl` line that starts a verification over plain text at `address` (`host:port`), as the key `ID.SECRET`.
 pub fn first_send_command(address: &str, key: &str) -> String {
-    format!(
-        "grpcurl -plaintext -H 'authorization: Bearer {key}' \\\n  -d '{{\"recipient\": {{\"phone\": \"+60123456789\"}}}}' \
-         \\\n  {address} verigate.verification.v1.VerificationService/StartVerification"
-    )
+    [
+        &format!("grpcurl -plaintext -H 'authorization: Bearer {key}'"),
+        r#"  -d '{"recipient": {"phone": "+60123456789"}}'"#,
+        &format!("  {address}"),
+        "  verigate.verification.v1.VerificationService/StartVerification",
+    ]
+    .join(" \\\n")
 }
 
 async fn guard(State(config): State<Arc<Config>>, request: Request, next: Next) -> Response {
@@ -100,6 +103,16 @@ fn is_known_host(host: &str, config: &Config) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_command_is_one_shell_command() {
+        let command = first_send_command("127.0.0.1:50051", "dev.dev-secret");
+        let joined = command.replace(" \\\n ", "");
+        let wanted = "grpcurl -plaintext -H 'authorization: Bearer dev.dev-secret' -d \
+                      '{\"recipient\": {\"phone\": \"+60123456789\"}}' 127.0.0.1:50051 \
+                      verigate.verification.v1.VerificationService/StartVerification";
+        assert_eq!(joined, wanted);
+    }
 
     #[test]
     fn only_addresses_localhost_and_configured_names_are_known() {
