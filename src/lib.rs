@@ -33,6 +33,7 @@ pub mod recipient;
 pub mod status;
 pub mod telemetry;
 pub mod tenant;
+pub mod violations;
 
 // Floor 3: where state is kept.
 pub mod store;

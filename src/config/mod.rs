@@ -23,11 +23,13 @@ use crate::config::fault::{ConfigError, Fault, Origin};
 use crate::config::layers::{Node, Value};
 use crate::config::read::{Quoting, read};
 use crate::config::section::Section;
-use crate::config::settings::{
-    MessagingConfig, RouteConfig, ServerConfig, StoreConfig, TenantConfig, VerificationConfig, Violations,
-};
+use crate::config::settings::{ServerConfig, StoreConfig, TenantConfig};
 use crate::error::{Result, Violation};
+use crate::messaging::MessagingConfig;
+use crate::messaging::route::RouteConfig;
 use crate::telemetry;
+use crate::verification::VerificationConfig;
+use crate::violations::Violations;
 
 /// Every key with its comment: the manual.
 pub const DEFAULTS: &str = include_str!("defaults.toml");

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use serde::Deserialize;
 
 use crate::error::{Error, Kind, Reason, Result, Violation};
 use crate::event::History;
@@ -29,6 +30,7 @@ use crate::store::keys::{Holder, Keys, SendRef};
 use crate::store::{Batch, Commit, Condition, Key, record};
 use crate::tenant::Tenant;
 use crate::vendor::{Channel, Outgoing};
+use crate::violations::Violations;
 
 /// Most segments of one message.
 pub const MAX_SEGMENTS: usize = 10;
@@ -40,6 +42,19 @@ pub const MAX_METADATA: usize = 16;
 pub const VALIDITY: std::ops::RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(72 * 3600);
 
 const DEFAULT_VALIDITY: Duration = Duration::from_secs(24 * 3600);
+
+/// `[messaging]`: how messages leave, and how long they are kept.
+#[derive(Debug, Clone, Deserialize)]
+pub struct MessagingConfig {
+    /// How long a message is kept after its validity ends.
+    pub retention: Duration,
+    /// How long one vendor call may take.
+    pub attempt_timeout: Duration,
+    /// Due sends that are looked at at once.
+    pub workers: u32,
+    /// Vendor calls for one send, over all vendors.
+    pub max_attempts: u32,
+}
 
 /// What a caller asks to have sent.
 #[derive(Debug)]
@@ -60,6 +75,20 @@ pub struct Messaging {
     outbox: Arc<Outbox>,
     records: Arc<Records<Message>>,
     retention: Duration,
+}
+
+// === impl MessagingConfig ===
+
+impl MessagingConfig {
+    /// What is wrong with it, by key.
+    pub fn violations(&self) -> Vec<Violation> {
+        let mut found = Violations::default();
+        found.range("retention", &self.retention, Duration::from_secs(60 * 60)..=Duration::from_secs(90 * 24 * 3600));
+        found.range("attempt_timeout", &self.attempt_timeout, Duration::from_millis(100)..=Duration::from_secs(120));
+        found.range("workers", &self.workers, 1..=4_096);
+        found.range("max_attempts", &self.max_attempts, 1..=20);
+        found.0
+    }
 }
 
 // === impl Messaging ===

@@ -2,14 +2,15 @@
 
 use serde::Deserialize;
 
+use crate::error::Violation;
 use crate::id::TenantName;
 use crate::recipient::Country;
 use crate::vendor::Channel;
+use crate::violations::Violations;
 
 /// One `[[routes]]` entry.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Route {
+pub struct RouteConfig {
     pub channel: Channel,
     /// Names of configured vendors, best first. Not empty.
     pub vendors: Vec<String>,
@@ -23,12 +24,12 @@ pub struct Route {
 
 /// All routes, in the order of the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Routes(Vec<Route>);
+pub struct Routes(Vec<RouteConfig>);
 
 // === impl Routes ===
 
 impl Routes {
-    pub fn new(routes: Vec<Route>) -> Self {
+    pub fn new(routes: Vec<RouteConfig>) -> Self {
         Self(routes)
     }
 
@@ -41,9 +42,18 @@ impl Routes {
     }
 }
 
-// === impl Route ===
+// === impl RouteConfig ===
 
-impl Route {
+impl RouteConfig {
+    /// What is wrong with it, by key.
+    pub fn violations(&self) -> Vec<Violation> {
+        let mut found = Violations::default();
+        if self.vendors.is_empty() {
+            found.add("vendors", "must name at least one vendor".to_owned());
+        }
+        found.0
+    }
+
     fn fits(&self, tenant: &TenantName, channel: Channel, country: Option<Country>) -> bool {
         self.channel == channel
             && (self.tenants.is_empty() || self.tenants.contains(tenant))
@@ -57,7 +67,7 @@ mod tests {
 
     #[test]
     fn the_first_route_that_fits_wins() {
-        let parse = |text: &str| toml::from_str::<Route>(text).unwrap();
+        let parse = |text: &str| toml::from_str::<RouteConfig>(text).unwrap();
         let routes = Routes::new(vec![
             parse("channel = 'sms'\nvendors = ['a', 'b']\ncountries = ['MY']\ntenants = ['acme']"),
             parse("channel = 'sms'\nvendors = ['c']\ncountries = ['MY', 'SG']"),

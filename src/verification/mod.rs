@@ -12,10 +12,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
 use tokio::task::JoinHandle;
 
 use crate::clock::Timestamp;
-use crate::error::{Error, Kind, Reason, Result};
+use crate::error::{Error, Kind, Reason, Result, Violation};
 use crate::id::{Id, TenantName};
 use crate::messaging::channel_for;
 use crate::messaging::holder::{
@@ -35,14 +36,15 @@ use crate::verification::policy::{Limits, Policy};
 use crate::verification::recipient_state::RecipientState;
 use crate::verification::request::{DEFAULT_SCOPE, NewCheck, NewVerification, OnExisting, Target, check_scope};
 use crate::verification::verification::{Beginning, Status, Verdict, Verification};
+use crate::violations::Violations;
 
-/// How verifications are made and kept.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    pub policy: Policy,
-    pub limits: Limits,
+/// `[verification]`: how verifications are made and kept.
+#[derive(Debug, Clone, Deserialize)]
+pub struct VerificationConfig {
     /// How long a verification is kept after its code expires.
     pub retention: Duration,
+    pub policy: Policy,
+    pub limits: Limits,
 }
 
 /// Starts, checks and shows verifications.
@@ -50,7 +52,7 @@ pub struct Verifications {
     ground: Ground,
     outbox: Arc<Outbox>,
     records: Arc<Records<Verification>>,
-    settings: Settings,
+    config: VerificationConfig,
 }
 
 /// A verification as a caller may see it at one moment.
@@ -96,13 +98,26 @@ struct Plan {
     permit: Option<Permit>,
 }
 
+// === impl VerificationConfig ===
+
+impl VerificationConfig {
+    /// What is wrong with it, by key.
+    pub fn violations(&self) -> Vec<Violation> {
+        let mut found = Violations::default();
+        found.range("retention", &self.retention, Duration::from_secs(60)..=Duration::from_secs(90 * 24 * 3600));
+        found.nest("policy", self.policy.violations());
+        found.nest("limits", self.limits.violations());
+        found.0
+    }
+}
+
 // === impl Verifications ===
 
 impl Verifications {
     /// `brands`: the names that texts say the code is for, of the tenants that have one.
     pub fn new(
         outbox: Arc<Outbox>,
-        settings: Settings,
+        config: VerificationConfig,
         templates: Templates,
         brands: BTreeMap<TenantName, String>,
     ) -> Self {
@@ -110,8 +125,8 @@ impl Verifications {
         let render = Box::new(move |verification: &Verification, sending: &Sending, send: &SendRef| {
             render(verification, sending, send, &templates, brands.get(&verification.tenant).map(String::as_str))
         });
-        let records = Arc::new(Records::new(ground.clone(), settings.retention, render));
-        Self { ground, outbox, records, settings }
+        let records = Arc::new(Records::new(ground.clone(), config.retention, render));
+        Self { ground, outbox, records, config }
     }
 
     /// The records that the outbox moves.
@@ -125,7 +140,7 @@ impl Verifications {
     /// wait; `Precondition`/`NoRoute`; `Conflict`; `Unavailable`.
     pub async fn start(&self, tenant: &Tenant, new: NewVerification) -> Result<View> {
         new.check()?;
-        let policy = self.settings.policy.with(&new.policy)?;
+        let policy = self.config.policy.with(&new.policy)?;
         let recipient = new.recipient.parse(tenant.default_country)?;
         let channel = channel_for(&recipient, new.channel)?;
         self.outbox.route(&tenant.name, channel, recipient.country())?;
@@ -181,7 +196,7 @@ impl Verifications {
             let mut loaded = self.load(&tenant.name, id).await?;
             let mut state = self.load_state(self.tags(&tenant.name, &loaded.value.recipient)).await?;
             let now = self.ground.clock.now();
-            let limits = &self.settings.limits;
+            let limits = &self.config.limits;
             if let Some(until) = state.value.locked_until(limits, now) {
                 let view = self.view(loaded.value, &state.value, now);
                 return Ok(Checked { outcome: Outcome::RecipientLocked, next_check_at: Some(until), view });
@@ -198,7 +213,7 @@ impl Verifications {
             if changed {
                 let send = self.send_ref(&tenant.name, id, 0);
                 batch = batch.require(&loaded.key, loaded.read.as_ref());
-                batch = put_record(batch, &self.ground, &send, Some(&before), &loaded.value, self.settings.retention)?;
+                batch = put_record(batch, &self.ground, &send, Some(&before), &loaded.value, self.config.retention)?;
                 if self.ground.store.commit(batch).await? == Commit::Conflict {
                     count_conflict("check");
                     continue;
@@ -227,7 +242,7 @@ impl Verifications {
                 let send = self.send_ref(tenant, id, 0);
                 let batch = Batch::new(id.partition()).require(&loaded.key, loaded.read.as_ref());
                 let batch =
-                    put_record(batch, &self.ground, &send, Some(&before), &loaded.value, self.settings.retention)?;
+                    put_record(batch, &self.ground, &send, Some(&before), &loaded.value, self.config.retention)?;
                 if self.ground.store.commit(batch).await? == Commit::Conflict {
                     count_conflict("cancel");
                     continue;
@@ -301,16 +316,17 @@ impl Verifications {
         let (id, before) = (to.value.id, to.read.is_some().then(|| to.value.clone()));
         let vendors = self.outbox.route(&to.value.tenant, channel, to.value.recipient.country())?;
         let (status, expires_at) = (to.value.status(now), to.value.expires_at);
-        let Some((sending, history)) = to.value.add_send(channel, now) else {
-            return Err(if status == Status::Pending { sent_often_enough(expires_at, now) } else { not_pending(status) });
+        let max_sends = self.config.limits.max_sends;
+        let Some((sending, history)) = to.value.add_send(channel, max_sends, now) else {
+            return Err(if status == Status::Pending { sent_often_enough(max_sends, expires_at, now) } else { not_pending(status) });
         };
         let number = sending.number;
         let permit = self.outbox.begin_inline(sending, vendors, now, history);
-        state.value.add_send(id, &self.settings.limits, now);
+        state.value.add_send(id, &self.config.limits, now);
         state.value.set_newest(&to.value.scope, id, expires_at, now);
 
         let send = SendRef { holder: Holder::Verification, tenant, id, number };
-        let retention = self.settings.retention;
+        let retention = self.config.retention;
         let mut batch = Batch::new(id.partition()).require(&to.key, to.read.as_ref());
         batch = put_record(batch, &self.ground, &send, before.as_ref(), &to.value, retention)?;
         if let Some(mut old) = replaced {
@@ -363,7 +379,7 @@ impl Verifications {
 
     /// Refuses a send while the recipient is locked or cools down.
     fn check_may_send(&self, state: &RecipientState, now: Timestamp) -> Result<()> {
-        if let Some(until) = state.locked_until(&self.settings.limits, now) {
+        if let Some(until) = state.locked_until(&self.config.limits, now) {
             let message = "too many wrong codes for this recipient; nothing is sent to it for now";
             return Err(Error::new(Kind::Limited, Reason::RecipientLocked, message).with_retry_after(until.since(now)));
         }
@@ -411,7 +427,7 @@ impl Verifications {
     }
 
     fn put_state(&self, batch: Batch, state: &Loaded<RecipientState>) -> Result<Batch> {
-        let expires_at = state.value.ends_at(&self.settings.limits);
+        let expires_at = state.value.ends_at(&self.config.limits);
         let batch = batch.require(&state.key, state.read.as_ref());
         Ok(batch.put(state.key.clone(), record::encode(&state.value)?, Some(expires_at)))
     }
@@ -426,7 +442,7 @@ impl Verifications {
 
     fn view(&self, verification: Verification, state: &RecipientState, now: Timestamp) -> View {
         let status = verification.status(now);
-        let failures_left = state.failures_left(&self.settings.limits, now);
+        let failures_left = state.failures_left(&self.config.limits, now);
         let checks_left = match status {
             Status::Pending => verification.checks_left().min(u32::try_from(failures_left).unwrap_or(u32::MAX)),
             _ => 0,
@@ -477,10 +493,8 @@ fn another_code_pending() -> Error {
     Error::new(Kind::Precondition, Reason::VerificationNotPending, message)
 }
 
-fn sent_often_enough(expires_at: Timestamp, now: Timestamp) -> Error {
-    let message = format!(
-        "this verification was sent {} times, which is the most; start a new one once it has expired",
-        verification::MAX_SENDS
-    );
+fn sent_often_enough(max_sends: u32, expires_at: Timestamp, now: Timestamp) -> Error {
+    let message =
+        format!("this verification was sent {max_sends} times, which is the most; start a new one once it has expired");
     Error::new(Kind::Limited, Reason::CoolDown, message).with_retry_after(expires_at.since(now))
 }

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use crate::error::{Error, Result, Violation};
 use crate::verification::code::{Alphabet, Class};
+use crate::violations::Violations;
 
 /// Characters in a code.
 pub const LENGTH: std::ops::RangeInclusive<u32> = 4..=32;
@@ -13,10 +16,10 @@ pub const LIFETIME: std::ops::RangeInclusive<Duration> = Duration::from_secs(3).
 pub const MAX_CHECKS: std::ops::RangeInclusive<u32> = 1..=10;
 
 /// The code policy of a verification.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Policy {
     pub length: u32,
-    pub classes: Vec<Class>,
+    pub alphabet: Vec<Class>,
     pub exclude_confusing: bool,
     pub lifetime: Duration,
     pub max_checks: u32,
@@ -28,27 +31,45 @@ pub struct Policy {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PolicyOverrides {
     pub length: Option<u32>,
-    pub classes: Option<Vec<Class>>,
+    pub alphabet: Option<Vec<Class>>,
     pub exclude_confusing: Option<bool>,
     pub lifetime: Option<Duration>,
     pub max_checks: Option<u32>,
 }
 
 /// What protects a recipient, whatever the verification.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Limits {
     /// Waits after the first, second, … send to a recipient; the last one repeats. Not empty.
     pub cool_downs: Vec<Duration>,
     /// A pause this long starts the row of waits anew.
     pub cool_down_reset: Duration,
     /// Failed checks of a recipient within `failure_window` after which nothing more is checked for it or sent to it.
-    pub failures: usize,
+    pub failures: u32,
     pub failure_window: Duration,
+    /// Sends of one verification, the first included.
+    pub max_sends: u32,
 }
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 // === impl Policy ===
 
 impl Policy {
+    /// What is wrong with it as configured, by key.
+    pub fn violations(&self) -> Vec<Violation> {
+        let mut found = Violations::default();
+        found.range("length", &self.length, LENGTH);
+        if self.alphabet.is_empty() {
+            found.add("alphabet", "must name at least one of digits, upper, lower, special".to_owned());
+        }
+        found.range("max_lifetime", &self.max_lifetime, MINUTE / 2..=*LIFETIME.end());
+        found.range("lifetime", &self.lifetime, MINUTE / 2..=self.max_lifetime);
+        found.range("max_checks", &self.max_checks, MAX_CHECKS);
+        found.0
+    }
+
     /// The policy of one call.
     ///
     /// Errors: `Invalid` that names every field out of its range, and the range.
@@ -68,7 +89,7 @@ impl Policy {
         );
         check(
             "alphabet",
-            asked.classes.as_ref().is_none_or(|classes| !classes.is_empty()),
+            asked.alphabet.as_ref().is_none_or(|alphabet| !alphabet.is_empty()),
             "must name at least one of DIGITS, UPPER, LOWER, SPECIAL".to_owned(),
         );
         check(
@@ -86,7 +107,7 @@ impl Policy {
         }
         Ok(Self {
             length: asked.length.unwrap_or(self.length),
-            classes: asked.classes.clone().unwrap_or_else(|| self.classes.clone()),
+            alphabet: asked.alphabet.clone().unwrap_or_else(|| self.alphabet.clone()),
             exclude_confusing: asked.exclude_confusing.unwrap_or(self.exclude_confusing),
             lifetime: asked.lifetime.unwrap_or(self.lifetime),
             max_checks: asked.max_checks.unwrap_or(self.max_checks),
@@ -96,11 +117,27 @@ impl Policy {
 
     /// Errors: `Invalid` when no class is named.
     pub fn alphabet(&self) -> Result<Alphabet> {
-        Alphabet::new(&self.classes, self.exclude_confusing)
+        Alphabet::new(&self.alphabet, self.exclude_confusing)
     }
 }
 
+// === impl Limits ===
+
 impl Limits {
+    /// What is wrong with them as configured, by key.
+    pub fn violations(&self) -> Vec<Violation> {
+        let mut found = Violations::default();
+        if self.cool_downs.is_empty() || !self.cool_downs.is_sorted() {
+            found.add("cool_downs", "must be one or more times, each at least as long as the last".to_owned());
+        }
+        let longest = self.cool_downs.last().copied().unwrap_or_default();
+        found.range("cool_down_reset", &self.cool_down_reset, longest..=30 * DAY);
+        found.range("failures", &self.failures, 1..=100);
+        found.range("failure_window", &self.failure_window, MINUTE..=30 * DAY);
+        found.range("max_sends", &self.max_sends, 1..=20);
+        found.0
+    }
+
     /// The wait after the `sends`-th send in a row, counted from 1.
     pub fn cool_down(&self, sends: u32) -> Duration {
         let step = usize::try_from(sends.saturating_sub(1)).unwrap_or(usize::MAX);
@@ -115,7 +152,7 @@ mod tests {
     fn policy() -> Policy {
         Policy {
             length: 6,
-            classes: vec![Class::Digits],
+            alphabet: vec![Class::Digits],
             exclude_confusing: false,
             lifetime: Duration::from_secs(600),
             max_checks: 5,
@@ -127,7 +164,7 @@ mod tests {
     fn every_field_out_of_range_is_named_with_its_range() {
         let asked = PolicyOverrides {
             length: Some(3),
-            classes: Some(Vec::new()),
+            alphabet: Some(Vec::new()),
             exclude_confusing: None,
             lifetime: Some(Duration::from_secs(3601)),
             max_checks: Some(11),
@@ -166,6 +203,7 @@ mod tests {
             cool_down_reset: Duration::from_secs(3600),
             failures: 10,
             failure_window: Duration::from_secs(3600),
+            max_sends: 5,
         };
         assert_eq!([1, 2, 3, 99].map(|sends| limits.cool_down(sends).as_secs()), [30, 60, 60, 60]);
     }

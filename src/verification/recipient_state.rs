@@ -47,13 +47,13 @@ impl RecipientState {
     /// Until when nothing is checked or sent; `None` when the recipient is not locked.
     pub fn locked_until(&self, limits: &Limits, now: Timestamp) -> Option<Timestamp> {
         let recent = self.recent(limits, now);
-        let oldest_that_locks = recent.len().checked_sub(limits.failures)?;
+        let oldest_that_locks = recent.len().checked_sub(limits.failures as usize)?;
         Some(recent[oldest_that_locks] + limits.failure_window)
     }
 
     /// How many more checks may fail before the recipient is locked.
     pub fn failures_left(&self, limits: &Limits, now: Timestamp) -> usize {
-        limits.failures.saturating_sub(self.recent(limits, now).len())
+        (limits.failures as usize).saturating_sub(self.recent(limits, now).len())
     }
 
     pub fn add_failure(&mut self, limits: &Limits, now: Timestamp) {
@@ -131,6 +131,7 @@ mod tests {
             cool_down_reset: Duration::from_secs(3600),
             failures: 3,
             failure_window: Duration::from_secs(600),
+            max_sends: 5,
         }
     }
 

@@ -21,9 +21,6 @@ use crate::store::keys::{Keys, SendRef};
 use crate::vendor::Channel;
 use crate::verification::code::{Candidate, Code};
 
-/// Most sends of one verification.
-pub const MAX_SENDS: usize = 10;
-
 /// A verification and all that is known of it.
 #[derive(Debug, Clone, Encode, Decode)]
 pub struct Verification {
@@ -183,9 +180,10 @@ impl Verification {
         Verdict::Wrong
     }
 
-    /// Adds a send of the same code. `None`, and no change, when the verification has ended or was sent often enough.
-    pub fn add_send(&mut self, channel: Channel, now: Timestamp) -> Option<(&mut Sending, &mut History)> {
-        if self.status(now) != Status::Pending || self.sends.len() >= MAX_SENDS {
+    /// Adds a send of the same code, which wants its first attempt at once. `None`, and no change, when the verification
+    /// has ended or was sent `max_sends` times.
+    pub fn add_send(&mut self, channel: Channel, max_sends: u32, now: Timestamp) -> Option<(&mut Sending, &mut History)> {
+        if self.status(now) != Status::Pending || self.sends.len() >= max_sends as usize {
             return None;
         }
         let number = u8::try_from(self.sends.len()).ok()?;

@@ -14,12 +14,13 @@ use verigate::random::OsRandom;
 use verigate::recipient::{Phone, Recipient};
 use verigate::vendor::{Accepted, Channel, Failure, Receipt, ReceiptStatus, Rejection};
 use verigate::verification::code::{Candidate, Code};
-use verigate::verification::verification::{Beginning, MAX_SENDS, Status, Verdict, Verification};
+use verigate::verification::verification::{Beginning, Status, Verdict, Verification};
 
 const START: u64 = 1_800_000_000_000;
 const LIFETIME: Duration = Duration::from_secs(600);
 const LEASE: Duration = Duration::from_secs(15);
 const MAX_CHECKS: u32 = 5;
+const MAX_SENDS: u32 = 4;
 const RULES: Persistence = Persistence { max_attempts: 4, backoff: Duration::from_secs(2) };
 
 /// Something that can happen to a verification.
@@ -88,7 +89,7 @@ fn verification(now: Timestamp) -> Verification {
         metadata: std::collections::BTreeMap::new(),
     };
     let mut verification = Verification::new(beginning, now);
-    let (sending, history) = verification.add_send(Channel::Sms, now).unwrap();
+    let (sending, history) = verification.add_send(Channel::Sms, MAX_SENDS, now).unwrap();
     sending.begin("a", now, LEASE, history);
     verification
 }
@@ -103,7 +104,7 @@ fn apply(verification: &mut Verification, happening: &Happening, now: &mut Times
             return Some(verification.check(&candidate, *now));
         }
         Happening::Resend => {
-            verification.add_send(Channel::Sms, *now);
+            verification.add_send(Channel::Sms, MAX_SENDS, *now);
         }
         Happening::Cancel => {
             verification.cancel(*now);
@@ -179,7 +180,7 @@ proptest! {
             }
             prop_assert!(after == Status::Pending || after == Status::Expired || verification.code().is_none());
             prop_assert!(wrong <= MAX_CHECKS && verification.checks_used == wrong);
-            prop_assert!(verification.sends().len() <= MAX_SENDS);
+            prop_assert!(verification.sends().len() <= MAX_SENDS as usize);
             for sending in verification.sends() {
                 check_send(sending)?;
             }

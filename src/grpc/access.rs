@@ -1,0 +1,50 @@
+//! Who calls: every request to our services passes here, and none goes on without a tenant.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tonic::service::Interceptor;
+use tonic::{Request, Status};
+
+use crate::auth::Keys;
+use crate::error::{Error, Result};
+use crate::grpc::convert::to_status;
+use crate::id::TenantName;
+use crate::tenant::Tenant;
+
+/// Authenticates requests and names their tenant.
+#[derive(Clone)]
+pub struct Access {
+    keys: Arc<Keys>,
+    tenants: Arc<BTreeMap<TenantName, Arc<Tenant>>>,
+}
+
+// === impl Access ===
+
+impl Access {
+    pub fn new(keys: Arc<Keys>, tenants: Arc<BTreeMap<TenantName, Arc<Tenant>>>) -> Self {
+        Self { keys, tenants }
+    }
+
+    fn tenant(&self, request: &Request<()>) -> Result<Arc<Tenant>> {
+        // A header that is not text is as wrong as any other wrong one.
+        let header = request.metadata().get("authorization").map(|value| value.to_str().unwrap_or_default());
+        let caller = self.keys.authenticate(header)?;
+        let tenant = self.tenants.get(&caller.tenant);
+        tenant.cloned().ok_or_else(|| Error::internal("an API key belongs to a tenant that is not configured"))
+    }
+}
+
+impl Interceptor for Access {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let tenant = self.tenant(&request).map_err(to_status)?;
+        request.extensions_mut().insert(tenant);
+        Ok(request)
+    }
+}
+
+/// The tenant of a request that came through [`Access`].
+pub fn tenant_of<T>(request: &Request<T>) -> Result<Arc<Tenant>, Status> {
+    let tenant = request.extensions().get::<Arc<Tenant>>().cloned();
+    tenant.ok_or_else(|| to_status(Error::internal("a request came past authentication")))
+}

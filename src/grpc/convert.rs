@@ -1,0 +1,139 @@
+//! Between the wire and the house, for what both services share: `parse_*` in, `to_*` out.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use tonic::Status;
+use tracing::{error, warn};
+
+use crate::clock::Timestamp;
+use crate::error::{Error, Kind, Reason, Result};
+use crate::id::Id;
+use crate::messaging::sending::{SendReason, SendStatus};
+use crate::proto::messaging::v1 as pb;
+use crate::recipient::{Address, Recipient};
+use crate::status;
+use crate::vendor::{Channel, Rejection};
+
+/// Turns an error into its status, and logs the cause of what the caller is not told.
+pub fn to_status(error: Error) -> Status {
+    match error.kind() {
+        Kind::Internal => error!(?error, "a call failed"),
+        Kind::Unavailable => warn!(?error, "a call was refused"),
+        _ => {}
+    }
+    status::to_status(&error)
+}
+
+/// The error of an rpc or a field that is in the contract, but not served by this version.
+pub fn not_served(what: &str) -> Error {
+    Error::new(Kind::Unimplemented, Reason::NotServed, format!("{what} is not served by this version"))
+}
+
+/// Refuses a field that is set, but not served: to ignore it could cost the caller money.
+pub fn refuse_unserved(field: &str, is_set: bool) -> Result<()> {
+    if is_set { Err(not_served(field)) } else { Ok(()) }
+}
+
+pub fn parse_id(text: &str) -> Result<Id> {
+    text.parse()
+}
+
+pub fn parse_recipient(field: &str, recipient: Option<pb::Recipient>) -> Result<Address> {
+    match recipient.and_then(|recipient| recipient.address) {
+        Some(pb::recipient::Address::Phone(phone)) => Ok(Address::Phone(phone)),
+        Some(pb::recipient::Address::Email(email)) => Ok(Address::Email(email)),
+        None => Err(Error::invalid(field, "must be set, with either phone or email")),
+    }
+}
+
+/// `None` when unspecified.
+pub fn parse_channel(channel: i32) -> Result<Option<Channel>> {
+    match pb::Channel::try_from(channel) {
+        Ok(pb::Channel::Unspecified) => Ok(None),
+        Ok(pb::Channel::Sms) => Ok(Some(Channel::Sms)),
+        Ok(pb::Channel::Whatsapp) => Ok(Some(Channel::WhatsApp)),
+        Ok(pb::Channel::Voice) => Ok(Some(Channel::Voice)),
+        Ok(pb::Channel::Email) => Ok(Some(Channel::Email)),
+        Err(_) => Err(Error::invalid("channel", format!("must be SMS, WHATSAPP, VOICE or EMAIL, but is {channel}"))),
+    }
+}
+
+/// Errors: `Invalid` for a negative or impossible duration.
+pub fn parse_duration(field: &str, duration: Option<prost_types::Duration>) -> Result<Option<Duration>> {
+    let parse = |duration| Duration::try_from(duration).map_err(|_| Error::invalid(field, "must not be negative"));
+    duration.map(parse).transpose()
+}
+
+/// An absent string is an empty one on this wire.
+pub fn parse_text(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+pub fn parse_metadata(metadata: HashMap<String, String>) -> BTreeMap<String, String> {
+    metadata.into_iter().collect()
+}
+
+pub fn to_metadata(metadata: &BTreeMap<String, String>) -> HashMap<String, String> {
+    metadata.clone().into_iter().collect()
+}
+
+pub fn to_recipient(recipient: &Recipient) -> pb::Recipient {
+    let address = match recipient {
+        Recipient::Phone(phone) => pb::recipient::Address::Phone(phone.e164().to_owned()),
+        Recipient::Email(email) => pb::recipient::Address::Email(email.as_str().to_owned()),
+    };
+    pb::Recipient { address: Some(address) }
+}
+
+pub fn to_channel(channel: Channel) -> pb::Channel {
+    match channel {
+        Channel::Sms => pb::Channel::Sms,
+        Channel::WhatsApp => pb::Channel::Whatsapp,
+        Channel::Voice => pb::Channel::Voice,
+        Channel::Email => pb::Channel::Email,
+    }
+}
+
+pub fn to_message_status(status: SendStatus) -> pb::MessageStatus {
+    match status {
+        SendStatus::Queued => pb::MessageStatus::Queued,
+        SendStatus::Sending => pb::MessageStatus::Sending,
+        SendStatus::Sent => pb::MessageStatus::Sent,
+        SendStatus::Rejected => pb::MessageStatus::Rejected,
+        SendStatus::Unknown => pb::MessageStatus::Unknown,
+        SendStatus::Delivered => pb::MessageStatus::Delivered,
+        SendStatus::Undelivered => pb::MessageStatus::Undelivered,
+        SendStatus::Expired => pb::MessageStatus::Expired,
+        SendStatus::Canceled => pb::MessageStatus::Canceled,
+    }
+}
+
+pub fn to_failure_reason(reason: Option<SendReason>) -> pb::FailureReason {
+    match reason {
+        None => pb::FailureReason::Unspecified,
+        Some(SendReason::Rejected(Rejection::InvalidRecipient)) => pb::FailureReason::InvalidRecipient,
+        Some(SendReason::Rejected(Rejection::InvalidContent)) => pb::FailureReason::InvalidContent,
+        Some(SendReason::Rejected(Rejection::Unauthorized)) => pb::FailureReason::VendorUnauthorized,
+        Some(SendReason::Rejected(Rejection::InsufficientCredit)) => pb::FailureReason::InsufficientCredit,
+        Some(SendReason::Rejected(Rejection::Blocked)) => pb::FailureReason::RecipientBlocked,
+        Some(SendReason::Throttled) => pb::FailureReason::VendorThrottled,
+        Some(SendReason::Unavailable) => pb::FailureReason::VendorUnavailable,
+        Some(SendReason::NoClearAnswer) => pb::FailureReason::VendorNoClearAnswer,
+        Some(SendReason::NoVendor) => pb::FailureReason::NoVendor,
+    }
+}
+
+pub fn to_time(at: Timestamp) -> prost_types::Timestamp {
+    let millis = at.as_millis();
+    prost_types::Timestamp {
+        seconds: i64::try_from(millis / 1000).unwrap_or(i64::MAX),
+        // Below 10⁹ by construction.
+        nanos: i32::try_from(millis % 1000 * 1_000_000).unwrap_or_default(),
+    }
+}
+
+/// Counts are small; one that is not shows as the most that the wire can tell.
+pub fn to_count(count: impl TryInto<i32>) -> i32 {
+    count.try_into().unwrap_or(i32::MAX)
+}

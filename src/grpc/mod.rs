@@ -1,0 +1,62 @@
+//! The gRPC surface: services behind authentication, health and reflection.
+//!
+//! Handlers parse in, call a service, and write out; rules live below.
+
+pub mod access;
+pub mod convert;
+pub mod messaging;
+pub mod verification;
+
+use std::sync::Arc;
+
+use tonic::service::Routes;
+
+use crate::error::{Error, Result};
+use crate::grpc::access::Access;
+use crate::grpc::messaging::MessagingApi;
+use crate::grpc::verification::VerificationApi;
+use crate::messaging::Messaging;
+use crate::proto::FILE_DESCRIPTOR_SET;
+use crate::proto::messaging::v1::messaging_service_server::MessagingServiceServer;
+use crate::proto::verification::v1::verification_service_server::VerificationServiceServer;
+use crate::verification::Verifications;
+
+/// Largest request that is read, in bytes. The largest honest one, a batch of 500 recipients, stays far below.
+const MAX_REQUEST_BYTES: usize = 1024 * 1024;
+
+/// What the surface is built from.
+pub struct Services {
+    pub access: Access,
+    pub verifications: Arc<Verifications>,
+    pub messaging: Arc<Messaging>,
+    /// Whether to serve reflection, v1 and v1alpha, to anyone who can connect.
+    pub reflection: bool,
+}
+
+/// All services on one router; the reporter says whether they are healthy.
+///
+/// Errors: `Internal` when the compiled-in contract cannot be read.
+pub fn routes(services: Services) -> Result<(Routes, tonic_health::server::HealthReporter)> {
+    let Services { access, verifications, messaging, reflection } = services;
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let verification = VerificationServiceServer::new(VerificationApi::new(verifications))
+        .max_decoding_message_size(MAX_REQUEST_BYTES);
+    let messaging =
+        MessagingServiceServer::new(MessagingApi::new(messaging)).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let mut routes = Routes::new(health)
+        .add_service(tonic::service::interceptor::InterceptedService::new(verification, access.clone()))
+        .add_service(tonic::service::interceptor::InterceptedService::new(messaging, access));
+    if reflection {
+        // With the error details in it, clients that reflect show them in words instead of base64.
+        let builder = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        routes = routes
+            .add_service(builder().build_v1().map_err(Error::internal)?)
+            .add_service(builder().build_v1alpha().map_err(Error::internal)?);
+    }
+    Ok((routes, reporter))
+}

@@ -1,0 +1,262 @@
+//! `verigate.verification.v1.VerificationService`.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status};
+
+use crate::error::{Error, Result};
+use crate::grpc::access::tenant_of;
+use crate::grpc::convert::{
+    not_served, parse_channel, parse_duration, parse_id, parse_metadata, parse_recipient, parse_text, refuse_unserved,
+    to_channel, to_count, to_failure_reason, to_message_status, to_metadata, to_recipient, to_status, to_time,
+};
+use crate::messaging::holder::SendRecord;
+use crate::messaging::sending::Sending;
+use crate::proto::verification::v1 as pb;
+use crate::proto::verification::v1::verification_service_server::VerificationService;
+use crate::verification::code::{Candidate, Class, Code};
+use crate::verification::policy::PolicyOverrides;
+use crate::verification::request::{NewCheck, NewVerification, OnExisting, Target};
+use crate::verification::verification::{Status as VerificationStatus, Verdict};
+use crate::verification::{Checked, Outcome, Verifications, View};
+
+/// The name of the only template so far.
+const DEFAULT_TEMPLATE: &str = "default";
+
+pub struct VerificationApi {
+    verifications: Arc<Verifications>,
+}
+
+// === impl VerificationApi ===
+
+impl VerificationApi {
+    pub fn new(verifications: Arc<Verifications>) -> Self {
+        Self { verifications }
+    }
+}
+
+#[tonic::async_trait]
+impl VerificationService for VerificationApi {
+    async fn start_verification(
+        &self,
+        request: Request<pb::StartVerificationRequest>,
+    ) -> Result<Response<pb::StartVerificationResponse>, Status> {
+        let tenant = tenant_of(&request)?;
+        let new = parse_start(request.into_inner()).map_err(to_status)?;
+        let view = self.verifications.start(&tenant, new).await.map_err(to_status)?;
+        Ok(Response::new(pb::StartVerificationResponse {
+            verification: Some(to_verification(&view)),
+            code: String::new(),
+        }))
+    }
+
+    async fn check_verification(
+        &self,
+        request: Request<pb::CheckVerificationRequest>,
+    ) -> Result<Response<pb::CheckVerificationResponse>, Status> {
+        let tenant = tenant_of(&request)?;
+        let check = parse_check(request.into_inner()).map_err(to_status)?;
+        let checked = self.verifications.check(&tenant, check).await.map_err(to_status)?;
+        Ok(Response::new(to_checked(&checked)))
+    }
+
+    async fn resend_verification(
+        &self,
+        request: Request<pb::ResendVerificationRequest>,
+    ) -> Result<Response<pb::ResendVerificationResponse>, Status> {
+        let tenant = tenant_of(&request)?;
+        let request = request.into_inner();
+        let id = parse_id(&request.id).map_err(to_status)?;
+        let channel = parse_channel(request.channel).map_err(to_status)?;
+        let view = self.verifications.resend(&tenant.name, id, channel).await.map_err(to_status)?;
+        Ok(Response::new(pb::ResendVerificationResponse { verification: Some(to_verification(&view)) }))
+    }
+
+    async fn cancel_verification(
+        &self,
+        request: Request<pb::CancelVerificationRequest>,
+    ) -> Result<Response<pb::CancelVerificationResponse>, Status> {
+        let tenant = tenant_of(&request)?;
+        let id = parse_id(&request.get_ref().id).map_err(to_status)?;
+        let view = self.verifications.cancel(&tenant.name, id).await.map_err(to_status)?;
+        Ok(Response::new(pb::CancelVerificationResponse { verification: Some(to_verification(&view)) }))
+    }
+
+    async fn get_verification(
+        &self,
+        request: Request<pb::GetVerificationRequest>,
+    ) -> Result<Response<pb::GetVerificationResponse>, Status> {
+        let tenant = tenant_of(&request)?;
+        let id = parse_id(&request.get_ref().id).map_err(to_status)?;
+        let view = self.verifications.get(&tenant.name, id).await.map_err(to_status)?;
+        Ok(Response::new(pb::GetVerificationResponse { verification: Some(to_verification(&view)) }))
+    }
+
+    async fn list_verifications(
+        &self,
+        _request: Request<pb::ListVerificationsRequest>,
+    ) -> Result<Response<pb::ListVerificationsResponse>, Status> {
+        Err(to_status(not_served("ListVerifications")))
+    }
+
+    type WatchVerificationStream = Pin<Box<dyn Stream<Item = Result<pb::WatchVerificationResponse, Status>> + Send>>;
+
+    async fn watch_verification(
+        &self,
+        _request: Request<pb::WatchVerificationRequest>,
+    ) -> Result<Response<Self::WatchVerificationStream>, Status> {
+        Err(to_status(not_served("WatchVerification")))
+    }
+}
+
+fn parse_start(request: pb::StartVerificationRequest) -> Result<NewVerification> {
+    refuse_unserved("idempotency_key", !request.idempotency_key.is_empty())?;
+    refuse_unserved("return_code", request.return_code)?;
+    refuse_unserved("variables", !request.variables.is_empty())?;
+    refuse_unserved("android_app_hash", !request.android_app_hash.is_empty())?;
+    refuse_unserved("web_otp_domain", !request.web_otp_domain.is_empty())?;
+    if !["", DEFAULT_TEMPLATE].contains(&request.template.as_str()) {
+        return Err(Error::invalid("template", format!("must be {DEFAULT_TEMPLATE:?}, the only template known")));
+    }
+    check_client_ip(&request.client_ip)?;
+    if request.device_id.len() > 128 {
+        return Err(Error::invalid("device_id", "must be at most 128 bytes"));
+    }
+    Ok(NewVerification {
+        recipient: parse_recipient("recipient", request.recipient)?,
+        channel: parse_channel(request.channel)?,
+        scope: parse_text(request.scope),
+        policy: parse_policy(request.policy.unwrap_or_default())?,
+        custom_code: parse_text(request.custom_code).map(|code| Code::custom(&code)).transpose()?,
+        locale: parse_text(request.locale),
+        sender: parse_text(request.sender),
+        metadata: parse_metadata(request.metadata),
+        on_existing: parse_on_existing(request.on_existing)?,
+        delivery_wait: parse_duration("delivery_wait", request.delivery_wait)?,
+    })
+}
+
+fn parse_policy(policy: pb::CodePolicy) -> Result<PolicyOverrides> {
+    // A negative number is out of every range, and so is the number that stands in for it.
+    let number = |number: i32| (number != 0).then(|| u32::try_from(number).unwrap_or(u32::MAX));
+    let classes = policy.alphabet.iter().map(|class| parse_class(*class)).collect::<Result<Vec<_>>>()?;
+    Ok(PolicyOverrides {
+        length: number(policy.length),
+        alphabet: (!classes.is_empty()).then_some(classes),
+        exclude_confusing: policy.exclude_confusing,
+        lifetime: parse_duration("policy.lifetime", policy.lifetime)?,
+        max_checks: number(policy.max_checks),
+    })
+}
+
+fn parse_class(class: i32) -> Result<Class> {
+    match pb::AlphabetClass::try_from(class) {
+        Ok(pb::AlphabetClass::Digits) => Ok(Class::Digits),
+        Ok(pb::AlphabetClass::Upper) => Ok(Class::Upper),
+        Ok(pb::AlphabetClass::Lower) => Ok(Class::Lower),
+        Ok(pb::AlphabetClass::Special) => Ok(Class::Special),
+        Ok(pb::AlphabetClass::Unspecified) | Err(_) => {
+            Err(Error::invalid("policy.alphabet", format!("must name DIGITS, UPPER, LOWER or SPECIAL, but has {class}")))
+        }
+    }
+}
+
+fn parse_on_existing(on_existing: i32) -> Result<OnExisting> {
+    match pb::OnExisting::try_from(on_existing) {
+        Ok(pb::OnExisting::Unspecified | pb::OnExisting::Resend) => Ok(OnExisting::Resend),
+        Ok(pb::OnExisting::Replace) => Ok(OnExisting::Replace),
+        Ok(pb::OnExisting::Parallel) => Err(not_served("on_existing PARALLEL")),
+        Err(_) => {
+            Err(Error::invalid("on_existing", format!("must be RESEND, REPLACE or PARALLEL, but is {on_existing}")))
+        }
+    }
+}
+
+fn parse_check(request: pb::CheckVerificationRequest) -> Result<NewCheck> {
+    check_client_ip(&request.client_ip)?;
+    let target = match request.target {
+        Some(pb::check_verification_request::Target::Id(id)) => Target::Id(parse_id(&id)?),
+        Some(pb::check_verification_request::Target::ScopedRecipient(scoped)) => Target::Newest {
+            scope: parse_text(scoped.scope),
+            recipient: parse_recipient("scoped_recipient.recipient", scoped.recipient)?,
+        },
+        None => return Err(Error::invalid("target", "must be set, with either id or scoped_recipient")),
+    };
+    Ok(NewCheck { target, candidate: Candidate::parse(&request.code)? })
+}
+
+fn check_client_ip(text: &str) -> Result<()> {
+    match text.is_empty() || text.parse::<std::net::IpAddr>().is_ok() {
+        true => Ok(()),
+        false => Err(Error::invalid("client_ip", "must be an IPv4 or IPv6 address")),
+    }
+}
+
+fn to_checked(checked: &Checked) -> pb::CheckVerificationResponse {
+    let outcome = match checked.outcome {
+        Outcome::RecipientLocked => pb::CheckOutcome::RecipientLocked,
+        Outcome::Judged(Verdict::Approved) => pb::CheckOutcome::Approved,
+        Outcome::Judged(Verdict::Wrong) => pb::CheckOutcome::WrongCode,
+        Outcome::Judged(Verdict::Ended(status)) => match status {
+            VerificationStatus::Approved => pb::CheckOutcome::AlreadyApproved,
+            // A pending one is judged, never ended.
+            VerificationStatus::Pending | VerificationStatus::Expired => pb::CheckOutcome::Expired,
+            VerificationStatus::Canceled => pb::CheckOutcome::Canceled,
+            VerificationStatus::ChecksExhausted => pb::CheckOutcome::ChecksExhausted,
+            VerificationStatus::Undeliverable => pb::CheckOutcome::Undeliverable,
+        },
+    };
+    pb::CheckVerificationResponse {
+        outcome: outcome.into(),
+        checks_left: to_count(checked.view.checks_left),
+        next_check_time: checked.next_check_at.map(to_time),
+        verification: Some(to_verification(&checked.view)),
+    }
+}
+
+fn to_verification(view: &View) -> pb::Verification {
+    let verification = &view.verification;
+    let channel = verification.sends().first().map_or_else(Default::default, |sending| to_channel(sending.channel));
+    pb::Verification {
+        id: verification.id.to_string(),
+        recipient: Some(to_recipient(&verification.recipient)),
+        scope: verification.scope.clone(),
+        channel: channel.into(),
+        status: to_verification_status(view.status).into(),
+        create_time: Some(to_time(verification.created_at)),
+        expire_time: Some(to_time(verification.expires_at)),
+        decide_time: view.decided_at.map(to_time),
+        checks_left: to_count(view.checks_left),
+        checks_used: to_count(verification.checks_used),
+        next_resend_time: Some(to_time(view.next_resend_at)),
+        sends: verification.sends().iter().map(to_send).collect(),
+        metadata: to_metadata(&verification.metadata),
+    }
+}
+
+fn to_verification_status(status: VerificationStatus) -> pb::VerificationStatus {
+    match status {
+        VerificationStatus::Pending => pb::VerificationStatus::Pending,
+        VerificationStatus::Approved => pb::VerificationStatus::Approved,
+        VerificationStatus::Expired => pb::VerificationStatus::Expired,
+        VerificationStatus::Canceled => pb::VerificationStatus::Canceled,
+        VerificationStatus::ChecksExhausted => pb::VerificationStatus::ChecksExhausted,
+        VerificationStatus::Undeliverable => pb::VerificationStatus::Undeliverable,
+    }
+}
+
+fn to_send(sending: &Sending) -> pb::VerificationSend {
+    pb::VerificationSend {
+        number: to_count(sending.number),
+        channel: to_channel(sending.channel).into(),
+        vendor: sending.vendor.clone().unwrap_or_default(),
+        status: to_message_status(sending.status).into(),
+        attempts: to_count(sending.attempts),
+        vendor_reference: sending.vendor_reference.clone().unwrap_or_default(),
+        reason: to_failure_reason(sending.reason).into(),
+        create_time: Some(to_time(sending.created_at)),
+        update_time: Some(to_time(sending.updated_at)),
+    }
+}

@@ -1,0 +1,46 @@
+//! The admin listener: health, metrics, and the console.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::StatusCode;
+
+use crate::console;
+use crate::server::Addresses;
+use crate::store::Store;
+use crate::telemetry::Metrics;
+use crate::vendor::inbox::Inbox;
+
+pub fn router(
+    addresses: &Addresses,
+    inboxes: Vec<Arc<Inbox>>,
+    metrics: Metrics,
+    store: Arc<dyn Store>,
+    ready: Arc<AtomicBool>,
+) -> Router {
+    let first_send = console::first_send_command(&addresses.grpc.to_string(), "ID.SECRET");
+    let readiness = move || {
+        let (store, ready) = (Arc::clone(&store), Arc::clone(&ready));
+        async move { readiness(&*store, &ready) }
+    };
+    let page = move || async move { ([(http::header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render()) };
+    Router::new()
+        // Alive: the process answers. Restarting one that does not would help.
+        .route("/healthz", get(|| async { "ok\n" }))
+        // Ready: calls will be served. One that is not should get no traffic, but need not be restarted.
+        .route("/readyz", get(readiness))
+        .route("/metrics", get(page))
+        .merge(console::router(inboxes, console::Config::default(), &first_send))
+}
+
+fn readiness(store: &dyn Store, ready: &AtomicBool) -> Response {
+    let unready = |why: &str| (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response();
+    match store.ready() {
+        Err(error) => unready(error.message()),
+        Ok(()) if !ready.load(Ordering::Acquire) => unready("starting or stopping"),
+        Ok(()) => "ok\n".into_response(),
+    }
+}

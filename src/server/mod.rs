@@ -1,0 +1,215 @@
+//! The server: every concrete type is chosen and wired here, top to bottom.
+//!
+//! `build` opens the store and binds the listeners, so that whatever can fail does so before anyone is answered; `run`
+//! serves until told to stop, then drains within a deadline.
+
+mod admin;
+mod listen;
+mod settings;
+mod vendors;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use tracing::{error, info, warn};
+
+use crate::clock::Clock;
+use crate::config::Loaded;
+use crate::config::settings::Address;
+use crate::error::{Error, Result};
+use crate::grpc::access::Access;
+use crate::grpc::{self, Services};
+use crate::messaging::Messaging;
+use crate::messaging::holder::Ground;
+use crate::messaging::outbox::Outbox;
+use crate::messaging::route::Routes as MessageRoutes;
+use crate::messaging::template::Templates;
+use crate::messaging::worker::Worker;
+use crate::random::Random;
+use crate::server::listen::Listeners;
+use crate::server::vendors::Built;
+use crate::store::Store;
+use crate::store::keys::Keys;
+use crate::store::seal::{KeyRing, SealedStore};
+use crate::store::sled::SledStore;
+use crate::telemetry::Metrics;
+use crate::tenant::Tenant;
+use crate::vendor::ReceiptSink;
+use crate::vendor::inbox::Receipts;
+use crate::verification::Verifications;
+
+/// How often the store is asked whether it still takes writes.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The services whose health is told, beside that of the whole.
+const SERVICES: [&str; 3] =
+    ["", "verigate.verification.v1.VerificationService", "verigate.messaging.v1.MessagingService"];
+
+/// What a server is given from outside.
+pub struct Surroundings {
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+    pub metrics: Metrics,
+}
+
+/// Where a server listens.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    pub grpc: Address,
+    pub http: SocketAddr,
+    pub admin: SocketAddr,
+}
+
+/// A server that is bound, but does not answer yet.
+pub struct Server {
+    addresses: Addresses,
+    listeners: Listeners,
+    grpc: Routes,
+    admin: axum::Router,
+    health: HealthReporter,
+    clock: Arc<dyn Clock>,
+    store: Arc<dyn Store>,
+    sled: Arc<SledStore>,
+    outbox: Arc<Outbox>,
+    workers: usize,
+    receipts: Vec<Receipts>,
+    ready: Arc<AtomicBool>,
+    drain_deadline: Duration,
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Opens the store and binds the listeners.
+    ///
+    /// Errors: a listener that cannot be bound, a store that cannot be opened, a vendor that is configured wrongly; each
+    /// says what to do.
+    pub async fn build(loaded: &Loaded, surroundings: Surroundings) -> Result<Self> {
+        let config = &loaded.config;
+        let Surroundings { clock, random, metrics } = surroundings;
+        let sled = Arc::new(SledStore::open(&settings::store(&config.store), Arc::clone(&clock))?);
+        let store: Arc<dyn Store> = Arc::new(SealedStore::new(
+            Arc::clone(&sled) as Arc<dyn Store>,
+            key_ring(loaded, &*random)?,
+            Arc::clone(&random),
+        ));
+        let keys = Keys::open(&*store, &*random).await?;
+        let ground = Ground { store: Arc::clone(&store), keys, clock: Arc::clone(&clock), random };
+
+        let Built { vendors, inboxes, receipts } = vendors::build(config, &clock)?;
+        let routes = MessageRoutes::new(config.routes.clone());
+        let outbox = Arc::new(Outbox::new(ground, vendors, routes, settings::outbox(&config.messaging)));
+        let tenants = settings::tenants(config);
+        let messaging = Arc::new(Messaging::new(Arc::clone(&outbox), config.messaging.retention));
+        let verifications = Arc::new(Verifications::new(
+            Arc::clone(&outbox),
+            config.verification.clone(),
+            Templates::builtin()?,
+            brands(&tenants),
+        ));
+        outbox.hold(messaging.holder(), verifications.holder());
+
+        let access = Access::new(Arc::new(config.keys()?), Arc::new(tenants));
+        let reflection = config.server.reflection;
+        let (grpc, health) = grpc::routes(Services { access, verifications, messaging, reflection })?;
+        let (listeners, addresses) = Listeners::bind(&config.server).await?;
+        let ready = Arc::new(AtomicBool::new(false));
+        let admin = admin::router(&addresses, inboxes, metrics, Arc::clone(&store), Arc::clone(&ready));
+        Ok(Self {
+            addresses,
+            listeners,
+            grpc,
+            admin,
+            health,
+            clock,
+            store,
+            sled,
+            outbox,
+            workers: config.messaging.workers as usize,
+            receipts,
+            ready,
+            drain_deadline: config.server.drain_deadline,
+        })
+    }
+
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Serves until `stop` completes, then finishes what is under way, within the drain deadline.
+    ///
+    /// Errors: a listener that failed, or a store that could not be closed cleanly.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<()> {
+        let closing = CancellationToken::new();
+        let mut background = JoinSet::new();
+        background.spawn(Worker::new(Arc::clone(&self.outbox), self.workers).run());
+        for receipts in self.receipts {
+            background.spawn(receipts.run(Arc::clone(&self.outbox) as Arc<dyn ReceiptSink>));
+        }
+        background.spawn(tell_health(self.health.clone(), Arc::clone(&self.store), Arc::clone(&self.clock)));
+
+        let mut serving = self.listeners.serve(self.grpc, self.admin, &closing);
+        self.ready.store(true, Ordering::Release);
+        let outcome = tokio::select! {
+            () = stop => Ok(()),
+            Some(ended) = serving.join_next() => ended.map_err(Error::internal).flatten(),
+        };
+        info!(deadline = ?self.drain_deadline, "draining");
+        self.ready.store(false, Ordering::Release);
+        background.abort_all();
+        set_health(&self.health, ServingStatus::NotServing).await;
+        closing.cancel();
+        let drained = async {
+            while serving.join_next().await.is_some() {}
+            self.outbox.drain().await;
+        };
+        if tokio::time::timeout(self.drain_deadline, drained).await.is_err() {
+            warn!("some calls were still under way at the drain deadline and were cut off");
+        }
+        serving.shutdown().await;
+        let closed = tokio::task::spawn_blocking(move || self.sled.close()).await.map_err(Error::internal)?;
+        outcome.and(closed)
+    }
+}
+
+fn key_ring(loaded: &Loaded, random: &dyn Random) -> Result<KeyRing> {
+    let path = loaded.config.store.key_file.as_deref();
+    let path = path.ok_or_else(|| Error::invalid("store.key_file", "is missing"))?;
+    if loaded.dev_profile { KeyRing::load_or_create(path, random) } else { KeyRing::load(path) }
+}
+
+fn brands(tenants: &BTreeMap<crate::id::TenantName, Arc<Tenant>>) -> BTreeMap<crate::id::TenantName, String> {
+    tenants.iter().filter_map(|(name, tenant)| Some((name.clone(), tenant.brand.clone()?))).collect()
+}
+
+/// Tells clients that watch our health when the store stops or resumes taking writes.
+async fn tell_health(health: HealthReporter, store: Arc<dyn Store>, clock: Arc<dyn Clock>) {
+    let mut told = None;
+    loop {
+        let state = store.ready();
+        if told != Some(state.is_ok()) {
+            told = Some(state.is_ok());
+            if let Err(error) = &state {
+                error!(?error, "the store takes no writes");
+            }
+            let status = if state.is_ok() { ServingStatus::Serving } else { ServingStatus::NotServing };
+            set_health(&health, status).await;
+        }
+        clock.sleep_until(clock.now() + HEALTH_INTERVAL).await;
+    }
+}
+
+async fn set_health(health: &HealthReporter, status: ServingStatus) {
+    for service in SERVICES {
+        health.set_service_status(service, status).await;
+    }
+}

@@ -1,0 +1,62 @@
+//! From `[vendors.NAME]` to adapters: one match arm a kind.
+
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::config::section::Section;
+use crate::error::{Error, Result, Violation};
+use crate::messaging::vendors::Vendors;
+use crate::vendor::inbox::{Inbox, Receipts};
+use crate::vendor::{Vendor, esms, inbox};
+
+/// Calls that one vendor may have under way.
+const CONCURRENCY: usize = 64;
+/// Calls that the vendor inside this process may have under way.
+const LOCAL_CONCURRENCY: usize = 4096;
+
+/// All configured vendors, and what hangs on some of them.
+#[derive(Default)]
+pub struct Built {
+    pub vendors: Vendors,
+    pub inboxes: Vec<Arc<Inbox>>,
+    pub receipts: Vec<Receipts>,
+}
+
+/// Errors: `Invalid` that names file, line and key.
+pub fn build(config: &Config, clock: &Arc<dyn Clock>) -> Result<Built> {
+    let mut built = Built::default();
+    for (name, section) in &config.vendors {
+        match section.kind() {
+            "inbox" => {
+                let config: inbox::Config = parse(section)?;
+                let (vendor, receipts) = config.build(name, Arc::clone(clock)).map_err(|e| refuse(section, &e))?;
+                built.inboxes.push(vendor.inbox());
+                built.receipts.push(receipts);
+                built.vendors.add(name, Arc::new(vendor), LOCAL_CONCURRENCY);
+            }
+            "esms" => {
+                let config: esms::Config = parse(section)?;
+                let vendor: Arc<dyn Vendor> = Arc::new(config.build(name).map_err(|e| refuse(section, &e))?);
+                built.vendors.add(name, vendor, CONCURRENCY);
+            }
+            other => {
+                let description = format!("must be esms or inbox, but is {other:?}");
+                return Err(refuse(section, &Error::invalid("kind", description)));
+            }
+        }
+    }
+    Ok(built)
+}
+
+fn parse<T: serde::de::DeserializeOwned>(section: &Section) -> Result<T> {
+    section.parse().map_err(|error| Error::invalid(format!("vendors.{}", section.name()), error.to_string()))
+}
+
+/// The error of a vendor that knows its fields, told with the line that it stands on.
+fn refuse(section: &Section, error: &Error) -> Error {
+    let other = Violation { field: "kind".to_owned(), description: error.message().to_owned() };
+    let violations = if error.violations().is_empty() { vec![other] } else { error.violations().to_vec() };
+    let told = section.refuse(&violations).to_string();
+    Error::invalid(format!("vendors.{}", section.name()), told)
+}

@@ -1,0 +1,249 @@
+//! A whole gateway in this process: real listeners on free ports, a real store in a temporary folder, a clock moved by
+//! hand.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::Status;
+use tonic::metadata::MetadataValue;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+use tonic_types::StatusExt;
+use verigate::clock::{ManualClock, Timestamp};
+use verigate::config;
+use verigate::config::settings::Address;
+use verigate::proto::messaging::v1::messaging_service_client::MessagingServiceClient;
+use verigate::proto::messaging::v1::{Recipient, recipient};
+use verigate::proto::verification::v1::verification_service_client::VerificationServiceClient;
+use verigate::proto::verification::v1::{
+    CheckOutcome, CheckVerificationRequest, CheckVerificationResponse, StartVerificationRequest, Verification,
+    check_verification_request,
+};
+use verigate::random::OsRandom;
+use verigate::server::{Addresses, Server, Surroundings};
+use verigate::telemetry;
+
+use crate::support::http::get;
+
+pub const START: Timestamp = Timestamp::from_millis(1_795_324_560_125);
+
+/// Two tenants with a key each, one inbox, and an outcome for each ending of a Malaysian mobile number.
+pub const CONFIG: &str = r#"
+[server]
+grpc = "127.0.0.1:0"
+http = "127.0.0.1:0"
+admin = "127.0.0.1:0"
+reflection = true
+
+[store]
+path = "PLACE/data"
+key_file = "PLACE/key"
+
+[[tenants]]
+name = "acme"
+brand = "Acme"
+default_country = "MY"
+keys = [{ id = "acme", secret = "acme-secret-of-some-length" }]
+
+[[tenants]]
+name = "other"
+keys = [{ id = "other", secret = "other-secret-of-some-length" }]
+
+[vendors.inbox]
+kind = "inbox"
+outcomes = [
+  { pattern = "*001", outcome = "late", delay = "30s" },
+  { pattern = "*002", outcome = "failed" },
+  { pattern = "*003", outcome = "rejected" },
+  { pattern = "*004", outcome = "throttled", delay = "7s" },
+  { pattern = "*005", outcome = "slow", delay = "3s" },
+  { pattern = "*006", outcome = "hang" },
+  { pattern = "*007", outcome = "unavailable" },
+  { pattern = "*008", outcome = "unknown" },
+]
+
+[[routes]]
+channel = "sms"
+vendors = ["inbox"]
+
+[[routes]]
+channel = "email"
+vendors = ["inbox"]
+"#;
+
+/// A recipient to whom everything is delivered.
+pub const PHONE: &str = "+60123456789";
+
+/// A gateway that runs until it is stopped or dropped.
+pub struct Gateway {
+    pub clock: ManualClock,
+    pub addresses: Addresses,
+    place: TempDir,
+    config: String,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<verigate::error::Result<()>>,
+}
+
+/// Adds a tenant's credentials to each call.
+#[derive(Clone)]
+pub struct Credentials(MetadataValue<tonic::metadata::Ascii>);
+
+pub type Verifications = VerificationServiceClient<InterceptedService<Channel, Credentials>>;
+pub type Messages = MessagingServiceClient<InterceptedService<Channel, Credentials>>;
+
+// === impl Gateway ===
+
+impl Gateway {
+    pub async fn start() -> Self {
+        Self::start_with(CONFIG).await
+    }
+
+    /// `config`: a whole configuration, in which PLACE stands for the temporary folder.
+    pub async fn start_with(config: &str) -> Self {
+        let place = TempDir::new().unwrap();
+        let ring = format!("1:{}\n", "A".repeat(43) + "=");
+        std::fs::write(place.path().join("key"), ring).unwrap();
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(place.path().join("key"), std::fs::Permissions::from_mode(0o600)).unwrap();
+        Self::run(place, config.to_owned(), ManualClock::new(START)).await
+    }
+
+    /// Stops, and starts again on the same store at the same time of day.
+    pub async fn restart(mut self) -> Self {
+        self.stop.take().unwrap().send(()).unwrap();
+        self.running.await.unwrap().unwrap();
+        Self::run(self.place, self.config, self.clock).await
+    }
+
+    async fn run(place: TempDir, config: String, clock: ManualClock) -> Self {
+        let file = place.path().join("verigate.toml");
+        std::fs::write(&file, config.replace("PLACE", place.path().to_str().unwrap())).unwrap();
+        let loaded = config::load(Some(&file), std::iter::empty()).unwrap();
+        let surroundings = Surroundings {
+            clock: Arc::new(clock.clone()),
+            random: Arc::new(OsRandom),
+            metrics: telemetry::start_metrics().unwrap(),
+        };
+        let server = Server::build(&loaded, surroundings).await.unwrap();
+        let addresses = server.addresses().clone();
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(server.run(async move { drop(stopped.await) }));
+        Self { clock, addresses, place, config, stop: Some(stop), running }
+    }
+
+    pub fn grpc(&self) -> SocketAddr {
+        match self.addresses.grpc {
+            Address::Tcp(address) => address,
+            Address::Unix(_) => unreachable!("tests listen on TCP"),
+        }
+    }
+
+    /// The folder that holds the store's files.
+    pub fn data(&self) -> std::path::PathBuf {
+        self.place.path().join("data")
+    }
+
+    /// A client of tenant `acme`.
+    pub async fn verifications(&self) -> Verifications {
+        self.verifications_as("acme.acme-secret-of-some-length").await
+    }
+
+    pub async fn verifications_as(&self, key: &str) -> Verifications {
+        VerificationServiceClient::with_interceptor(self.channel().await, Credentials::new(key))
+    }
+
+    pub async fn messages(&self) -> Messages {
+        MessagingServiceClient::with_interceptor(
+            self.channel().await,
+            Credentials::new("acme.acme-secret-of-some-length"),
+        )
+    }
+
+    pub async fn channel(&self) -> Channel {
+        let address = format!("http://{}", self.grpc());
+        Channel::from_shared(address).unwrap().connect().await.unwrap()
+    }
+
+    /// What the inbox took for a recipient, newest first.
+    pub async fn inbox(&self, recipient: &str) -> Vec<Value> {
+        let target = format!("/inbox/messages?recipient={}", recipient.replace('+', "%2B"));
+        let answer = get(self.addresses.admin, &target, &[&format!("Host: {}", self.addresses.admin)]).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        serde_json::from_str(&answer.body).unwrap()
+    }
+
+    /// The code in the newest message to a recipient: its longest run of digits.
+    pub async fn code(&self, recipient: &str) -> String {
+        let messages = self.inbox(recipient).await;
+        let text = messages.first().expect("a message")["text"].as_str().unwrap().to_owned();
+        let runs = text.split(|c: char| !c.is_ascii_digit());
+        runs.max_by_key(|run| run.len()).unwrap().to_owned()
+    }
+
+    /// Starts a verification and waits until the vendor has answered.
+    pub async fn begin(&self, client: &mut Verifications, phone: &str) -> Verification {
+        let request = StartVerificationRequest { delivery_wait: seconds(5), ..start(phone) };
+        client.start_verification(request).await.unwrap().into_inner().verification.unwrap()
+    }
+}
+
+impl Credentials {
+    pub fn new(key: &str) -> Self {
+        Self(format!("Bearer {key}").parse().unwrap())
+    }
+}
+
+impl Interceptor for Credentials {
+    fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+/// A start request with nothing but a phone number.
+pub fn start(phone: &str) -> StartVerificationRequest {
+    StartVerificationRequest { recipient: Some(self::phone(phone)), ..StartVerificationRequest::default() }
+}
+
+pub fn phone(phone: &str) -> Recipient {
+    Recipient { address: Some(recipient::Address::Phone(phone.to_owned())) }
+}
+
+pub fn seconds(seconds: i64) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos: 0 })
+}
+
+pub async fn check(client: &mut Verifications, id: &str, code: &str) -> Result<CheckVerificationResponse, Status> {
+    let request = CheckVerificationRequest {
+        target: Some(check_verification_request::Target::Id(id.to_owned())),
+        code: code.to_owned(),
+        client_ip: String::new(),
+    };
+    client.check_verification(request).await.map(tonic::Response::into_inner)
+}
+
+/// A six-digit code that is not `code`.
+pub fn wrong(code: &str, turn: u32) -> String {
+    let number: u32 = code.parse().unwrap();
+    format!("{:06}", (number + 1 + turn) % 1_000_000)
+}
+
+/// The machine-readable reason of a refused call.
+pub fn reason(status: &Status) -> String {
+    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+}
+
+/// How long the server says to wait.
+pub fn retry_after(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info().and_then(|info| info.retry_delay)
+}
+
+pub fn outcome(checked: &CheckVerificationResponse) -> CheckOutcome {
+    checked.outcome()
+}
