@@ -1,3 +1,22 @@
 //! The `verigate` command line.
 
-fn main() {}
+use std::sync::Arc;
+
+use verigate::clock::SystemClock;
+use verigate::random::OsRandom;
+use verigate::server::{Server, Surroundings};
+use verigate::{config, telemetry};
+
+#[tokio::main]
+async fn main() {
+    let loaded = config::load(None, config::environment()).unwrap();
+    telemetry::start_log(&loaded.config.log).unwrap();
+    let surroundings = Surroundings {
+        clock: Arc::new(SystemClock),
+        random: Arc::new(OsRandom),
+        metrics: telemetry::start_metrics().unwrap(),
+    };
+    let server = Server::build(&loaded, surroundings).await.unwrap();
+    println!("{:?}", server.addresses());
+    server.run(async { drop(tokio::signal::ctrl_c().await) }).await.unwrap();
+}

@@ -80,6 +80,8 @@ pub fn start_metrics() -> Result<Metrics> {
 }
 
 fn parse_filter(filter: &str) -> Result<EnvFilter> {
+    // The phone number library writes whole numbers at its finest level; no filter may turn that on.
+    let filter = format!("{filter},rlibphonenumber=off");
     EnvFilter::builder().parse(filter).map_err(|error| {
         Error::invalid("filter", "must be levels by target such as \"info,verigate::messaging=debug\"")
             .with_source(error)

@@ -157,9 +157,10 @@ fn parse_class(class: i32) -> Result<Class> {
         Ok(pb::AlphabetClass::Upper) => Ok(Class::Upper),
         Ok(pb::AlphabetClass::Lower) => Ok(Class::Lower),
         Ok(pb::AlphabetClass::Special) => Ok(Class::Special),
-        Ok(pb::AlphabetClass::Unspecified) | Err(_) => {
-            Err(Error::invalid("policy.alphabet", format!("must name DIGITS, UPPER, LOWER or SPECIAL, but has {class}")))
-        }
+        Ok(pb::AlphabetClass::Unspecified) | Err(_) => Err(Error::invalid(
+            "policy.alphabet",
+            format!("must name DIGITS, UPPER, LOWER or SPECIAL, but has {class}"),
+        )),
     }
 }
 

@@ -38,12 +38,14 @@ pub fn move_mark(batch: Batch, keys: &Keys, send: &SendRef, from: Option<Timesta
 
 // === impl DueIndex ===
 
-impl DueIndex {
-    /// Everything counts as due until it was looked at.
-    pub fn new() -> Self {
+/// Everything counts as due until it was looked at.
+impl Default for DueIndex {
+    fn default() -> Self {
         Self { soonest: Mutex::new([Some(Timestamp::default()); Partition::COUNT]), changed: Notify::new() }
     }
+}
 
+impl DueIndex {
     /// To be called once a mark is committed.
     pub fn note(&self, partition: Partition, at: Timestamp) {
         let mut soonest = self.lock();
@@ -85,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_mark_noted_while_its_partition_is_scanned_is_not_lost() {
-        let index = DueIndex::new();
+        let index = DueIndex::default();
         let at = Timestamp::from_millis;
         assert_eq!(index.take_due(at(1)).len(), Partition::COUNT);
         assert_eq!(index.next(), None);

@@ -191,7 +191,10 @@ pub fn check_metadata(metadata: &BTreeMap<String, String>) -> Option<Violation> 
     let fits = metadata.len() <= MAX_METADATA
         && metadata.iter().all(|(key, value)| (1..=40).contains(&key.len()) && value.len() <= 256);
     (!fits).then(|| {
-        violation("metadata", format!("must have at most {MAX_METADATA} entries, keys of 1 to 40 bytes, values up to 256"))
+        violation(
+            "metadata",
+            format!("must have at most {MAX_METADATA} entries, keys of 1 to 40 bytes, values up to 256"),
+        )
     })
 }
 
@@ -224,7 +227,10 @@ impl NewMessage {
         let text = if text.is_empty() {
             Some(violation("text", "must not be empty".to_owned()))
         } else if long {
-            Some(violation("text", format!("must fit {MAX_SEGMENTS} segments of SMS, or {} characters", MAX_SEGMENTS * 160)))
+            Some(violation(
+                "text",
+                format!("must fit {MAX_SEGMENTS} segments of SMS, or {} characters", MAX_SEGMENTS * 160),
+            ))
         } else if text.contains('\0') {
             Some(violation("text", "must not contain NUL".to_owned()))
         } else {

@@ -60,7 +60,7 @@ impl Outbox {
     pub fn new(ground: Ground, vendors: Vendors, routes: Routes, settings: Settings) -> Self {
         Self {
             ground,
-            due: DueIndex::new(),
+            due: DueIndex::default(),
             vendors,
             settings,
             routes,
@@ -234,9 +234,8 @@ impl ReceiptSink for Outbox {
             warn!(vendor = receipt.vendor, "a receipt names no send of ours");
             return Ok(());
         };
-        let merge = |sending: &mut Sending, history: &mut History, now: Timestamp| {
-            sending.receipt(&receipt, now, history)
-        };
+        let merge =
+            |sending: &mut Sending, history: &mut History, now: Timestamp| sending.receipt(&receipt, now, history);
         match self.move_send(&send, &merge).await? {
             Some(changed) if changed.sending.status == SendStatus::Undelivered => {
                 warn!(?send, vendor = receipt.vendor, "a vendor could not deliver a message");

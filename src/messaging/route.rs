@@ -35,10 +35,7 @@ impl Routes {
 
     /// The vendors for a message, best first; empty when no route fits.
     pub fn vendors(&self, tenant: &TenantName, channel: Channel, country: Option<Country>) -> &[String] {
-        self.0
-            .iter()
-            .find(|route| route.fits(tenant, channel, country))
-            .map_or(&[], |route| route.vendors.as_slice())
+        self.0.iter().find(|route| route.fits(tenant, channel, country)).map_or(&[], |route| route.vendors.as_slice())
     }
 }
 

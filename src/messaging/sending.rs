@@ -187,11 +187,11 @@ impl Sending {
         }
         match self.status {
             SendStatus::Queued | SendStatus::Unknown if now >= self.expires_at => self.expire(now, history),
-            SendStatus::Queued if self.next_vendor(route).is_none() => {
-                self.reject(SendReason::NoVendor, now, history)
-            }
+            SendStatus::Queued if self.next_vendor(route).is_none() => self.reject(SendReason::NoVendor, now, history),
             // Whoever made the attempt is gone, and with it the outcome.
-            SendStatus::Sending => self.settle(self.attempts, &Err(Failure::Unknown), route, rules, false, now, history),
+            SendStatus::Sending => {
+                self.settle(self.attempts, &Err(Failure::Unknown), route, rules, false, now, history)
+            }
             _ => Step::Ignored,
         }
     }

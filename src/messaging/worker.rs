@@ -111,8 +111,7 @@ impl Worker {
             }
             Entry::Vacant(free) => free.insert(false),
         };
-        let task =
-            Task { outbox: Arc::clone(&self.outbox), busy: Arc::clone(&self.busy), send, mark, _room: room };
+        let task = Task { outbox: Arc::clone(&self.outbox), busy: Arc::clone(&self.busy), send, mark, _room: room };
         self.outbox.spawn(async move {
             if let Err(error) = task.run().await {
                 error!(?error, send = ?task.send, "a due send could not be taken up");
@@ -163,9 +162,8 @@ impl Task {
 
     async fn wake(&self, route: &[String]) -> Result<()> {
         let rules = self.outbox.persistence();
-        let wake = |sending: &mut Sending, history: &mut History, now: Timestamp| {
-            sending.wake(route, rules, now, history)
-        };
+        let wake =
+            |sending: &mut Sending, history: &mut History, now: Timestamp| sending.wake(route, rules, now, history);
         self.outbox.move_send(&self.send, &wake).await.map(drop)
     }
 

@@ -9,12 +9,12 @@ use axum::routing::get;
 use http::StatusCode;
 
 use crate::console;
-use crate::server::Addresses;
+use crate::server::listen::Addresses;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::vendor::inbox::Inbox;
 
-pub fn router(
+pub(crate) fn router(
     addresses: &Addresses,
     inboxes: Vec<Arc<Inbox>>,
     metrics: Metrics,

@@ -16,7 +16,6 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::config::settings::{Address, ServerConfig};
 use crate::error::{Error, Kind, Reason, Result};
-use crate::server::Addresses;
 
 /// Calls that one connection may have under way.
 const MAX_STREAMS: u32 = 256;
@@ -25,8 +24,16 @@ const MAX_HEADER_LIST: u32 = 16 * 1024;
 /// Streams that a peer may have us reset before its connection is closed (rapid reset, CVE-2023-44487).
 const MAX_RESET_STREAMS: usize = 256;
 
+/// Where a server listens.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    pub grpc: Address,
+    pub http: SocketAddr,
+    pub admin: SocketAddr,
+}
+
 /// Bound, but not served.
-pub struct Listeners {
+pub(crate) struct Listeners {
     grpc: Grpc,
     http: TcpListener,
     admin: TcpListener,
@@ -44,7 +51,7 @@ struct SocketFile(PathBuf);
 
 impl Listeners {
     /// Errors: `Unavailable` that names the listener and its address.
-    pub async fn bind(config: &ServerConfig) -> Result<(Self, Addresses)> {
+    pub(crate) async fn bind(config: &ServerConfig) -> Result<(Self, Addresses)> {
         let (grpc, grpc_address) = match &config.grpc {
             Address::Tcp(address) => {
                 let (listener, address) = bind_tcp("grpc", *address).await?;
@@ -59,7 +66,7 @@ impl Listeners {
     }
 
     /// Answers on all listeners until `closing`, one task each, which ends once its last call has.
-    pub fn serve(self, grpc: Routes, admin: Router, closing: &CancellationToken) -> JoinSet<Result<()>> {
+    pub(crate) fn serve(self, grpc: Routes, admin: Router, closing: &CancellationToken) -> JoinSet<Result<()>> {
         let mut serving = JoinSet::new();
         serving.spawn(serve_grpc(self.grpc, grpc, closing.clone().cancelled_owned()));
         serving.spawn(serve_http(self.http, http_router(), closing.clone().cancelled_owned()));

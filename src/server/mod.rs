@@ -4,13 +4,12 @@
 //! serves until told to stop, then drains within a deadline.
 
 mod admin;
-mod listen;
+pub mod listen;
 mod settings;
 mod vendors;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -24,7 +23,6 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::config::Loaded;
-use crate::config::settings::Address;
 use crate::error::{Error, Result};
 use crate::grpc::access::Access;
 use crate::grpc::{self, Services};
@@ -35,7 +33,7 @@ use crate::messaging::route::Routes as MessageRoutes;
 use crate::messaging::template::Templates;
 use crate::messaging::worker::Worker;
 use crate::random::Random;
-use crate::server::listen::Listeners;
+use crate::server::listen::{Addresses, Listeners};
 use crate::server::vendors::Built;
 use crate::store::Store;
 use crate::store::keys::Keys;
@@ -50,6 +48,8 @@ use crate::verification::Verifications;
 /// How often the store is asked whether it still takes writes.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
 /// The services whose health is told, beside that of the whole.
 const SERVICES: [&str; 3] =
     ["", "verigate.verification.v1.VerificationService", "verigate.messaging.v1.MessagingService"];
@@ -59,14 +59,6 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
     pub metrics: Metrics,
-}
-
-/// Where a server listens.
-#[derive(Debug, Clone)]
-pub struct Addresses {
-    pub grpc: Address,
-    pub http: SocketAddr,
-    pub admin: SocketAddr,
 }
 
 /// A server that is bound, but does not answer yet.
@@ -80,6 +72,7 @@ pub struct Server {
     store: Arc<dyn Store>,
     sled: Arc<SledStore>,
     outbox: Arc<Outbox>,
+    metrics: Metrics,
     workers: usize,
     receipts: Vec<Receipts>,
     ready: Arc<AtomicBool>,
@@ -123,7 +116,7 @@ impl Server {
         let (grpc, health) = grpc::routes(Services { access, verifications, messaging, reflection })?;
         let (listeners, addresses) = Listeners::bind(&config.server).await?;
         let ready = Arc::new(AtomicBool::new(false));
-        let admin = admin::router(&addresses, inboxes, metrics, Arc::clone(&store), Arc::clone(&ready));
+        let admin = admin::router(&addresses, inboxes, metrics.clone(), Arc::clone(&store), Arc::clone(&ready));
         Ok(Self {
             addresses,
             listeners,
@@ -134,6 +127,7 @@ impl Server {
             store,
             sled,
             outbox,
+            metrics,
             workers: config.messaging.workers as usize,
             receipts,
             ready,
@@ -156,6 +150,7 @@ impl Server {
             background.spawn(receipts.run(Arc::clone(&self.outbox) as Arc<dyn ReceiptSink>));
         }
         background.spawn(tell_health(self.health.clone(), Arc::clone(&self.store), Arc::clone(&self.clock)));
+        background.spawn(keep_metrics(self.metrics, self.clock));
 
         let mut serving = self.listeners.serve(self.grpc, self.admin, &closing);
         self.ready.store(true, Ordering::Release);
@@ -176,8 +171,8 @@ impl Server {
             warn!("some calls were still under way at the drain deadline and were cut off");
         }
         serving.shutdown().await;
-        let closed = tokio::task::spawn_blocking(move || self.sled.close()).await.map_err(Error::internal)?;
-        outcome.and(closed)
+        tokio::task::spawn_blocking(move || self.sled.close()).await.map_err(Error::internal)?;
+        outcome
     }
 }
 
@@ -205,6 +200,14 @@ async fn tell_health(health: HealthReporter, store: Arc<dyn Store>, clock: Arc<d
             set_health(&health, status).await;
         }
         clock.sleep_until(clock.now() + HEALTH_INTERVAL).await;
+    }
+}
+
+/// Folds what histograms have gathered, so that they stay small when nobody reads the page.
+async fn keep_metrics(metrics: Metrics, clock: Arc<dyn Clock>) {
+    loop {
+        clock.sleep_until(clock.now() + UPKEEP_INTERVAL).await;
+        metrics.run_upkeep();
     }
 }
 

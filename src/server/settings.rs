@@ -7,19 +7,19 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::config::settings::StoreConfig;
 use crate::id::TenantName;
-use crate::messaging::{MessagingConfig, outbox};
 use crate::messaging::sending::Persistence;
+use crate::messaging::{MessagingConfig, outbox};
 use crate::store::sled;
 use crate::tenant::Tenant;
 
 /// The wait after the first round of a route in which no vendor was reachable.
 const FIRST_BACKOFF: Duration = Duration::from_secs(2);
 
-pub fn store(config: &StoreConfig) -> sled::Config {
+pub(crate) fn store(config: &StoreConfig) -> sled::Config {
     sled::Config { path: config.path.clone(), cache_bytes: config.cache_bytes, ..sled::Config::default() }
 }
 
-pub fn outbox(config: &MessagingConfig) -> outbox::Settings {
+pub(crate) fn outbox(config: &MessagingConfig) -> outbox::Settings {
     let max_attempts = u8::try_from(config.max_attempts).unwrap_or(u8::MAX);
     outbox::Settings {
         attempt_timeout: config.attempt_timeout,
@@ -27,7 +27,7 @@ pub fn outbox(config: &MessagingConfig) -> outbox::Settings {
     }
 }
 
-pub fn tenants(config: &Config) -> BTreeMap<TenantName, Arc<Tenant>> {
+pub(crate) fn tenants(config: &Config) -> BTreeMap<TenantName, Arc<Tenant>> {
     let tenant = |tenant: &crate::config::settings::TenantConfig| {
         let built = Tenant {
             name: tenant.name.clone(),

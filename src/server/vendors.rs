@@ -17,14 +17,14 @@ const LOCAL_CONCURRENCY: usize = 4096;
 
 /// All configured vendors, and what hangs on some of them.
 #[derive(Default)]
-pub struct Built {
-    pub vendors: Vendors,
-    pub inboxes: Vec<Arc<Inbox>>,
-    pub receipts: Vec<Receipts>,
+pub(crate) struct Built {
+    pub(crate) vendors: Vendors,
+    pub(crate) inboxes: Vec<Arc<Inbox>>,
+    pub(crate) receipts: Vec<Receipts>,
 }
 
 /// Errors: `Invalid` that names file, line and key.
-pub fn build(config: &Config, clock: &Arc<dyn Clock>) -> Result<Built> {
+pub(crate) fn build(config: &Config, clock: &Arc<dyn Clock>) -> Result<Built> {
     let mut built = Built::default();
     for (name, section) in &config.vendors {
         match section.kind() {

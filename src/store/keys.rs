@@ -256,7 +256,8 @@ mod tests {
         let keys = keys();
         for holder in [Holder::Message, Holder::Verification] {
             let send = send(&keys, holder);
-            let (early, late) = (keys.due(Timestamp::from_millis(255), &send), keys.due(Timestamp::from_millis(256), &send));
+            let (early, late) =
+                (keys.due(Timestamp::from_millis(255), &send), keys.due(Timestamp::from_millis(256), &send));
             assert!(early < late);
             assert!(early.bytes().starts_with(&keys.due_prefix(Partition::new(200)).bytes));
             assert_eq!(keys.parse_due(&late).unwrap(), (Timestamp::from_millis(256), send));

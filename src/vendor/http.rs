@@ -65,6 +65,7 @@ impl Client {
             // Else the whole would run out first, and a vendor that nobody reached would count as perhaps sent.
             return Err(Error::invalid("timeout", "must be longer than connect_timeout"));
         }
+        #[expect(clippy::disallowed_methods, reason = "the one place that builds HTTP clients")]
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls_config()?)
             .http1_only()

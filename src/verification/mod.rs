@@ -5,6 +5,7 @@ pub mod code;
 pub mod policy;
 pub mod recipient_state;
 pub mod request;
+pub mod storage;
 #[expect(clippy::module_inception, reason = "the noun that the module is named for")]
 pub mod verification;
 
@@ -19,22 +20,21 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Reason, Result, Violation};
 use crate::id::{Id, TenantName};
 use crate::messaging::channel_for;
-use crate::messaging::holder::{
-    Ground, MAX_ROUNDS, Records, SendHolder, SendRecord, contention, count_conflict, put_record,
-};
+use crate::messaging::holder::{Ground, MAX_ROUNDS, Records, SendHolder, SendRecord, contention, count_conflict};
 use crate::messaging::outbox::Outbox;
 use crate::messaging::sending::Sending;
 use crate::messaging::template::{self, Templates};
 use crate::messaging::vendors::Permit;
 use crate::recipient::Recipient;
-use crate::store::keys::{Holder, RecipientTag, SendRef, TenantTag};
-use crate::store::{Batch, Commit, Key, Record, record};
+use crate::store::keys::{Holder, SendRef, TenantTag};
+use crate::store::{Batch, Commit};
 use crate::tenant::Tenant;
 use crate::vendor::{Channel, Outgoing};
 use crate::verification::code::Code;
 use crate::verification::policy::{Limits, Policy};
 use crate::verification::recipient_state::RecipientState;
 use crate::verification::request::{DEFAULT_SCOPE, NewCheck, NewVerification, OnExisting, Target, check_scope};
+use crate::verification::storage::{Loaded, Storage, not_found};
 use crate::verification::verification::{Beginning, Status, Verdict, Verification};
 use crate::violations::Violations;
 
@@ -50,6 +50,7 @@ pub struct VerificationConfig {
 /// Starts, checks and shows verifications.
 pub struct Verifications {
     ground: Ground,
+    storage: Storage,
     outbox: Arc<Outbox>,
     records: Arc<Records<Verification>>,
     config: VerificationConfig,
@@ -81,13 +82,6 @@ pub enum Outcome {
     Judged(Verdict),
     /// Too many failed checks for this recipient; not judged.
     RecipientLocked,
-}
-
-/// A record as read, to be required unchanged by the commit.
-struct Loaded<T> {
-    key: Key,
-    read: Option<Record>,
-    value: T,
 }
 
 /// A use case's result, ready to be committed: what to write, and the send to launch afterwards.
@@ -126,7 +120,8 @@ impl Verifications {
             render(verification, sending, send, &templates, brands.get(&verification.tenant).map(String::as_str))
         });
         let records = Arc::new(Records::new(ground.clone(), config.retention, render));
-        Self { ground, outbox, records, config }
+        let storage = Storage::new(ground.clone(), config.limits.clone(), config.retention);
+        Self { ground, storage, outbox, records, config }
     }
 
     /// The records that the outbox moves.
@@ -163,9 +158,9 @@ impl Verifications {
     /// Errors: `NotFound`; `Precondition`/`VerificationNotPending`; `Limited` as for start; `Invalid`.
     pub async fn resend(&self, tenant: &TenantName, id: Id, channel: Option<Channel>) -> Result<View> {
         for _ in 0..MAX_ROUNDS {
-            let loaded = self.load(tenant, id).await?;
-            let tags = self.tags(tenant, &loaded.value.recipient);
-            let state = self.load_state(tags).await?;
+            let loaded = self.storage.load(tenant, id).await?;
+            let tags = self.storage.tags(tenant, &loaded.value.recipient);
+            let state = self.storage.load_state(tags).await?;
             let now = self.ground.clock.now();
             let channel = channel.or_else(|| loaded.value.sends().first().map(|sending| sending.channel));
             let channel = channel_for(&loaded.value.recipient, channel)?;
@@ -193,8 +188,8 @@ impl Verifications {
             }
         };
         for _ in 0..MAX_ROUNDS {
-            let mut loaded = self.load(&tenant.name, id).await?;
-            let mut state = self.load_state(self.tags(&tenant.name, &loaded.value.recipient)).await?;
+            let mut loaded = self.storage.load(&tenant.name, id).await?;
+            let mut state = self.storage.load_state(self.storage.tags(&tenant.name, &loaded.value.recipient)).await?;
             let now = self.ground.clock.now();
             let limits = &self.config.limits;
             if let Some(until) = state.value.locked_until(limits, now) {
@@ -206,14 +201,13 @@ impl Verifications {
             let mut batch = Batch::new(id.partition());
             if verdict == Verdict::Wrong {
                 state.value.add_failure(limits, now);
-                batch = self.put_state(batch, &state)?;
+                batch = self.storage.put_state(batch, &state)?;
             }
             // An ended verification changes only when this check is the first to see that its time is over.
             let changed = before.code().is_some() != loaded.value.code().is_some() || verdict == Verdict::Wrong;
             if changed {
-                let send = self.send_ref(&tenant.name, id, 0);
-                batch = batch.require(&loaded.key, loaded.read.as_ref());
-                batch = put_record(batch, &self.ground, &send, Some(&before), &loaded.value, self.config.retention)?;
+                let send = self.storage.send_ref(&tenant.name, id, 0);
+                batch = self.storage.put(batch, &send, Some(&before), &loaded)?;
                 if self.ground.store.commit(batch).await? == Commit::Conflict {
                     count_conflict("check");
                     continue;
@@ -231,18 +225,16 @@ impl Verifications {
     /// Errors: `NotFound`; `Precondition`/`VerificationNotPending` when it has ended otherwise.
     pub async fn cancel(&self, tenant: &TenantName, id: Id) -> Result<View> {
         for _ in 0..MAX_ROUNDS {
-            let mut loaded = self.load(tenant, id).await?;
+            let mut loaded = self.storage.load(tenant, id).await?;
             let now = self.ground.clock.now();
             let before = loaded.value.clone();
             if !loaded.value.cancel(now) {
                 return Err(not_pending(before.status(now)));
             }
-            let state = self.load_state(self.tags(tenant, &before.recipient)).await?;
+            let state = self.storage.load_state(self.storage.tags(tenant, &before.recipient)).await?;
             if before.code().is_some() {
-                let send = self.send_ref(tenant, id, 0);
-                let batch = Batch::new(id.partition()).require(&loaded.key, loaded.read.as_ref());
-                let batch =
-                    put_record(batch, &self.ground, &send, Some(&before), &loaded.value, self.config.retention)?;
+                let send = self.storage.send_ref(tenant, id, 0);
+                let batch = self.storage.put(Batch::new(id.partition()), &send, Some(&before), &loaded)?;
                 if self.ground.store.commit(batch).await? == Commit::Conflict {
                     count_conflict("cancel");
                     continue;
@@ -255,8 +247,8 @@ impl Verifications {
 
     /// Errors: `NotFound` for an unknown id, another tenant's among them.
     pub async fn get(&self, tenant: &TenantName, id: Id) -> Result<View> {
-        let loaded = self.load(tenant, id).await?;
-        let state = self.load_state(self.tags(tenant, &loaded.value.recipient)).await?;
+        let loaded = self.storage.load(tenant, id).await?;
+        let state = self.storage.load_state(self.storage.tags(tenant, &loaded.value.recipient)).await?;
         Ok(self.view(loaded.value, &state.value, self.ground.clock.now()))
     }
 
@@ -269,13 +261,15 @@ impl Verifications {
         channel: Channel,
         code: &Code,
     ) -> Result<Plan> {
-        let tags = self.tags(&tenant.name, recipient);
-        let mut state = self.load_state(tags).await?;
+        let tags = self.storage.tags(&tenant.name, recipient);
+        let mut state = self.storage.load_state(tags).await?;
         let now = self.ground.clock.now();
         self.forgive_cool_down(&tenant.name, &mut state.value, now).await?;
         self.check_may_send(&state.value, now)?;
         let pending = match state.value.newest(new.scope(), now) {
-            Some(id) => self.find(&tenant.name, id).await?.filter(|old| old.value.status(now) == Status::Pending),
+            Some(id) => {
+                self.storage.find(&tenant.name, id).await?.filter(|old| old.value.status(now) == Status::Pending)
+            }
             None => None,
         };
         let replaced = match (pending, new.on_existing) {
@@ -318,7 +312,11 @@ impl Verifications {
         let (status, expires_at) = (to.value.status(now), to.value.expires_at);
         let max_sends = self.config.limits.max_sends;
         let Some((sending, history)) = to.value.add_send(channel, max_sends, now) else {
-            return Err(if status == Status::Pending { sent_often_enough(max_sends, expires_at, now) } else { not_pending(status) });
+            return Err(if status == Status::Pending {
+                sent_often_enough(max_sends, expires_at, now)
+            } else {
+                not_pending(status)
+            });
         };
         let number = sending.number;
         let permit = self.outbox.begin_inline(sending, vendors, now, history);
@@ -326,17 +324,13 @@ impl Verifications {
         state.value.set_newest(&to.value.scope, id, expires_at, now);
 
         let send = SendRef { holder: Holder::Verification, tenant, id, number };
-        let retention = self.config.retention;
-        let mut batch = Batch::new(id.partition()).require(&to.key, to.read.as_ref());
-        batch = put_record(batch, &self.ground, &send, before.as_ref(), &to.value, retention)?;
+        let mut batch = self.storage.put(Batch::new(id.partition()), &send, before.as_ref(), &to)?;
         if let Some(mut old) = replaced {
             let before = old.value.clone();
             old.value.cancel(now);
-            let send = SendRef { id: old.value.id, ..send };
-            batch = batch.require(&old.key, old.read.as_ref());
-            batch = put_record(batch, &self.ground, &send, Some(&before), &old.value, retention)?;
+            batch = self.storage.put(batch, &SendRef { id: old.value.id, ..send }, Some(&before), &old)?;
         }
-        let batch = self.put_state(batch, &state)?;
+        let batch = self.storage.put_state(batch, &state)?;
         Ok(Plan { batch, view: self.view(to.value, &state.value, now), send, permit })
     }
 
@@ -385,7 +379,8 @@ impl Verifications {
         }
         if let Some(until) = state.cool_down(now) {
             let wait = until.since(now);
-            let message = format!("this recipient was sent a code a moment ago; try again in {} s", whole_seconds(wait));
+            let message =
+                format!("this recipient was sent a code a moment ago; try again in {} s", whole_seconds(wait));
             return Err(Error::new(Kind::Limited, Reason::CoolDown, message).with_retry_after(wait));
         }
         Ok(())
@@ -394,7 +389,7 @@ impl Verifications {
     /// A person who has just been approved may be sent the next code at once.
     async fn forgive_cool_down(&self, tenant: &TenantName, state: &mut RecipientState, now: Timestamp) -> Result<()> {
         let (Some(_), Some(id)) = (state.cool_down(now), state.last_sent()) else { return Ok(()) };
-        if self.find(tenant, id).await?.is_some_and(|last| last.value.status(now) == Status::Approved) {
+        if self.storage.find(tenant, id).await?.is_some_and(|last| last.value.status(now) == Status::Approved) {
             state.lift_cool_down();
         }
         Ok(())
@@ -404,40 +399,8 @@ impl Verifications {
         if let Some(violation) = check_scope(scope) {
             return Err(Error::invalid_fields(vec![violation]));
         }
-        let state = self.load_state(self.tags(tenant, recipient)).await?;
+        let state = self.storage.load_state(self.storage.tags(tenant, recipient)).await?;
         state.value.newest(scope, self.ground.clock.now()).ok_or_else(not_found)
-    }
-
-    async fn load(&self, tenant: &TenantName, id: Id) -> Result<Loaded<Verification>> {
-        self.find(tenant, id).await?.ok_or_else(not_found)
-    }
-
-    async fn find(&self, tenant: &TenantName, id: Id) -> Result<Option<Loaded<Verification>>> {
-        let key = self.ground.keys.verification(self.ground.keys.tenant(tenant), id);
-        let Some(read) = self.ground.store.get(&key).await? else { return Ok(None) };
-        let value = record::decode(&read.value)?;
-        Ok(Some(Loaded { key, read: Some(read), value }))
-    }
-
-    async fn load_state(&self, (tenant, recipient): (TenantTag, RecipientTag)) -> Result<Loaded<RecipientState>> {
-        let key = self.ground.keys.recipient_state(tenant, recipient);
-        let read = self.ground.store.get(&key).await?;
-        let value = read.as_ref().map(|read| record::decode(&read.value)).transpose()?.unwrap_or_default();
-        Ok(Loaded { key, read, value })
-    }
-
-    fn put_state(&self, batch: Batch, state: &Loaded<RecipientState>) -> Result<Batch> {
-        let expires_at = state.value.ends_at(&self.config.limits);
-        let batch = batch.require(&state.key, state.read.as_ref());
-        Ok(batch.put(state.key.clone(), record::encode(&state.value)?, Some(expires_at)))
-    }
-
-    fn tags(&self, tenant: &TenantName, recipient: &Recipient) -> (TenantTag, RecipientTag) {
-        (self.ground.keys.tenant(tenant), self.ground.keys.recipient(tenant, recipient))
-    }
-
-    fn send_ref(&self, tenant: &TenantName, id: Id, number: u8) -> SendRef {
-        SendRef { holder: Holder::Verification, tenant: self.ground.keys.tenant(tenant), id, number }
     }
 
     fn view(&self, verification: Verification, state: &RecipientState, now: Timestamp) -> View {
@@ -478,18 +441,14 @@ fn whole_seconds(wait: Duration) -> u64 {
     wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
 }
 
-fn not_found() -> Error {
-    let message = "no such verification; it may have passed its retention";
-    Error::new(Kind::NotFound, Reason::VerificationNotFound, message)
-}
-
 fn not_pending(status: Status) -> Error {
     let message = format!("the verification has ended as {}; start a new one", status.as_str());
     Error::new(Kind::Precondition, Reason::VerificationNotPending, message)
 }
 
 fn another_code_pending() -> Error {
-    let message = "a verification is pending with a code of its own; set on_existing to REPLACE to send this custom_code";
+    let message =
+        "a verification is pending with a code of its own; set on_existing to REPLACE to send this custom_code";
     Error::new(Kind::Precondition, Reason::VerificationNotPending, message)
 }
 

@@ -51,7 +51,10 @@ pub enum OnExisting {
 pub enum Target {
     Id(Id),
     /// The newest one of a recipient in a scope.
-    Newest { scope: Option<String>, recipient: Address },
+    Newest {
+        scope: Option<String>,
+        recipient: Address,
+    },
 }
 
 /// A check to be made.

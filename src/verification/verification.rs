@@ -107,7 +107,8 @@ pub struct Beginning {
 
 impl Verification {
     pub fn new(beginning: Beginning, now: Timestamp) -> Self {
-        let Beginning { id, tenant, recipient, scope, code, expires_at, max_checks, locale, sender, metadata } = beginning;
+        let Beginning { id, tenant, recipient, scope, code, expires_at, max_checks, locale, sender, metadata } =
+            beginning;
         let mut history = History::default();
         history.add(now, EventKind::Started);
         Self {
@@ -182,7 +183,12 @@ impl Verification {
 
     /// Adds a send of the same code, which wants its first attempt at once. `None`, and no change, when the verification
     /// has ended or was sent `max_sends` times.
-    pub fn add_send(&mut self, channel: Channel, max_sends: u32, now: Timestamp) -> Option<(&mut Sending, &mut History)> {
+    pub fn add_send(
+        &mut self,
+        channel: Channel,
+        max_sends: u32,
+        now: Timestamp,
+    ) -> Option<(&mut Sending, &mut History)> {
         if self.status(now) != Status::Pending || self.sends.len() >= max_sends as usize {
             return None;
         }

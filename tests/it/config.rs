@@ -9,9 +9,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use tempfile::TempDir;
 use verigate::config::fault::ConfigError;
-use verigate::config::settings::{Address, Letters};
+use verigate::config::settings::Address;
 use verigate::config::{DEFAULTS, Loaded, load};
 use verigate::error::Violation;
+use verigate::verification::code::Class;
 
 /// Enough to start with; its last line is 5.
 const TENANT: &str = r#"
@@ -112,7 +113,7 @@ fn defaults_lie_under_the_file_and_the_environment_over_it() {
     let policy = &loaded.config.verification.policy;
     assert_eq!((policy.length, policy.max_checks), (10, 3));
     assert_eq!(policy.lifetime, Duration::from_secs(600));
-    assert_eq!(policy.alphabet, [Letters::Digits]);
+    assert_eq!(policy.alphabet, [Class::Digits]);
     assert_eq!(loaded.config.verification.limits.cool_downs.len(), 5);
     assert_eq!(loaded.config.verification.limits.cool_downs[4], Duration::from_secs(900));
 }
@@ -142,7 +143,7 @@ fn variables_are_toml_where_they_read_as_toml_and_texts_where_texts_are_wanted()
     }
     let config = &loaded.config;
     assert_eq!(config.tenants[0].sender.as_deref(), Some("007"));
-    assert_eq!(config.verification.policy.alphabet, [Letters::Digits, Letters::Upper]);
+    assert_eq!(config.verification.policy.alphabet, [Class::Digits, Class::Upper]);
     assert!(config.server.reflection);
     assert_eq!(config.server.grpc, Address::Unix("/run/verigate.sock".into()));
     assert_eq!(config.log.filter, "debug");
@@ -315,7 +316,7 @@ fn tenants_and_keys_are_unique_and_complete() {
     );
     let bad = [
         ("name = 'Acme'", "tenants[0].name: ", "must be 1 to 63 of a-z, 0-9"),
-        ("name = 'acme'\ndefault_country = 'my'", "tenants[0].default_country: ", "two capital letters"),
+        ("name = 'acme'\ndefault_country = 'Malaysia'", "tenants[0].default_country: ", "ISO 3166-1"),
         ("name = 'acme'\nbrand = \"a\\nb\"", "tenants[0].brand: ", "on one line"),
     ];
     for (lines, path, wanted) in bad {
@@ -349,17 +350,18 @@ fn a_key_has_exactly_one_secret_and_never_an_empty_one() {
 #[test]
 fn routes_name_what_is_configured() {
     let text = "[vendors.inbox]\nkind = 'inbox'\n[[routes]]\nchannel = 'sms'\nvendors = ['inbox', 'outbox']\n\
-                countries = ['MY', 'Malaysia']\ntenants = ['acme', 'zeta']\n";
+                countries = ['MY']\ntenants = ['acme', 'zeta']\n";
     assert_eq!(
         Home::new().errors(&format!("{TENANT}{text}"), &[]),
         [
-            "verigate.toml:11: routes[0].countries[1]: must be a country by two capital letters (ISO 3166-1) such as MY",
             "verigate.toml:10: routes[0].vendors[1]: must be a configured vendor (inbox), but is \"outbox\"",
             "verigate.toml:12: routes[0].tenants[1]: must be a configured tenant, but is \"zeta\"",
         ]
     );
     let none = refused("[[routes]]\nchannel = 'sms'\nvendors = []");
     assert_eq!(none, "verigate.toml:8: routes[0].vendors: must name at least one vendor");
+    let country = refused("[[routes]]\nchannel = 'sms'\nvendors = []\ncountries = ['Malaysia']");
+    assert!(country.starts_with("verigate.toml:9: routes[0].countries[0]: "), "{country}");
 }
 
 #[test]
@@ -644,8 +646,8 @@ fn the_examples_of_the_manual_load() {
         DEFAULTS.lines().filter(|line| example(line) || inner(line)).map(|line| &line[1..]).collect();
     assert!(examples.len() > 10);
     let loaded = Home::new().load(&examples.join("\n"), &[]).unwrap();
-    assert_eq!(loaded.config.tenants[0].default_country.as_deref(), Some("MY"));
-    assert_eq!(loaded.config.routes[0].countries, ["MY", "SG"]);
+    assert_eq!(loaded.config.tenants[0].default_country, Some("MY".parse().unwrap()));
+    assert_eq!(loaded.config.routes[0].countries, ["MY", "SG"].map(|code| code.parse().unwrap()));
 }
 
 #[test]

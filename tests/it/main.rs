@@ -10,3 +10,4 @@ mod proto;
 mod transitions;
 mod vendor_esms;
 mod vendor_inbox;
+mod verify;

@@ -27,14 +27,26 @@ const RULES: Persistence = Persistence { max_attempts: 4, backoff: Duration::fro
 #[derive(Debug, Clone)]
 enum Happening {
     Wait(u64),
-    Check { right: bool },
+    Check {
+        right: bool,
+    },
     Resend,
     Cancel,
     /// The worker looks at a send, whether or not it is due.
-    Worker { send: u8 },
+    Worker {
+        send: u8,
+    },
     /// A vendor call ends, perhaps one that nobody waits for any more.
-    Outcome { send: u8, attempt: u8, outcome: Result<Accepted, Failure> },
-    Receipt { send: u8, vendor: u8, status: ReceiptStatus },
+    Outcome {
+        send: u8,
+        attempt: u8,
+        outcome: Result<Accepted, Failure>,
+    },
+    Receipt {
+        send: u8,
+        vendor: u8,
+        status: ReceiptStatus,
+    },
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -46,10 +58,16 @@ fn happening() -> impl Strategy<Value = Happening> {
         proptest::strategy::Just(Happening::Resend),
         proptest::strategy::Just(Happening::Cancel),
         send.clone().prop_map(|send| Happening::Worker { send }),
-        (send.clone(), 0..5_u8, outcome())
-            .prop_map(|(send, attempt, outcome)| Happening::Outcome { send, attempt, outcome }),
-        (send, 0..2_u8, receipt_status())
-            .prop_map(|(send, vendor, status)| Happening::Receipt { send, vendor, status }),
+        (send.clone(), 0..5_u8, outcome()).prop_map(|(send, attempt, outcome)| Happening::Outcome {
+            send,
+            attempt,
+            outcome
+        }),
+        (send, 0..2_u8, receipt_status()).prop_map(|(send, vendor, status)| Happening::Receipt {
+            send,
+            vendor,
+            status
+        }),
     ]
 }
 

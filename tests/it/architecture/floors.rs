@@ -41,6 +41,7 @@ const HOUSE: &[Module] = &[
     assembler("status", 2, SURFACES),
     assembler("recipient", 2, ALL),
     assembler("tenant", 2, ALL),
+    assembler("violations", 2, ALL),
     assembler("proto", 2, &[2, 7, 8]),
     assembler("telemetry", 2, ALL),
     Module { folder: Folder::Port { shared: &[], open: &["keys", "record"] }, ..assembler("store", 3, &[4, 5, 6, 8]) },
@@ -61,7 +62,7 @@ const HOUSE: &[Module] = &[
 ];
 
 /// All that `main` knows of the house.
-const MAIN_KNOWS: &[&str] = &["server", "config", "telemetry", "auth", "bench"];
+const MAIN_KNOWS: &[&str] = &["server", "config", "telemetry", "auth", "bench", "clock", "random"];
 
 /// Words that know no other.
 const GROUND: &[&str] = &["error", "clock"];

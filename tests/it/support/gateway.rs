@@ -26,7 +26,8 @@ use verigate::proto::verification::v1::{
     check_verification_request,
 };
 use verigate::random::OsRandom;
-use verigate::server::{Addresses, Server, Surroundings};
+use verigate::server::listen::Addresses;
+use verigate::server::{Server, Surroundings};
 use verigate::telemetry;
 
 use crate::support::http::get;

@@ -1,4 +1,5 @@
 //! What several tests stand on.
 
 pub(crate) mod esms_server;
+pub(crate) mod gateway;
 pub(crate) mod http;

@@ -1,0 +1,88 @@
+//! Where verifications and what we remember of recipients lie: read them, and write them under the condition that nobody
+//! else did.
+
+use std::time::Duration;
+
+use crate::error::{Error, Kind, Reason, Result};
+use crate::id::{Id, TenantName};
+use crate::messaging::holder::{Ground, put_record};
+use crate::recipient::Recipient;
+use crate::store::keys::{Holder, RecipientTag, SendRef, TenantTag};
+use crate::store::{Batch, Key, Record, record};
+use crate::verification::policy::Limits;
+use crate::verification::recipient_state::RecipientState;
+use crate::verification::verification::Verification;
+
+/// The records of verifications.
+pub struct Storage {
+    ground: Ground,
+    limits: Limits,
+    retention: Duration,
+}
+
+/// A record as read, to be required unchanged by the commit.
+pub struct Loaded<T> {
+    pub key: Key,
+    pub read: Option<Record>,
+    pub value: T,
+}
+
+// === impl Storage ===
+
+impl Storage {
+    pub fn new(ground: Ground, limits: Limits, retention: Duration) -> Self {
+        Self { ground, limits, retention }
+    }
+
+    /// Errors: `NotFound` for an unknown id, another tenant's among them.
+    pub async fn load(&self, tenant: &TenantName, id: Id) -> Result<Loaded<Verification>> {
+        self.find(tenant, id).await?.ok_or_else(not_found)
+    }
+
+    pub async fn find(&self, tenant: &TenantName, id: Id) -> Result<Option<Loaded<Verification>>> {
+        let key = self.ground.keys.verification(self.ground.keys.tenant(tenant), id);
+        let Some(read) = self.ground.store.get(&key).await? else { return Ok(None) };
+        let value = record::decode(&read.value)?;
+        Ok(Some(Loaded { key, read: Some(read), value }))
+    }
+
+    /// An unknown recipient has an empty state.
+    pub async fn load_state(&self, (tenant, recipient): (TenantTag, RecipientTag)) -> Result<Loaded<RecipientState>> {
+        let key = self.ground.keys.recipient_state(tenant, recipient);
+        let read = self.ground.store.get(&key).await?;
+        let value = read.as_ref().map(|read| record::decode(&read.value)).transpose()?.unwrap_or_default();
+        Ok(Loaded { key, read, value })
+    }
+
+    /// Adds a verification, with the due marks of its sends, to the batch. `before`: as it was read, if it was.
+    pub fn put(
+        &self,
+        batch: Batch,
+        send: &SendRef,
+        before: Option<&Verification>,
+        loaded: &Loaded<Verification>,
+    ) -> Result<Batch> {
+        let batch = batch.require(&loaded.key, loaded.read.as_ref());
+        put_record(batch, &self.ground, send, before, &loaded.value, self.retention)
+    }
+
+    /// Adds a recipient's state to the batch.
+    pub fn put_state(&self, batch: Batch, state: &Loaded<RecipientState>) -> Result<Batch> {
+        let expires_at = state.value.ends_at(&self.limits);
+        let batch = batch.require(&state.key, state.read.as_ref());
+        Ok(batch.put(state.key.clone(), record::encode(&state.value)?, Some(expires_at)))
+    }
+
+    pub fn tags(&self, tenant: &TenantName, recipient: &Recipient) -> (TenantTag, RecipientTag) {
+        (self.ground.keys.tenant(tenant), self.ground.keys.recipient(tenant, recipient))
+    }
+
+    pub fn send_ref(&self, tenant: &TenantName, id: Id, number: u8) -> SendRef {
+        SendRef { holder: Holder::Verification, tenant: self.ground.keys.tenant(tenant), id, number }
+    }
+}
+
+pub fn not_found() -> Error {
+    let message = "no such verification; it may have passed its retention";
+    Error::new(Kind::NotFound, Reason::VerificationNotFound, message)
+}
