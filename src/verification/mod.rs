@@ -390,7 +390,7 @@ impl Verifications {
     async fn forgive_cool_down(&self, tenant: &TenantName, state: &mut RecipientState, now: Timestamp) -> Result<()> {
         let (Some(_), Some(id)) = (state.cool_down(now), state.last_sent()) else { return Ok(()) };
         if self.storage.find(tenant, id).await?.is_some_and(|last| last.value.status(now) == Status::Approved) {
-            state.lift_cool_down();
+            state.lift_cool_down(&self.config.limits);
         }
         Ok(())
     }

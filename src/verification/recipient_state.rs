@@ -77,10 +77,13 @@ impl RecipientState {
         self.last_sent
     }
 
-    /// Lifts the cool-down, for the person has shown that messages reach whom they should.
-    pub fn lift_cool_down(&mut self) {
-        self.sends = 0;
-        self.next_send_at = Timestamp::default();
+    /// Lifts the wait, for the person has shown that messages reach whom they should. The row of waits goes on, and at
+    /// its end nothing is lifted any more: else whoever owns a number that earns by being sent to could be sent to
+    /// without end.
+    pub fn lift_cool_down(&mut self, limits: &Limits) {
+        if (self.sends as usize) < limits.cool_downs.len() {
+            self.next_send_at = Timestamp::default();
+        }
     }
 
     /// Counts a send and starts the next wait.
@@ -179,6 +182,18 @@ mod tests {
         state.add_send(id(), &limits, now);
         waits.push(state.next_send_at().since(now).as_secs());
         assert_eq!(waits, [30, 60, 120, 120, 120, 30]);
+    }
+
+    #[test]
+    fn waits_are_lifted_until_the_row_has_ended() {
+        let (limits, mut state) = (limits(), RecipientState::default());
+        let mut lifted = Vec::new();
+        for _ in 0..4 {
+            state.add_send(id(), &limits, at(0));
+            state.lift_cool_down(&limits);
+            lifted.push(state.cool_down(at(0)).is_none());
+        }
+        assert_eq!(lifted, [true, true, false, false]);
     }
 
     #[test]
