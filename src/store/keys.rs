@@ -20,7 +20,9 @@ use crate::store::{Batch, Commit, Condition, Key, Prefix, Store};
 
 const META: u8 = b'_';
 const DUE: u8 = b'd';
+const IDEMPOTENCY: u8 = b'i';
 const MESSAGE: u8 = b'm';
+const MESSAGE_OF_RECIPIENT: u8 = b'n';
 const RECIPIENT: u8 = b'r';
 const VERIFICATION: u8 = b'v';
 
@@ -45,6 +47,18 @@ pub struct RecipientTag {
     partition: Partition,
     hash: [u8; 16],
 }
+
+/// An idempotency key of a tenant, as it appears in keys and records, where it lies, and what it was first used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RequestTag {
+    partition: Partition,
+    hash: [u8; 16],
+}
+
+/// What a request asked for, condensed: two that differ anywhere differ here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, minicbor::Encode, minicbor::Decode)]
+#[cbor(transparent)]
+pub struct Fingerprint(#[cbor(with = "minicbor::bytes")] [u8; 16]);
 
 /// Names one send: the record that holds it and its number there. Printed, it is the reference that vendors get.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -110,8 +124,55 @@ impl Keys {
         record(VERIFICATION, tenant, id)
     }
 
+    /// All verifications of a tenant, in the order in which they were started.
+    pub fn verifications(&self, tenant: TenantTag) -> Prefix {
+        records(VERIFICATION, tenant)
+    }
+
     pub fn message(&self, tenant: TenantTag, id: Id) -> Key {
         record(MESSAGE, tenant, id)
+    }
+
+    /// All messages of a tenant, in the order in which they were accepted.
+    pub fn messages(&self, tenant: TenantTag) -> Prefix {
+        records(MESSAGE, tenant)
+    }
+
+    /// The mark that a message went to a recipient. It has no value.
+    pub fn message_of(&self, tenant: TenantTag, recipient: RecipientTag, id: Id) -> Key {
+        let bytes = [&[MESSAGE_OF_RECIPIENT][..], &tenant.0, &recipient.hash, id.as_bytes()].concat();
+        Key::new(recipient.partition, bytes)
+    }
+
+    /// The marks of all messages of a recipient, in the order in which they were accepted.
+    pub fn messages_of(&self, tenant: TenantTag, recipient: RecipientTag) -> Prefix {
+        let bytes = [&[MESSAGE_OF_RECIPIENT][..], &tenant.0, &recipient.hash].concat();
+        Prefix { bytes: bytes.into(), partition: Some(recipient.partition) }
+    }
+
+    /// The id at the end of the key of a message, a verification, or a message of a recipient.
+    pub fn parse_id(&self, key: &Key) -> Result<Id> {
+        match (key.bytes(), key.bytes().split_last_chunk()) {
+            ([VERIFICATION | MESSAGE | MESSAGE_OF_RECIPIENT, ..], Some((_, id))) => Ok(Id::from_bytes(*id)),
+            _ => Err(Error::internal("a record has a malformed key")),
+        }
+    }
+
+    /// The tag of an idempotency key, which is a tenant's own and good for one kind of call.
+    pub fn request(&self, tenant: &TenantName, call: &str, idempotency_key: &str) -> RequestTag {
+        let parts = [b"request", tenant.as_str().as_bytes(), call.as_bytes(), idempotency_key.as_bytes()];
+        let hash = self.hash(&parts);
+        RequestTag { partition: Partition::new(hash[16]), hash: first(&hash) }
+    }
+
+    /// Where it is noted what an idempotency key was used for.
+    pub fn idempotency(&self, tenant: TenantTag, request: RequestTag) -> Key {
+        Key::new(request.partition, [&[IDEMPOTENCY][..], &tenant.0, &request.hash].concat())
+    }
+
+    /// Condenses what a request asks for. Keyed, so it tells nobody a code or a number.
+    pub fn fingerprint(&self, parts: &[&[u8]]) -> Fingerprint {
+        Fingerprint(first(&self.hash(parts)))
     }
 
     /// The mark that `send` wants attention at `at`. It lies beside its holder's record and has no value.
@@ -159,6 +220,10 @@ fn record(space: u8, tenant: TenantTag, id: Id) -> Key {
     Key::new(id.partition(), [&[space][..], &tenant.0, id.as_bytes()].concat())
 }
 
+fn records(space: u8, tenant: TenantTag) -> Prefix {
+    Prefix { bytes: [&[space][..], &tenant.0].concat().into(), partition: None }
+}
+
 fn first<const N: usize>(hash: &[u8; 32]) -> [u8; N] {
     std::array::from_fn(|i| hash[i])
 }
@@ -176,6 +241,14 @@ impl fmt::Debug for TenantTag {
 impl RecipientTag {
     pub fn partition(&self) -> Partition {
         self.partition
+    }
+}
+
+// === impl RequestTag ===
+
+impl RequestTag {
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.hash
     }
 }
 
