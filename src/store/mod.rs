@@ -19,6 +19,9 @@ pub const MAX_KEY_BYTES: usize = 256;
 /// Longest value in bytes that every store takes, before sealing.
 pub const MAX_VALUE_BYTES: usize = 64 * 1024;
 
+/// What sealing adds to a value: room that every store leaves above [`MAX_VALUE_BYTES`].
+pub const SEAL_BYTES: usize = 42;
+
 /// Most rows that one scan returns.
 pub const MAX_SCAN_ROWS: usize = 1_000;
 
