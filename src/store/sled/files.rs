@@ -1,0 +1,89 @@
+//! sled's files: opening them with the settings that its faults ask for, and syncing what sled leaves unsynced.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use sled::Db;
+
+use crate::error::{Error, Kind, Reason, Result};
+
+/// sled allots its log in segments of this many bytes. A quarter of one bounds a node that is kept in the log, and what
+/// one group writes has to stay below one; with larger segments the file is larger and less steady.
+const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
+
+/// Where the layout of the records is noted, apart from them.
+const LAYOUT_TREE: &str = "verigate";
+const LAYOUT_KEY: &str = "layout";
+const LAYOUT: &[u8] = &[1];
+
+/// How often, and how far apart, to look whether the lock is free: a second in all.
+const LOOKS: u32 = 200;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
+
+/// Opens the database and, apart from it, its data file; both are durable as they are when this returns. Error:
+/// `Unavailable`, with a message for the operator.
+pub(crate) fn open(path: &Path, cache_bytes: u64) -> Result<(Db, File)> {
+    let db = sled::Config::new()
+        .path(path)
+        // sled's own flusher loses the errors that it meets.
+        .flush_every_ms(None)
+        .segment_size(SEGMENT_BYTES)
+        .cache_capacity(cache_bytes)
+        .open()
+        .map_err(|error| if is_locked(&error) { in_use(path) } else { cannot_open(path, error) })?;
+    note_layout(&db, path)?;
+    db.flush().map_err(|error| cannot_open(path, error))?;
+    let data = sync_files(path).map_err(|error| cannot_open(path, error))?;
+    Ok((db, data))
+}
+
+/// Waits until nobody holds the lock on the data file, for a second at most: when a database is dropped, a thread of
+/// sled's pool may still hold its last write and with it the lock.
+pub(crate) fn wait_until_unlocked(path: &Path) {
+    let Ok(data) = File::open(path.join("db")) else { return };
+    for _ in 0..LOOKS {
+        if data.try_lock().is_ok() {
+            return;
+        }
+        std::thread::sleep(BETWEEN_LOOKS);
+    }
+}
+
+fn note_layout(db: &Db, path: &Path) -> Result<()> {
+    let cannot = |error| cannot_open(path, error);
+    let notes = db.open_tree(LAYOUT_TREE).map_err(cannot)?;
+    match notes.get(LAYOUT_KEY).map_err(cannot)? {
+        Some(layout) if layout == LAYOUT => Ok(()),
+        Some(_) => Err(cannot_open(path, "it was written by another version of verigate")),
+        None => notes.insert(LAYOUT_KEY, LAYOUT).map(drop).map_err(cannot),
+    }
+}
+
+/// sled syncs its snapshot and nothing else: not `conf`, which says how to read the rest, and no directory.
+fn sync_files(path: &Path) -> io::Result<File> {
+    File::open(path.join("conf"))?.sync_all()?;
+    let data = File::open(path.join("db"))?;
+    data.sync_all()?;
+    let path = path.canonicalize()?;
+    for directory in [Some(path.join("blobs").as_path()), Some(&path), path.parent()].into_iter().flatten() {
+        File::open(directory)?.sync_all()?;
+    }
+    Ok(data)
+}
+
+/// sled 0.34.7 has no kind for this, only words.
+fn is_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if error.to_string().starts_with("could not acquire lock"))
+}
+
+fn in_use(path: &Path) -> Error {
+    let path = path.display();
+    Error::new(Kind::Unavailable, Reason::StoreUnavailable, format!("another verigate is using {path}"))
+}
+
+fn cannot_open(path: &Path, cause: impl ToString) -> Error {
+    let message = format!("the store at {} cannot be opened: {}", path.display(), cause.to_string());
+    Error::new(Kind::Unavailable, Reason::StoreUnavailable, message)
+}

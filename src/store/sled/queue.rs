@@ -1,0 +1,215 @@
+//! What waits for the committer: a bounded queue that refuses when it is full, when the store has failed and when it
+//! is closed.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sled::IVec;
+use tokio::sync::oneshot;
+
+use crate::error::{Error, Kind, Reason, Result};
+use crate::store::sled::table;
+use crate::store::{Batch, Commit, Version, Write};
+
+/// Most jobs in one group. More would make the first of them wait for the last.
+const MAX_GROUP_JOBS: usize = 256;
+
+/// Most bytes of keys and values in one group, unless a single job is larger. See the head of `store::sled`: what one
+/// group writes to the log has to stay below one segment.
+const MAX_GROUP_BYTES: usize = 256 * 1024;
+
+/// How long a refused caller should stay away: a full queue is written in a few groups.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// One thing for the committer to do. Whoever drops an answer unsent says that the store has failed.
+pub(crate) enum Job {
+    Commit {
+        batch: Batch,
+        answer: oneshot::Sender<Result<Commit>>,
+    },
+    /// Deletes each key that is still at its version; answers how many were.
+    Forget {
+        records: Vec<(IVec, Version)>,
+        answer: oneshot::Sender<usize>,
+    },
+}
+
+/// Jobs in the order in which they came.
+pub(crate) struct Queue {
+    capacity: usize,
+    state: Mutex<State>,
+    arrived: Condvar,
+}
+
+struct State {
+    jobs: VecDeque<Job>,
+    phase: Phase,
+}
+
+enum Phase {
+    Open,
+    Closed,
+    Failed(String),
+}
+
+// === impl Queue ===
+
+impl Queue {
+    pub(crate) fn new(capacity: usize) -> Self {
+        let state = State { jobs: VecDeque::new(), phase: Phase::Open };
+        Self { capacity, state: Mutex::new(state), arrived: Condvar::new() }
+    }
+
+    /// Errors: `Unavailable` when the queue is full, closed or failed.
+    pub(crate) fn push(&self, job: Job) -> Result<()> {
+        let mut state = self.lock();
+        state.refusal().map_or(Ok(()), Err)?;
+        if state.jobs.len() >= self.capacity {
+            return Err(Error::new(Kind::Unavailable, Reason::Overloaded, "too many commits are waiting")
+                .with_retry_after(RETRY_AFTER));
+        }
+        state.jobs.push_back(job);
+        drop(state);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// The next group, waiting for one; `None` once the queue is closed and empty, or has failed.
+    pub(crate) fn take(&self) -> Option<Vec<Job>> {
+        let waiting = self.lock();
+        let mut state = self
+            .arrived
+            .wait_while(waiting, |state| state.jobs.is_empty() && matches!(state.phase, Phase::Open))
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = 0;
+        let mut group = Vec::new();
+        while let Some(job) = state.jobs.front() {
+            bytes += job.bytes();
+            if !group.is_empty() && (group.len() >= MAX_GROUP_JOBS || bytes > MAX_GROUP_BYTES) {
+                break;
+            }
+            group.extend(state.jobs.pop_front());
+        }
+        (!group.is_empty()).then_some(group)
+    }
+
+    /// Refuses what comes from now on; what already waits is still done.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Open) {
+            state.phase = Phase::Closed;
+        }
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// Ends writing: refuses what comes, drops what waits. The first cause stays.
+    pub(crate) fn fail(&self, cause: impl Into<String>) {
+        let mut state = self.lock();
+        if !matches!(state.phase, Phase::Failed(_)) {
+            state.phase = Phase::Failed(cause.into());
+        }
+        let dropped = std::mem::take(&mut state.jobs);
+        drop(state);
+        drop(dropped);
+    }
+
+    /// Why nothing is taken, if nothing is.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        self.lock().refusal()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that can panic happens under this lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn refusal(&self) -> Option<Error> {
+        match &self.phase {
+            Phase::Open => None,
+            Phase::Closed => Some(table::closed()),
+            Phase::Failed(cause) => Some(table::broken(cause.clone())),
+        }
+    }
+}
+
+// === impl Job ===
+
+impl Job {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Commit { batch, .. } => batch
+                .writes()
+                .iter()
+                .map(|(key, write)| match write {
+                    Write::Put { value, .. } => key.bytes().len() + value.len(),
+                    Write::Delete => key.bytes().len(),
+                })
+                .sum(),
+            Self::Forget { records, .. } => records.iter().map(|(key, _)| key.len()).sum(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Partition;
+    use crate::store::Key;
+
+    fn job(value_bytes: usize) -> (Job, oneshot::Receiver<Result<Commit>>) {
+        let (answer, answered) = oneshot::channel();
+        let key = Key::new(Partition::new(0), *b"k");
+        let batch = Batch::new(Partition::new(0)).put(key, vec![0; value_bytes], None);
+        (Job::Commit { batch, answer }, answered)
+    }
+
+    #[test]
+    fn a_full_queue_refuses_at_once_and_says_when_to_come_back() {
+        let queue = Queue::new(2);
+        queue.push(job(1).0).unwrap();
+        queue.push(job(1).0).unwrap();
+        let error = queue.push(job(1).0).unwrap_err();
+        assert_eq!((error.kind(), error.reason()), (Kind::Unavailable, Reason::Overloaded));
+        assert!(error.retry_after().is_some());
+        assert_eq!(queue.take().unwrap().len(), 2);
+        queue.push(job(1).0).unwrap();
+    }
+
+    #[test]
+    fn a_group_ends_where_it_grows_too_large() {
+        let queue = Queue::new(10_000);
+        queue.push(job(MAX_GROUP_BYTES * 2).0).unwrap();
+        for _ in 0..MAX_GROUP_JOBS + 1 {
+            queue.push(job(1).0).unwrap();
+        }
+        assert_eq!(queue.take().unwrap().len(), 1, "one job larger than a group goes alone");
+        assert_eq!(queue.take().unwrap().len(), MAX_GROUP_JOBS);
+        assert_eq!(queue.take().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn closing_drains_and_failing_drops() {
+        let queue = Queue::new(10);
+        queue.push(job(1).0).unwrap();
+        queue.close();
+        assert_eq!(queue.push(job(1).0).unwrap_err().reason(), Reason::ShuttingDown);
+        assert_eq!(queue.take().unwrap().len(), 1);
+        assert!(queue.take().is_none());
+
+        let queue = Queue::new(10);
+        let (waiting, mut answered) = job(1);
+        queue.push(waiting).unwrap();
+        queue.fail("the disk is gone");
+        assert!(matches!(answered.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
+        let refusal = queue.push(job(1).0).unwrap_err();
+        assert_eq!(refusal.reason(), Reason::StoreUnavailable);
+        assert!(format!("{refusal:?}").contains("the disk is gone"));
+        assert!(queue.take().is_none());
+    }
+}

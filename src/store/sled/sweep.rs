@@ -1,0 +1,114 @@
+//! The sweeper: walks all records in small slices and has the committer delete those that have expired.
+//!
+//! Nothing depends on it for being right, because expired records count as absent at once; it only gives space back.
+//! It deletes a record only at the version that it saw, so one that was put again meanwhile survives.
+//!
+//! Spaces in order of time expire at their low end and hashed ones anywhere, and no index says where, so it walks
+//! everything: fast through a stretch where most has expired, slower and slower where nothing has. At one million live
+//! records and nothing to find, a walk is 7,800 slices, takes 13 minutes and about a second of one core.
+
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sled::IVec;
+use tokio::sync::oneshot;
+
+use crate::clock::Clock;
+use crate::error::{Reason, Result};
+use crate::store::Version;
+use crate::store::sled::queue::{Job, Queue};
+use crate::store::sled::record::{self, PART_SPACE};
+use crate::store::sled::table::{self, Table};
+
+/// Walks a table for as long as its queue is open.
+pub(crate) struct Sweeper {
+    pub(crate) table: Arc<Table>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// What one slice came to.
+struct Slice {
+    /// Where the next slice begins, exclusively; `None` at the end of the walk.
+    last: Option<IVec>,
+    found: usize,
+    forgotten: usize,
+}
+
+/// Records that one slice looks at: about 0.1 ms of holding the table.
+const SLICE_RECORDS: usize = 128;
+
+/// Between two slices where most has expired, where some has, and at most where nothing has.
+const SHORT_PAUSE: Duration = Duration::from_millis(1);
+const MIDDLE_PAUSE: Duration = Duration::from_millis(10);
+const LONG_PAUSE: Duration = Duration::from_millis(100);
+
+// === impl Sweeper ===
+
+impl Sweeper {
+    /// Walks round and round; ends when the store is closed or has failed.
+    pub(crate) async fn run(self) {
+        let mut after = None;
+        let mut pause = LONG_PAUSE;
+        loop {
+            self.clock.sleep_until(self.clock.now() + pause).await;
+            match self.slice(after.as_ref()).await {
+                Ok(slice) => {
+                    pause = match slice.found {
+                        0 => (pause * 2).min(LONG_PAUSE),
+                        found if found >= SLICE_RECORDS / 2 => SHORT_PAUSE,
+                        _ => MIDDLE_PAUSE,
+                    };
+                    after = slice.last;
+                }
+                Err(error) if error.reason() == Reason::Overloaded => pause = LONG_PAUSE,
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// One whole walk without pauses; returns how many records it deleted.
+    pub(crate) async fn walk(&self) -> Result<usize> {
+        let mut forgotten = 0;
+        let mut after = None;
+        loop {
+            let slice = self.slice(after.as_ref()).await?;
+            forgotten += slice.forgotten;
+            match slice.last {
+                Some(last) => after = Some(last),
+                None => return Ok(forgotten),
+            }
+        }
+    }
+
+    async fn slice(&self, after: Option<&IVec>) -> Result<Slice> {
+        let now = self.clock.now();
+        let mut expired = Vec::new();
+        let mut last = None;
+        self.table.with(|tree| {
+            let begin = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_ref()));
+            let entries = tree.range::<&[u8], _>((begin, Bound::Excluded([PART_SPACE].as_slice())));
+            for (index, entry) in entries.take(SLICE_RECORDS).enumerate() {
+                let (key, stored) = entry.map_err(table::broken)?;
+                // What is no record of ours is not ours to delete.
+                if let Ok((header, _)) = record::decode(&stored)
+                    && !header.is_live(now)
+                {
+                    expired.push((key.clone(), header.version));
+                }
+                last = (index + 1 == SLICE_RECORDS).then_some(key);
+            }
+            Ok(())
+        })?;
+        let found = expired.len();
+        let forgotten = if found == 0 { 0 } else { self.forget(expired).await? };
+        Ok(Slice { last, found, forgotten })
+    }
+
+    async fn forget(&self, records: Vec<(IVec, Version)>) -> Result<usize> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.push(Job::Forget { records, answer })?;
+        answered.await.map_err(|_| self.queue.refusal().unwrap_or_else(table::closed))
+    }
+}
