@@ -1,3 +1,14 @@
 //! The one integration test binary.
+#![cfg(test)] // lets helpers unwrap, as tests may
 
+mod support;
+
+mod architecture;
+mod config;
+mod console_inbox;
+mod proto;
 mod store;
+mod transitions;
+mod vendor_esms;
+mod vendor_inbox;
+mod verify;
