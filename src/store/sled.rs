@@ -254,3 +254,46 @@ fn check(batch: &Batch) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::id::Partition;
+
+    #[tokio::test]
+    async fn the_sweeper_spares_what_was_put_again_since_it_looked() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = Config { path: directory.path().to_owned(), ..Config::default() };
+        let clock = ManualClock::new(Timestamp::from_millis(1_000));
+        let store = SledStore::open(&config, Arc::new(clock.clone())).unwrap();
+        let key = Key::new(Partition::new(0), *b"key");
+        let put = async |value: &[u8]| {
+            let batch = Batch::new(Partition::new(0)).put(key.clone(), value.to_vec(), None);
+            match store.commit(batch).await.unwrap() {
+                Commit::Committed(version) => version,
+                Commit::Conflict => panic!("there was no condition"),
+            }
+        };
+        let forget = async |version| {
+            let (answer, answered) = oneshot::channel();
+            store.queue.push(Job::Forget { records: vec![(IVec::from(key.bytes()), version)], answer }).unwrap();
+            answered.await.unwrap()
+        };
+        let seen = put(b"old").await;
+        let again = put(b"new").await;
+        assert_eq!(forget(seen).await, 0);
+        assert_eq!(store.get(&key).await.unwrap().unwrap().value, b"new");
+        assert_eq!(forget(again).await, 1);
+        assert!(store.get(&key).await.unwrap().is_none());
+    }
+
+    #[test]
+    fn a_store_needs_a_runtime_and_known_settings() {
+        let clock = Arc::new(ManualClock::new(Timestamp::default()));
+        assert!(SledStore::open(&Config::default(), clock).is_err());
+        let read = |text| serde_json::from_str::<Config>(text);
+        assert_eq!(read(r#"{"cache_bytes": 1}"#).unwrap(), Config { cache_bytes: 1, ..Config::default() });
+        assert!(read(r#"{"cache": 1}"#).is_err());
+    }
+}
