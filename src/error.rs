@@ -59,6 +59,9 @@ pub enum Reason {
     VerificationNotFound,
     MessageNotFound,
     VerificationNotPending,
+    MessageNotQueued,
+    IdempotencyInFlight,
+    IdempotencyMismatch,
     CoolDown,
     RecipientLocked,
     NoRoute,
@@ -164,7 +167,7 @@ impl StdError for Error {
 // === impl Reason ===
 
 impl Reason {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::InvalidField,
         Self::CredentialsMissing,
         Self::CredentialsInvalid,
@@ -172,6 +175,9 @@ impl Reason {
         Self::VerificationNotFound,
         Self::MessageNotFound,
         Self::VerificationNotPending,
+        Self::MessageNotQueued,
+        Self::IdempotencyInFlight,
+        Self::IdempotencyMismatch,
         Self::CoolDown,
         Self::RecipientLocked,
         Self::NoRoute,
@@ -194,6 +200,9 @@ impl Reason {
             Self::VerificationNotFound => "VERIFICATION_NOT_FOUND",
             Self::MessageNotFound => "MESSAGE_NOT_FOUND",
             Self::VerificationNotPending => "VERIFICATION_NOT_PENDING",
+            Self::MessageNotQueued => "MESSAGE_NOT_QUEUED",
+            Self::IdempotencyInFlight => "IDEMPOTENCY_IN_FLIGHT",
+            Self::IdempotencyMismatch => "IDEMPOTENCY_MISMATCH",
             Self::CoolDown => "COOL_DOWN",
             Self::RecipientLocked => "RECIPIENT_LOCKED",
             Self::NoRoute => "NO_ROUTE",

@@ -56,6 +56,13 @@ impl Id {
         Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
     }
 
+    /// Before every id that is made at `at` or later, after every earlier one. Names nothing itself.
+    pub fn first_at(at: Timestamp) -> Self {
+        let mut bytes = [0; 16];
+        bytes[..6].copy_from_slice(&at.as_millis().to_be_bytes()[2..]);
+        Self(Uuid::from_bytes(bytes))
+    }
+
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
     }

@@ -13,4 +13,6 @@ pub struct Tenant {
     pub brand: Option<String>,
     /// Who messages say they are from, where a call does not say.
     pub sender: Option<String>,
+    /// Whether a call may ask for the code in the answer to a start.
+    pub may_return_code: bool,
 }

@@ -25,10 +25,10 @@ use crate::config::read::{Quoting, read};
 use crate::config::section::Section;
 use crate::config::settings::{ServerConfig, StoreConfig, TenantConfig};
 use crate::error::{Result, Violation};
-use crate::messaging::MessagingConfig;
 use crate::messaging::route::RouteConfig;
+use crate::messaging::service::MessagingConfig;
 use crate::telemetry;
-use crate::verification::VerificationConfig;
+use crate::verification::policy::VerificationConfig;
 use crate::violations::Violations;
 
 /// Every key with its comment: the manual.

@@ -61,6 +61,9 @@ pub struct TenantConfig {
     pub brand: Option<String>,
     #[serde(default)]
     pub sender: Option<String>,
+    /// Whether a call may ask for the code in the answer to a start.
+    #[serde(default)]
+    pub return_code: bool,
     #[serde(default)]
     pub keys: Vec<auth::KeyConfig>,
 }

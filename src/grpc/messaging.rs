@@ -13,8 +13,9 @@ use crate::grpc::convert::{
     to_channel, to_count, to_failure_reason, to_message_status, to_metadata, to_recipient, to_status, to_time,
 };
 use crate::messaging::message::{Message, Text};
+use crate::messaging::request::NewMessage;
 use crate::messaging::segment::{Encoding, measure};
-use crate::messaging::{Messaging, NewMessage};
+use crate::messaging::service::Messaging;
 use crate::proto::messaging::v1 as pb;
 use crate::proto::messaging::v1::messaging_service_server::MessagingService;
 
@@ -105,6 +106,8 @@ fn parse_send(request: pb::SendMessageRequest) -> Result<NewMessage> {
         sender: parse_text(request.sender),
         validity: parse_duration("validity", request.validity)?,
         metadata: parse_metadata(request.metadata),
+        send_at: None,
+        idempotency_key: None,
     })
 }
 

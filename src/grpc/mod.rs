@@ -15,11 +15,11 @@ use crate::error::{Error, Result};
 use crate::grpc::access::Access;
 use crate::grpc::messaging::MessagingApi;
 use crate::grpc::verification::VerificationApi;
-use crate::messaging::Messaging;
+use crate::messaging::service::Messaging;
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::messaging::v1::messaging_service_server::MessagingServiceServer;
 use crate::proto::verification::v1::verification_service_server::VerificationServiceServer;
-use crate::verification::Verifications;
+use crate::verification::service::Verifications;
 
 /// Largest request that is read, in bytes. The largest honest one, a batch of 500 recipients, stays far below.
 const MAX_REQUEST_BYTES: usize = 1024 * 1024;

@@ -19,8 +19,9 @@ use crate::proto::verification::v1::verification_service_server::VerificationSer
 use crate::verification::code::{Candidate, Class, Code};
 use crate::verification::policy::PolicyOverrides;
 use crate::verification::request::{NewCheck, NewVerification, OnExisting, Target};
+use crate::verification::service::Verifications;
 use crate::verification::verification::{Status as VerificationStatus, Verdict};
-use crate::verification::{Checked, Outcome, Verifications, View};
+use crate::verification::view::{Checked, Outcome, View};
 
 /// The name of the only template so far.
 const DEFAULT_TEMPLATE: &str = "default";
@@ -45,7 +46,7 @@ impl VerificationService for VerificationApi {
     ) -> Result<Response<pb::StartVerificationResponse>, Status> {
         let tenant = tenant_of(&request)?;
         let new = parse_start(request.into_inner()).map_err(to_status)?;
-        let view = self.verifications.start(&tenant, new).await.map_err(to_status)?;
+        let view = self.verifications.start(&tenant, new).await.map_err(to_status)?.view;
         Ok(Response::new(pb::StartVerificationResponse {
             verification: Some(to_verification(&view)),
             code: String::new(),
@@ -135,6 +136,8 @@ fn parse_start(request: pb::StartVerificationRequest) -> Result<NewVerification>
         metadata: parse_metadata(request.metadata),
         on_existing: parse_on_existing(request.on_existing)?,
         delivery_wait: parse_duration("delivery_wait", request.delivery_wait)?,
+        idempotency_key: None,
+        return_code: false,
     })
 }
 

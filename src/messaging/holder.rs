@@ -16,6 +16,7 @@ use crate::event::History;
 use crate::id::TenantName;
 use crate::messaging::due::move_mark;
 use crate::messaging::sending::{Sending, Step};
+use crate::messaging::watches::Watches;
 use crate::random::Random;
 use crate::recipient::Recipient;
 use crate::store::keys::{Keys, SendRef};
@@ -84,6 +85,7 @@ pub type Render<R> = dyn Fn(&R, &Sending, &SendRef) -> Result<Outgoing> + Send +
 /// All records of one kind.
 pub struct Records<R> {
     ground: Ground,
+    watches: Watches,
     retention: Duration,
     render: Box<Render<R>>,
 }
@@ -121,8 +123,8 @@ pub fn put_record<R: SendRecord>(
 // === impl Records ===
 
 impl<R: SendRecord> Records<R> {
-    pub fn new(ground: Ground, retention: Duration, render: Box<Render<R>>) -> Self {
-        Self { ground, retention, render }
+    pub fn new(ground: Ground, watches: Watches, retention: Duration, render: Box<Render<R>>) -> Self {
+        Self { ground, watches, retention, render }
     }
 
     /// Renders a send of a record that is about to be committed with an attempt under way.
@@ -168,6 +170,7 @@ impl<R: SendRecord> SendHolder for Records<R> {
             let batch = Batch::new(send.id.partition()).require(&key, Some(&read));
             let batch = put_record(batch, &self.ground, send, Some(&before), &after, self.retention)?;
             if let Commit::Committed(_) = self.ground.store.commit(batch).await? {
+                self.watches.tell(send.id);
                 let sending = after.send_mut(send.number).map_or(sending, |(moved, _)| moved.clone());
                 return Ok(Some(Changed { step, sending, outgoing }));
             }

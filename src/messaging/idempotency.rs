@@ -45,8 +45,8 @@ pub struct Request<'a> {
 pub enum Claim {
     /// Ours: do the work under the ticket's id, then settle or release it.
     Ours(Ticket),
-    /// Somebody's, or nobody's any more: if no work exists under this id, it is under way elsewhere.
-    Open(Id),
+    /// Somebody else's: if no work exists under the ticket's id, it is under way. Not to be settled.
+    Open(Ticket),
     /// Done, under this id.
     Done(Id),
 }
@@ -90,8 +90,9 @@ impl Idempotency {
         for _ in 0..MAX_ROUNDS {
             let now = self.ground.clock.now();
             let read = self.ground.store.get(&key).await?;
-            let id = match &read {
-                None => id,
+            let ticket = |id| Ticket { id, tag, key: key.clone(), fingerprint: request.fingerprint, reserved_at: now };
+            let ticket = match &read {
+                None => ticket(id),
                 Some(read) => {
                     let note: Note = record::decode(&read.value)?;
                     if note.fingerprint != request.fingerprint {
@@ -101,14 +102,13 @@ impl Idempotency {
                         return Ok(Claim::Done(note.id));
                     }
                     if now.since(note.reserved_at) < LEASE {
-                        return Ok(Claim::Open(note.id));
+                        return Ok(Claim::Open(ticket(note.id)));
                     }
-                    note.id
+                    ticket(note.id)
                 }
             };
-            let ticket = Ticket { id, tag, key: key.clone(), fingerprint: request.fingerprint, reserved_at: now };
             let batch = Batch::new(key.partition()).require(&key, read.as_ref());
-            if let Commit::Committed(_) = self.ground.store.commit(ticket.put(batch, id, false)?).await? {
+            if let Commit::Committed(_) = self.ground.store.commit(ticket.put(batch, ticket.id, false)?).await? {
                 return Ok(Claim::Ours(ticket));
             }
             count_conflict("idempotency");

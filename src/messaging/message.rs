@@ -8,8 +8,11 @@ use minicbor::{Decode, Encode};
 use crate::clock::Timestamp;
 use crate::event::{EventKind, History};
 use crate::id::{Id, TenantName};
+use crate::messaging::holder::SendRecord;
 use crate::messaging::sending::Sending;
 use crate::recipient::Recipient;
+use crate::store::Key;
+use crate::store::keys::{Keys, SendRef};
 
 /// A message and all that is known of it.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -76,5 +79,35 @@ impl Text {
 impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Text({} characters)", self.0.chars().count())
+    }
+}
+
+// === impl SendRecord for Message ===
+
+impl SendRecord for Message {
+    fn key(keys: &Keys, send: &SendRef) -> Key {
+        keys.message(send.tenant, send.id)
+    }
+
+    fn tenant(&self) -> &TenantName {
+        &self.tenant
+    }
+
+    fn recipient(&self) -> &Recipient {
+        &self.recipient
+    }
+
+    fn sends(&self) -> &[Sending] {
+        std::slice::from_ref(&self.sending)
+    }
+
+    fn send_mut(&mut self, number: u8) -> Option<(&mut Sending, &mut History)> {
+        (number == self.sending.number).then_some((&mut self.sending, &mut self.history))
+    }
+
+    fn send_moved(&mut self, _now: Timestamp) {}
+
+    fn ends_at(&self) -> Timestamp {
+        self.sending.expires_at
     }
 }

@@ -21,6 +21,7 @@ use crate::messaging::holder::{Changed, Ground, SendHolder};
 use crate::messaging::route::Routes;
 use crate::messaging::sending::{Persistence, SendStatus, Sending, Step};
 use crate::messaging::vendors::{Permit, Vendors};
+use crate::messaging::watches::Watches;
 use crate::recipient::{Country, Recipient};
 use crate::store::keys::{Holder, SendRef};
 use crate::vendor::{Accepted, Channel, Failure, Outgoing, Receipt, ReceiptSink};
@@ -41,6 +42,7 @@ pub struct Outbox {
     pub(crate) ground: Ground,
     pub(crate) due: DueIndex,
     pub(crate) vendors: Vendors,
+    pub(crate) watches: Watches,
     settings: Settings,
     routes: Routes,
     holders: OnceLock<Holders>,
@@ -62,6 +64,7 @@ impl Outbox {
             ground,
             due: DueIndex::default(),
             vendors,
+            watches: Watches::default(),
             settings,
             routes,
             holders: OnceLock::new(),

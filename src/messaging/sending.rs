@@ -14,6 +14,7 @@ use minicbor::{Decode, Encode};
 
 use crate::clock::Timestamp;
 use crate::event::{EventKind, History};
+use crate::store::keys::RequestTag;
 use crate::vendor::{Accepted, Channel, Failure, Receipt, ReceiptStatus, Rejection};
 
 /// A send and all that is known of it.
@@ -58,6 +59,9 @@ pub struct Sending {
     /// Whether sending twice does little harm, as with a code, so that doubt is answered by one more attempt.
     #[n(14)]
     pub repeatable: bool,
+    /// The request that it was made for, when that came with an idempotency key.
+    #[n(15)]
+    pub request: Option<RequestTag>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
@@ -153,6 +157,7 @@ impl Sending {
             expires_at,
             due_at: Some(now),
             repeatable,
+            request: None,
         }
     }
 
@@ -275,6 +280,10 @@ impl Sending {
         self.set(SendStatus::Canceled, now, None);
         history.add(now, EventKind::SendCanceled(self.number));
         Step::Done
+    }
+
+    pub fn is_for(&self, request: RequestTag) -> bool {
+        self.request == Some(request)
     }
 
     /// Whether it surely did not and will not reach the person.

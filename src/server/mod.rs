@@ -26,10 +26,10 @@ use crate::config::Loaded;
 use crate::error::{Error, Result};
 use crate::grpc::access::Access;
 use crate::grpc::{self, Services};
-use crate::messaging::Messaging;
 use crate::messaging::holder::Ground;
 use crate::messaging::outbox::Outbox;
 use crate::messaging::route::Routes as MessageRoutes;
+use crate::messaging::service::Messaging;
 use crate::messaging::template::Templates;
 use crate::messaging::worker::Worker;
 use crate::random::Random;
@@ -43,7 +43,7 @@ use crate::telemetry::Metrics;
 use crate::tenant::Tenant;
 use crate::vendor::ReceiptSink;
 use crate::vendor::inbox::Receipts;
-use crate::verification::Verifications;
+use crate::verification::service::Verifications;
 
 /// How often the store is asked whether it still takes writes.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);

@@ -7,8 +7,9 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::config::settings::StoreConfig;
 use crate::id::TenantName;
+use crate::messaging::outbox;
 use crate::messaging::sending::Persistence;
-use crate::messaging::{MessagingConfig, outbox};
+use crate::messaging::service::MessagingConfig;
 use crate::store::sled;
 use crate::tenant::Tenant;
 
@@ -34,6 +35,7 @@ pub(crate) fn tenants(config: &Config) -> BTreeMap<TenantName, Arc<Tenant>> {
             default_country: tenant.default_country,
             brand: tenant.brand.clone(),
             sender: tenant.sender.clone(),
+            may_return_code: tenant.return_code,
         };
         (tenant.name.clone(), Arc::new(built))
     };

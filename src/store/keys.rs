@@ -49,11 +49,9 @@ pub struct RecipientTag {
 }
 
 /// An idempotency key of a tenant, as it appears in keys and records, where it lies, and what it was first used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RequestTag {
-    partition: Partition,
-    hash: [u8; 16],
-}
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, minicbor::Encode, minicbor::Decode)]
+#[cbor(transparent)]
+pub struct RequestTag(#[cbor(with = "minicbor::bytes")] [u8; 16]);
 
 /// What a request asked for, condensed: two that differ anywhere differ here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, minicbor::Encode, minicbor::Decode)]
@@ -106,12 +104,12 @@ impl Keys {
     }
 
     pub fn tenant(&self, tenant: &TenantName) -> TenantTag {
-        let hash = self.hash(&[b"tenant", tenant.as_str().as_bytes()]);
+        let hash = self.hash(&["tenant", tenant.as_str()]);
         TenantTag(first(&hash))
     }
 
     pub fn recipient(&self, tenant: &TenantName, recipient: &Recipient) -> RecipientTag {
-        let hash = self.hash(&[b"recipient", tenant.as_str().as_bytes(), recipient.as_str().as_bytes()]);
+        let hash = self.hash(&["recipient", tenant.as_str(), recipient.as_str()]);
         RecipientTag { partition: Partition::new(hash[16]), hash: first(&hash) }
     }
 
@@ -147,7 +145,7 @@ impl Keys {
     /// The marks of all messages of a recipient, in the order in which they were accepted.
     pub fn messages_of(&self, tenant: TenantTag, recipient: RecipientTag) -> Prefix {
         let bytes = [&[MESSAGE_OF_RECIPIENT][..], &tenant.0, &recipient.hash].concat();
-        Prefix { bytes: bytes.into(), partition: Some(recipient.partition) }
+        Prefix::new(bytes, Some(recipient.partition))
     }
 
     /// The id at the end of the key of a message, a verification, or a message of a recipient.
@@ -160,18 +158,17 @@ impl Keys {
 
     /// The tag of an idempotency key, which is a tenant's own and good for one kind of call.
     pub fn request(&self, tenant: &TenantName, call: &str, idempotency_key: &str) -> RequestTag {
-        let parts = [b"request", tenant.as_str().as_bytes(), call.as_bytes(), idempotency_key.as_bytes()];
-        let hash = self.hash(&parts);
-        RequestTag { partition: Partition::new(hash[16]), hash: first(&hash) }
+        let hash = self.hash(&["request", tenant.as_str(), call, idempotency_key]);
+        RequestTag(first(&hash))
     }
 
     /// Where it is noted what an idempotency key was used for.
     pub fn idempotency(&self, tenant: TenantTag, request: RequestTag) -> Key {
-        Key::new(request.partition, [&[IDEMPOTENCY][..], &tenant.0, &request.hash].concat())
+        Key::new(Partition::new(request.0[0]), [&[IDEMPOTENCY][..], &tenant.0, &request.0].concat())
     }
 
     /// Condenses what a request asks for. Keyed, so it tells nobody a code or a number.
-    pub fn fingerprint(&self, parts: &[&[u8]]) -> Fingerprint {
+    pub fn fingerprint<P: AsRef<[u8]>>(&self, parts: &[P]) -> Fingerprint {
         Fingerprint(first(&self.hash(parts)))
     }
 
@@ -187,7 +184,7 @@ impl Keys {
 
     /// All due marks of a partition, soonest first.
     pub fn due_prefix(&self, partition: Partition) -> Prefix {
-        Prefix { bytes: [DUE, partition.index()].into(), partition: Some(partition) }
+        Prefix::new([DUE, partition.index()], Some(partition))
     }
 
     /// Reads a key made by [`Keys::due`].
@@ -199,9 +196,9 @@ impl Keys {
         Ok((Timestamp::from_millis(u64::from_be_bytes(*at)), send))
     }
 
-    fn hash(&self, parts: &[&[u8]]) -> [u8; 32] {
+    fn hash<P: AsRef<[u8]>>(&self, parts: &[P]) -> [u8; 32] {
         let mut hasher = self.hasher.clone();
-        for part in parts {
+        for part in parts.iter().map(AsRef::as_ref) {
             // The length keeps ("ab", "c") and ("a", "bc") apart.
             hasher.update(&(part.len() as u64).to_be_bytes());
             hasher.update(part);
@@ -221,7 +218,7 @@ fn record(space: u8, tenant: TenantTag, id: Id) -> Key {
 }
 
 fn records(space: u8, tenant: TenantTag) -> Prefix {
-    Prefix { bytes: [&[space][..], &tenant.0].concat().into(), partition: None }
+    Prefix::new([&[space][..], &tenant.0].concat(), None)
 }
 
 fn first<const N: usize>(hash: &[u8; 32]) -> [u8; N] {
@@ -244,11 +241,15 @@ impl RecipientTag {
     }
 }
 
-// === impl RequestTag ===
+// === impl Fingerprint ===
 
-impl RequestTag {
+impl Fingerprint {
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     pub fn as_bytes(&self) -> &[u8; 16] {
-        &self.hash
+        &self.0
     }
 }
 

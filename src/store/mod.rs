@@ -34,8 +34,8 @@ pub trait Store: Send + Sync {
     /// Errors: `Unavailable` when the store cannot be read, `Internal` when a record cannot be opened.
     async fn get(&self, key: &Key) -> Result<Option<Record>>;
 
-    /// Live records whose key begins with `prefix`, in byte order of their keys, strictly after `after`, at most
-    /// `limit` of them (and at most [`MAX_SCAN_ROWS`]). Never waits for a writer.
+    /// Live records whose key begins with `prefix`, in the order that it names, strictly after `after` in that order, at
+    /// most `limit` of them (and at most [`MAX_SCAN_ROWS`]). Never waits for a writer.
     async fn scan(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Record)>>;
 
     /// Applies the whole batch if every precondition holds, else none of it. `Committed` means durable.
@@ -60,6 +60,15 @@ pub struct Key {
 pub struct Prefix {
     pub bytes: Box<[u8]>,
     pub partition: Option<Partition>,
+    pub order: Order,
+}
+
+/// In which order a scan goes through its keys, which compare as bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    #[default]
+    Ascending,
+    Descending,
 }
 
 /// A value as it was read, with the version that a later commit may require.
@@ -121,6 +130,19 @@ impl Key {
 
     pub fn partition(&self) -> Partition {
         self.partition
+    }
+}
+
+// === impl Prefix ===
+
+impl Prefix {
+    /// Ascending.
+    pub fn new(bytes: impl Into<Box<[u8]>>, partition: Option<Partition>) -> Self {
+        Self { bytes: bytes.into(), partition, order: Order::Ascending }
+    }
+
+    pub fn descending(self) -> Self {
+        Self { order: Order::Descending, ..self }
     }
 }
 

@@ -56,7 +56,9 @@ use crate::store::sled::queue::{Job, Queue};
 use crate::store::sled::record::PART_SPACE;
 use crate::store::sled::sweep::Sweeper;
 use crate::store::sled::table::Table;
-use crate::store::{Batch, Commit, Key, MAX_SCAN_ROWS, MAX_VALUE_BYTES, Prefix, Record, SEAL_BYTES, Store, Write};
+use crate::store::{
+    Batch, Commit, Key, MAX_SCAN_ROWS, MAX_VALUE_BYTES, Order, Prefix, Record, SEAL_BYTES, Store, Write,
+};
 
 mod committer;
 mod files;
@@ -181,17 +183,13 @@ impl Store for SledStore {
 
     async fn scan(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Record)>> {
         let now = self.clock.now();
-        let mut begin = match after {
-            Some(after) if after.bytes() >= &*prefix.bytes => Bound::Excluded(IVec::from(after.bytes())),
-            _ => Bound::Included(IVec::from(&*prefix.bytes)),
-        };
+        let mut after = after.map(|after| IVec::from(after.bytes()));
         let limit = limit.min(MAX_SCAN_ROWS);
         let mut rows = Vec::new();
         while rows.len() < limit {
-            let next = self.table.with(|tree| scan_turn(tree, begin, prefix, now, limit, &mut rows))?;
-            match next {
-                Some(last) => begin = Bound::Excluded(last),
-                None => break,
+            after = self.table.with(|tree| scan_turn(tree, after.take(), prefix, now, limit, &mut rows))?;
+            if after.is_none() {
+                break;
             }
         }
         Ok(rows)
@@ -218,15 +216,25 @@ impl Drop for SledStore {
 /// Looks at the next records of a scan, live or not, and returns the key to go on after, if there may be more.
 fn scan_turn(
     tree: &sled::Tree,
-    begin: Bound<IVec>,
+    after: Option<IVec>,
     prefix: &Prefix,
     now: Timestamp,
     limit: usize,
     rows: &mut Vec<(Key, Record)>,
 ) -> Result<Option<IVec>> {
-    let end = Bound::Excluded(IVec::from(&[PART_SPACE]));
+    let first = Bound::Included(IVec::from(&*prefix.bytes));
+    let beyond = after_all_with(&prefix.bytes);
+    let entries: &mut dyn Iterator<Item = sled::Result<(IVec, IVec)>> = match (prefix.order, after) {
+        (Order::Ascending, Some(after)) if *after >= *prefix.bytes => &mut tree.range((Bound::Excluded(after), beyond)),
+        (Order::Ascending, _) => &mut tree.range((first, beyond)),
+        (Order::Descending, Some(before)) if before.starts_with(&prefix.bytes) => {
+            &mut tree.range((first, Bound::Excluded(before))).rev()
+        }
+        (Order::Descending, Some(before)) if *before < *prefix.bytes => &mut std::iter::empty(),
+        (Order::Descending, _) => &mut tree.range((first, beyond)).rev(),
+    };
     let mut last = None;
-    for entry in tree.range((begin, end)).take(SCAN_TURN_RECORDS) {
+    for entry in entries.take(SCAN_TURN_RECORDS) {
         let (key, stored) = entry.map_err(table::broken)?;
         if !key.starts_with(&prefix.bytes) || rows.len() == limit {
             return Ok(None);
@@ -237,6 +245,17 @@ fn scan_turn(
         last = Some(key);
     }
     Ok(last)
+}
+
+/// The first place after all keys with a prefix, and before the store's own.
+fn after_all_with(prefix: &[u8]) -> Bound<IVec> {
+    let significant = prefix.iter().rposition(|byte| *byte != u8::MAX).map_or(0, |last| last + 1);
+    let mut beyond = prefix[..significant].to_vec();
+    match beyond.last_mut() {
+        Some(last) => *last += 1,
+        None => beyond.push(PART_SPACE),
+    }
+    Bound::Excluded(IVec::from(beyond))
 }
 
 /// What cannot be stored at all is told before it queues.

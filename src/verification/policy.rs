@@ -1,4 +1,4 @@
-//! What codes look like and how long they live: the configured policy, and what one call may ask instead.
+//! How verifications are made and kept: the configured policy of codes, what one call may ask instead, and the limits.
 
 use std::time::Duration;
 
@@ -14,6 +14,15 @@ pub const LENGTH: std::ops::RangeInclusive<u32> = 4..=32;
 pub const LIFETIME: std::ops::RangeInclusive<Duration> = Duration::from_secs(3)..=Duration::from_secs(10_000_000);
 /// Checks that a verification may allow.
 pub const MAX_CHECKS: std::ops::RangeInclusive<u32> = 1..=10;
+
+/// `[verification]`: how verifications are made and kept.
+#[derive(Debug, Clone, Deserialize)]
+pub struct VerificationConfig {
+    /// How long a verification is kept after its code expires.
+    pub retention: Duration,
+    pub policy: Policy,
+    pub limits: Limits,
+}
 
 /// The code policy of a verification.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -53,6 +62,19 @@ pub struct Limits {
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+// === impl VerificationConfig ===
+
+impl VerificationConfig {
+    /// What is wrong with it, by key.
+    pub fn violations(&self) -> Vec<Violation> {
+        let mut found = Violations::default();
+        found.range("retention", &self.retention, Duration::from_secs(60)..=Duration::from_secs(90 * 24 * 3600));
+        found.nest("policy", self.policy.violations());
+        found.nest("limits", self.limits.violations());
+        found.0
+    }
+}
 
 // === impl Policy ===
 

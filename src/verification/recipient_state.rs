@@ -10,6 +10,9 @@ use crate::clock::Timestamp;
 use crate::id::Id;
 use crate::verification::policy::Limits;
 
+/// How many verifications of one recipient can be listed.
+pub const MAX_LISTED: usize = 64;
+
 /// One tenant's memory of one recipient.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 pub struct RecipientState {
@@ -29,6 +32,12 @@ pub struct RecipientState {
     /// The newest verification of each scope; it may have ended since.
     #[n(5)]
     newest: Vec<Newest>,
+    /// The last verifications, oldest first, at most [`MAX_LISTED`].
+    #[n(6)]
+    listed: Vec<Id>,
+    /// How long they can be looked up.
+    #[n(7)]
+    listed_until: Timestamp,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -107,12 +116,26 @@ impl RecipientState {
         self.newest.push(Newest { scope: scope.to_owned(), id, expires_at });
     }
 
+    /// The last verifications, oldest first. Some may be gone.
+    pub fn listed(&self) -> &[Id] {
+        &self.listed
+    }
+
+    /// Adds a new verification to what can be listed.
+    pub fn list(&mut self, id: Id, until: Timestamp) {
+        if self.listed.len() == MAX_LISTED {
+            self.listed.remove(0);
+        }
+        self.listed.push(id);
+        self.listed_until = self.listed_until.max(until);
+    }
+
     /// When nothing here matters any more.
     pub fn ends_at(&self, limits: &Limits) -> Timestamp {
         let failures = self.failures.last().map(|last| *last + limits.failure_window);
         let sends = self.next_send_at.max(self.last_send_at + limits.cool_down_reset);
         let newest = self.newest.iter().map(|newest| newest.expires_at);
-        newest.chain(failures).fold(sends, Timestamp::max) + Duration::from_secs(1)
+        newest.chain(failures).chain([self.listed_until]).fold(sends, Timestamp::max) + Duration::from_secs(1)
     }
 
     /// Failures within the window. One in the future, after the clock was set back, counts too.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result, Violation};
 use crate::id::Id;
-use crate::messaging::{check_metadata, check_sender};
+use crate::messaging::request::{check_idempotency_key, check_metadata, check_sender};
 use crate::recipient::Address;
 use crate::vendor::Channel;
 use crate::verification::code::{Candidate, Code};
@@ -34,6 +34,10 @@ pub struct NewVerification {
     pub on_existing: OnExisting,
     /// How long to wait for the first outcome of the vendor call.
     pub delivery_wait: Option<Duration>,
+    /// Makes a repeated request harmless for 24 hours. At most 128 bytes.
+    pub idempotency_key: Option<String>,
+    /// Whether the answer should hold the code, which the tenant must be allowed.
+    pub return_code: bool,
 }
 
 /// What to do when one is pending for the same recipient and scope.
@@ -44,6 +48,8 @@ pub enum OnExisting {
     Resend,
     /// Cancel it and start anew with another code.
     Replace,
+    /// Leave it and start another beside it, with a code of its own.
+    Parallel,
 }
 
 /// Which verification a check is for.
@@ -75,6 +81,7 @@ impl NewVerification {
             self.locale.as_deref().and_then(check_locale),
             check_sender(self.sender.as_deref()),
             check_metadata(&self.metadata),
+            self.idempotency_key.as_deref().and_then(check_idempotency_key),
             wait.map(|_| violation("delivery_wait", "must be 0 to 30 seconds")),
         ];
         let violations: Vec<_> = checks.into_iter().flatten().collect();

@@ -84,7 +84,7 @@ fn batch() -> Batch {
 }
 
 fn prefix(bytes: &str) -> Prefix {
-    Prefix { bytes: bytes.as_bytes().into(), partition: None }
+    Prefix::new(bytes.as_bytes(), None)
 }
 
 async fn put(store: &dyn Store, name: &str, value: &str) -> Version {
@@ -212,11 +212,30 @@ async fn scans_go_in_order(store: &dyn Store) {
     assert!(names(store, "", None, 0).await.is_empty());
     assert_eq!(names(store, "", None, 10).await.len(), 8);
 
+    scans_go_both_ways(store).await;
     let many = (0..MAX_SCAN_ROWS + 50).fold(batch(), |batch, n| batch.put(key(&format!("m{n:05}")), vec![], None));
     committed(store.commit(many).await.unwrap());
     let rows = names(store, "m", None, usize::MAX).await;
     assert_eq!((rows.len(), &*rows[MAX_SCAN_ROWS - 1]), (MAX_SCAN_ROWS, "m00999"));
     assert_eq!(names(store, "m", Some("m00999"), usize::MAX).await.len(), 50);
+}
+
+async fn scans_go_both_ways(store: &dyn Store) {
+    let all = ["w", "wa", "wb", "wb0", "wc\u{7f}"];
+    let beside = all.iter().chain(&["v\u{7f}", "x"]).fold(batch(), |batch, name| batch.put(key(name), vec![], None));
+    committed(store.commit(beside).await.unwrap());
+    let descending = async |after: Option<&str>, limit: usize| {
+        let rows = store.scan(&prefix("w").descending(), after.map(key).as_ref(), limit).await.unwrap();
+        rows.iter().map(|(key, _)| String::from_utf8(key.bytes().to_vec()).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(descending(None, 10).await, ["wc\u{7f}", "wb0", "wb", "wa", "w"]);
+    assert_eq!(descending(Some("wb0"), 2).await, ["wb", "wa"]);
+    assert_eq!(descending(Some("x"), 1).await, ["wc\u{7f}"]);
+    for after in ["w", "a"] {
+        assert_eq!(descending(Some(after), 10).await, [""; 0], "{after}");
+    }
+    let gone = all.iter().chain(&["v\u{7f}", "x"]).fold(batch(), |batch, name| batch.delete(key(name)));
+    committed(store.commit(gone).await.unwrap());
 }
 
 async fn scans_pass_over_the_expired(store: &dyn Store, clock: &ManualClock) {
@@ -235,7 +254,7 @@ async fn rows_say_where_they_lie(store: &dyn Store) {
     }
     let rows = store.scan(&prefix("p"), None, 10).await.unwrap();
     assert_eq!(rows.iter().map(|(key, _)| key.partition().index()).collect::<Vec<_>>(), [0, 7, 255]);
-    let one = Prefix { bytes: [b'p', 255].into(), partition: Some(Partition::new(255)) };
+    let one = Prefix::new([b'p', 255], Some(Partition::new(255)));
     assert_eq!(store.scan(&one, None, 10).await.unwrap()[0].0.partition(), Partition::new(255));
 }
 
@@ -629,7 +648,7 @@ async fn check_child(directory: &Path, acknowledged: &[u64]) {
         let (low, high) = store_child::numbers(&store, caller).await;
         assert_eq!(low, high, "caller {caller}: half a batch");
         assert!(low >= *acknowledged, "caller {caller}: {acknowledged} was acknowledged, {low} is there");
-        let between = Prefix { bytes: [1, caller].into(), partition: None };
+        let between = Prefix::new([1, caller], None);
         let mut after = None;
         let mut count = 0;
         loop {

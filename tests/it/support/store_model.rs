@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use verigate::clock::{Clock, Timestamp};
 use verigate::error::{Error, Kind, Reason, Result};
 use verigate::store::{
-    Batch, Commit, Condition, Key, MAX_SCAN_ROWS, MAX_VALUE_BYTES, Prefix, Record, SEAL_BYTES, Store, Version, Write,
+    Batch, Commit, Condition, Key, MAX_SCAN_ROWS, MAX_VALUE_BYTES, Order, Prefix, Record, SEAL_BYTES, Store, Version,
+    Write,
 };
 
 pub(crate) struct ModelStore {
@@ -43,9 +44,16 @@ impl Store for ModelStore {
     async fn scan(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Record)>> {
         let now = self.clock.now();
         let state = self.state.lock().unwrap();
-        let rows = state.records.iter().filter(|(bytes, _)| {
-            bytes.starts_with(&prefix.bytes) && after.is_none_or(|after| bytes.as_slice() > after.bytes())
-        });
+        let rows: &mut dyn Iterator<Item = _> = match prefix.order {
+            Order::Ascending => &mut state.records.iter(),
+            Order::Descending => &mut state.records.iter().rev(),
+        };
+        let is_past = |bytes: &[u8], after: &Key| match prefix.order {
+            Order::Ascending => bytes > after.bytes(),
+            Order::Descending => bytes < after.bytes(),
+        };
+        let rows = rows
+            .filter(|(bytes, _)| bytes.starts_with(&prefix.bytes) && after.is_none_or(|after| is_past(bytes, after)));
         let live = rows.filter_map(|(bytes, (key, ..))| Some((key.clone(), state.live(bytes, now)?.clone())));
         Ok(live.take(limit.min(MAX_SCAN_ROWS)).collect())
     }

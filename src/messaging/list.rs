@@ -1,0 +1,152 @@
+//! Looking at messages: pages of them, one as it changes, and one that is not sent.
+
+use std::time::Duration;
+
+use crate::error::{Error, Kind, Reason, Result};
+use crate::id::{Id, TenantName};
+use crate::messaging::message::{Message, Text};
+use crate::messaging::page::{Page, PageRequest, Source};
+use crate::messaging::request::channel_for;
+use crate::messaging::segment::{Segments, measure};
+use crate::messaging::sending::SendStatus;
+use crate::messaging::service::Messaging;
+use crate::messaging::watches::Watch;
+use crate::recipient::{Address, Recipient};
+use crate::tenant::Tenant;
+use crate::vendor::Channel;
+
+/// How often a watched message is looked at though nobody told of a change: another process may have changed it.
+const LOOK_AGAIN: Duration = Duration::from_secs(15);
+
+/// Which messages to list; what is not given does not matter.
+#[derive(Debug, Default)]
+pub struct MessageFilter {
+    pub recipient: Option<Address>,
+    /// Any of these; empty for all.
+    pub statuses: Vec<SendStatus>,
+}
+
+/// One message as it changes.
+pub struct MessageWatch<'a> {
+    messaging: &'a Messaging,
+    tenant: TenantName,
+    id: Id,
+    watch: Watch,
+    seen: Option<Message>,
+}
+
+/// What a message would be, if it were sent now.
+#[derive(Debug)]
+pub struct Preview {
+    pub recipient: Recipient,
+    pub channel: Channel,
+    pub segments: Segments,
+    pub candidates: Vec<Candidate>,
+}
+
+/// A vendor that the route names.
+#[derive(Debug)]
+pub struct Candidate {
+    pub vendor: String,
+    pub usable: bool,
+    /// Why it would be called, or would not.
+    pub why: String,
+}
+
+// === impl Messaging ===
+
+impl Messaging {
+    /// A page of a tenant's messages, newest first.
+    ///
+    /// Errors: `Invalid` with each field out of range.
+    pub async fn list(&self, tenant: &Tenant, filter: &MessageFilter, page: &PageRequest) -> Result<Page<Message>> {
+        let violations = page.check();
+        if !violations.is_empty() {
+            return Err(Error::invalid_fields(violations));
+        }
+        let keys = &self.ground.keys;
+        let recipient = filter.recipient.as_ref().map(|address| address.parse(tenant.default_country)).transpose()?;
+        let tag = keys.tenant(&tenant.name);
+        let source = Source::Keys(match &recipient {
+            Some(recipient) => keys.messages_of(tag, keys.recipient(&tenant.name, recipient)),
+            None => keys.messages(tag),
+        });
+        let asked = format!("{:?}", (&filter.statuses, page.from, page.before));
+        let of = recipient.as_ref().map_or("", Recipient::as_str);
+        let list = keys.fingerprint(&["messages", tenant.name.as_str(), of, &asked]);
+        let load = async |id: Id| {
+            let found = self.find(&tenant.name, id).await?;
+            Ok(found.filter(|it| filter.statuses.is_empty() || filter.statuses.contains(&it.sending.status)))
+        };
+        page.begin(source, list)?.fill(&self.ground, load).await
+    }
+
+    /// Watches a message from now until nothing more will be heard of it.
+    ///
+    /// Errors: `NotFound`, from the first [`MessageWatch::next`].
+    pub fn watch(&self, tenant: &TenantName, id: Id) -> MessageWatch<'_> {
+        let watch = self.outbox.watches.watch(id);
+        MessageWatch { messaging: self, tenant: tenant.clone(), id, watch, seen: None }
+    }
+
+    /// What a message would cost and which way it would go. Sends nothing.
+    ///
+    /// Errors: `Invalid`; `Precondition`/`NoRoute`.
+    pub fn preview(&self, tenant: &Tenant, to: &Address, channel: Option<Channel>, text: &Text) -> Result<Preview> {
+        let recipient = to.parse(tenant.default_country)?;
+        let channel = channel_for(&recipient, channel)?;
+        let vendors = self.outbox.route(&tenant.name, channel, recipient.country())?;
+        let carries = |vendor: &String| {
+            let vendor = self.outbox.vendors.get(vendor);
+            vendor.is_some_and(|vendor| vendor.capabilities().channels.contains(&channel))
+        };
+        let first = vendors.iter().position(carries);
+        let candidates = vendors.iter().enumerate().map(|(place, vendor)| {
+            let usable = carries(vendor);
+            let why = match usable {
+                false => format!("does not carry {channel}"),
+                true if first == Some(place) => "first in the route that fits".to_owned(),
+                true => "called when those before it fail".to_owned(),
+            };
+            Candidate { vendor: vendor.clone(), usable, why }
+        });
+        let candidates = candidates.collect();
+        Ok(Preview { segments: measure(text.expose()), recipient, channel, candidates })
+    }
+}
+
+// === impl MessageWatch ===
+
+impl MessageWatch<'_> {
+    /// The message as it is, the first time; then each time that it has changed; `None` once it was shown in its last
+    /// state.
+    ///
+    /// Errors: `NotFound`; `Unavailable` when the server stops.
+    pub async fn next(&mut self) -> Result<Option<Message>> {
+        let clock = &self.messaging.ground.clock;
+        let over = |seen: &Message| seen.sending.status.is_terminal() || clock.now() >= seen.sending.expires_at;
+        if self.seen.as_ref().is_some_and(over) {
+            return Ok(None);
+        }
+        loop {
+            let message = self.messaging.get(&self.tenant, self.id).await?;
+            if self.seen.as_ref() != Some(&message) {
+                self.seen = Some(message.clone());
+                return Ok(Some(message));
+            }
+            let look_again = (clock.now() + LOOK_AGAIN).min(message.sending.expires_at);
+            if clock.now() >= message.sending.expires_at {
+                return Ok(None);
+            }
+            tokio::select! {
+                () = self.watch.changed() => {}
+                () = clock.sleep_until(look_again) => {}
+                () = self.messaging.outbox.stopped().cancelled() => return Err(stopping()),
+            }
+        }
+    }
+}
+
+fn stopping() -> Error {
+    Error::new(Kind::Unavailable, Reason::ShuttingDown, "the server is stopping; watch again")
+}

@@ -1,0 +1,128 @@
+//! What callers ask of messages, checked field by field before anything happens.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::error::{Error, Result, Violation};
+use crate::messaging::idempotency::MAX_KEY;
+use crate::messaging::message::Text;
+use crate::messaging::segment;
+use crate::recipient::{Address, Recipient};
+use crate::vendor::Channel;
+
+/// Most segments of one message.
+pub const MAX_SEGMENTS: usize = 10;
+/// Longest sender, in characters.
+pub const MAX_SENDER: usize = 20;
+/// Most entries of metadata.
+pub const MAX_METADATA: usize = 16;
+/// Shortest and longest time that a message may wait for delivery.
+pub const VALIDITY: std::ops::RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(72 * 3600);
+
+/// How far ahead a message may be scheduled.
+pub const MAX_AHEAD: Duration = Duration::from_secs(35 * 24 * 3600);
+
+pub(crate) const DEFAULT_VALIDITY: Duration = Duration::from_secs(24 * 3600);
+
+/// What a caller asks to have sent.
+#[derive(Debug, Clone)]
+pub struct NewMessage {
+    pub recipient: Address,
+    /// By default SMS for phone numbers and e-mail for addresses.
+    pub channel: Option<Channel>,
+    pub text: Text,
+    pub sender: Option<String>,
+    /// When to send it, if not at once; at most [`MAX_AHEAD`] ahead.
+    pub send_at: Option<Timestamp>,
+    /// How long it may take to reach the vendor, counted from `send_at`; see [`VALIDITY`].
+    pub validity: Option<Duration>,
+    pub metadata: BTreeMap<String, String>,
+    /// Makes a repeated request harmless for 24 hours. At most [`MAX_KEY`] bytes.
+    pub idempotency_key: Option<String>,
+}
+
+// === impl NewMessage ===
+
+impl NewMessage {
+    pub(crate) fn check(&self, channel: Channel, now: Timestamp) -> Result<()> {
+        let text = self.text.expose();
+        let long = match channel {
+            Channel::Sms => segment::measure(text).segments > MAX_SEGMENTS,
+            Channel::WhatsApp | Channel::Voice | Channel::Email => text.chars().count() > MAX_SEGMENTS * 160,
+        };
+        let text = if text.is_empty() {
+            Some(violation("text", "must not be empty".to_owned()))
+        } else if long {
+            Some(violation(
+                "text",
+                format!("must fit {MAX_SEGMENTS} segments of SMS, or {} characters", MAX_SEGMENTS * 160),
+            ))
+        } else if text.contains('\0') {
+            Some(violation("text", "must not contain NUL".to_owned()))
+        } else {
+            None
+        };
+        let validity = self.validity.filter(|validity| !VALIDITY.contains(validity));
+        let validity = validity.map(|_| violation("validity", "must be 1 minute to 72 hours".to_owned()));
+        let send_at = self.send_at.filter(|at| *at > now + MAX_AHEAD);
+        let send_at = send_at.map(|_| violation("send_at", "must be at most 35 days ahead".to_owned()));
+        let key = self.idempotency_key.as_deref().and_then(check_idempotency_key);
+        let checks =
+            [key, send_at, text, check_sender(self.sender.as_deref()), validity, check_metadata(&self.metadata)];
+        let violations: Vec<_> = checks.into_iter().flatten().collect();
+        if violations.is_empty() { Ok(()) } else { Err(Error::invalid_fields(violations)) }
+    }
+}
+
+/// The channel asked for, or the usual one for this kind of recipient.
+///
+/// Errors: `Invalid` when the two do not go together.
+pub fn channel_for(recipient: &Recipient, asked: Option<Channel>) -> Result<Channel> {
+    let channel = match (recipient, asked) {
+        (Recipient::Phone(_), None) => Channel::Sms,
+        (Recipient::Email(_), None) => Channel::Email,
+        (_, Some(channel)) => channel,
+    };
+    match (recipient, channel) {
+        (Recipient::Phone(_), Channel::Email) => {
+            Err(Error::invalid("channel", "EMAIL needs recipient.email; a phone number takes SMS, WHATSAPP or VOICE"))
+        }
+        (Recipient::Email(_), Channel::Sms | Channel::WhatsApp | Channel::Voice) => {
+            Err(Error::invalid("channel", "needs recipient.phone; an e-mail address takes EMAIL"))
+        }
+        _ => Ok(channel),
+    }
+}
+
+/// What is wrong with a sender, if anything.
+pub fn check_sender(sender: Option<&str>) -> Option<Violation> {
+    let fits = sender.is_none_or(|sender| {
+        (1..=MAX_SENDER).contains(&sender.chars().count()) && !sender.chars().any(char::is_control)
+    });
+    (!fits).then(|| violation("sender", format!("must be 1 to {MAX_SENDER} characters without control characters")))
+}
+
+/// What is wrong with metadata, if anything.
+pub fn check_metadata(metadata: &BTreeMap<String, String>) -> Option<Violation> {
+    let fits = metadata.len() <= MAX_METADATA
+        && metadata.iter().all(|(key, value)| (1..=40).contains(&key.len()) && value.len() <= 256);
+    (!fits).then(|| {
+        violation(
+            "metadata",
+            format!("must have at most {MAX_METADATA} entries, keys of 1 to 40 bytes, values up to 256"),
+        )
+    })
+}
+
+/// What is wrong with an idempotency key, if anything.
+pub fn check_idempotency_key(key: &str) -> Option<Violation> {
+    let fits = (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+    (!fits).then(|| {
+        violation("idempotency_key", format!("must be 1 to {MAX_KEY} printable ASCII characters without blanks"))
+    })
+}
+
+fn violation(field: &str, description: String) -> Violation {
+    Violation { field: field.to_owned(), description }
+}

@@ -1,0 +1,218 @@
+//! Messages as a service: accept, cancel, show. Accepted means committed, and from then on the outbox sees each to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use crate::error::{Error, Kind, Reason, Result, Violation};
+use crate::event::History;
+use crate::id::{Id, TenantName};
+use crate::messaging::holder::{Ground, Records, SendHolder, SendRecord, contention, put_record};
+use crate::messaging::idempotency::{self, Claim, Idempotency, Request, Ticket};
+use crate::messaging::message::Message;
+use crate::messaging::outbox::Outbox;
+use crate::messaging::request::{DEFAULT_VALIDITY, NewMessage, channel_for};
+use crate::messaging::sending::{SendStatus, Sending, Step};
+use crate::recipient::Recipient;
+use crate::store::keys::{Holder, SendRef};
+use crate::store::{Batch, Commit, Condition, record};
+use crate::tenant::Tenant;
+use crate::vendor::{Channel, Outgoing};
+use crate::violations::Violations;
+
+/// `[messaging]`: how messages leave, and how long they are kept.
+#[derive(Debug, Clone, Deserialize)]
+pub struct MessagingConfig {
+    /// How long a message is kept after its validity ends.
+    pub retention: Duration,
+    /// How long one vendor call may take.
+    pub attempt_timeout: Duration,
+    /// Due sends that are looked at at once.
+    pub workers: u32,
+    /// Vendor calls for one send, over all vendors.
+    pub max_attempts: u32,
+}
+
+/// Accepts and shows messages.
+pub struct Messaging {
+    pub(crate) ground: Ground,
+    pub(crate) outbox: Arc<Outbox>,
+    records: Arc<Records<Message>>,
+    idempotency: Idempotency,
+    retention: Duration,
+}
+
+// === impl MessagingConfig ===
+
+impl MessagingConfig {
+    /// What is wrong with it, by key.
+    pub fn violations(&self) -> Vec<Violation> {
+        let mut found = Violations::default();
+        found.range("retention", &self.retention, Duration::from_secs(60 * 60)..=Duration::from_secs(90 * 24 * 3600));
+        found.range("attempt_timeout", &self.attempt_timeout, Duration::from_millis(100)..=Duration::from_secs(120));
+        found.range("workers", &self.workers, 1..=4_096);
+        found.range("max_attempts", &self.max_attempts, 1..=20);
+        found.0
+    }
+}
+
+// === impl Messaging ===
+
+impl Messaging {
+    /// `retention`: how long a message is kept after its validity ends.
+    pub fn new(outbox: Arc<Outbox>, retention: Duration) -> Self {
+        let ground = outbox.ground.clone();
+        let records = Arc::new(Records::new(ground.clone(), outbox.watches.clone(), retention, Box::new(render)));
+        let idempotency = Idempotency::new(ground.clone());
+        Self { ground, outbox, records, idempotency, retention }
+    }
+
+    /// The records that the outbox moves.
+    pub fn holder(&self) -> Arc<dyn SendHolder> {
+        Arc::clone(&self.records) as Arc<dyn SendHolder>
+    }
+
+    /// Accepts a message: it is durable when this returns, and reaches one terminal state afterwards. With an idempotency
+    /// key, a request that comes again is answered with the message of the first one.
+    ///
+    /// Errors: `Invalid` with each field out of range; `Precondition` with `NoRoute` or `IdempotencyMismatch`;
+    /// `Conflict`; `Unavailable`.
+    pub async fn send(&self, tenant: &Tenant, new: NewMessage) -> Result<Message> {
+        let now = self.ground.clock.now();
+        let recipient = new.recipient.parse(tenant.default_country)?;
+        let channel = channel_for(&recipient, new.channel)?;
+        new.check(channel, now)?;
+        self.outbox.route(&tenant.name, channel, recipient.country())?;
+        let partition = self.ground.keys.recipient(&tenant.name, &recipient).partition();
+        let id = Id::new(now, partition, &*self.ground.random);
+        let Some(key) = new.idempotency_key.clone() else {
+            return self.accept(tenant, new, recipient, channel, id).await;
+        };
+        let fingerprint = self.ground.keys.fingerprint(&[
+            recipient.as_str(),
+            new.text.expose(),
+            &format!("{:?}", (channel, &new.sender, new.send_at, new.validity, &new.metadata)),
+        ]);
+        let request = Request { tenant: &tenant.name, call: "send", key: &key, fingerprint };
+        match self.idempotency.claim(request, id).await? {
+            Claim::Done(id) => self.get(&tenant.name, id).await,
+            Claim::Open(ticket) => self.find(&tenant.name, ticket.id).await?.ok_or_else(idempotency::in_flight),
+            Claim::Ours(ticket) => self.accept_once(tenant, new, recipient, channel, ticket).await,
+        }
+    }
+
+    /// Cancels a message that no vendor was called for yet. Canceling a canceled one changes nothing.
+    ///
+    /// Errors: `NotFound`; `Precondition`/`MessageNotQueued` when it is on its way or has ended.
+    pub async fn cancel(&self, tenant: &TenantName, id: Id) -> Result<Message> {
+        let send = self.send_ref(tenant, id);
+        let abandon = |sending: &mut Sending, history: &mut History, now| sending.abandon(now, history);
+        let changed = self.records.change(&send, &abandon).await?.ok_or_else(not_found)?;
+        if changed.step == Step::Ignored && changed.sending.status != SendStatus::Canceled {
+            let message = "the message is on its way or has ended; only a queued one can be canceled";
+            return Err(Error::new(Kind::Precondition, Reason::MessageNotQueued, message));
+        }
+        self.get(tenant, id).await
+    }
+
+    /// Errors: `NotFound` for an unknown id, another tenant's among them.
+    pub async fn get(&self, tenant: &TenantName, id: Id) -> Result<Message> {
+        self.find(tenant, id).await?.ok_or_else(not_found)
+    }
+
+    pub(crate) async fn find(&self, tenant: &TenantName, id: Id) -> Result<Option<Message>> {
+        let key = Message::key(&self.ground.keys, &self.send_ref(tenant, id));
+        let read = self.ground.store.get(&key).await?;
+        read.map(|read| record::decode(&read.value)).transpose()
+    }
+
+    async fn accept_once(
+        &self,
+        tenant: &Tenant,
+        new: NewMessage,
+        recipient: Recipient,
+        channel: Channel,
+        ticket: Ticket,
+    ) -> Result<Message> {
+        // Whoever held the key before us may have died after the work was done.
+        let accepted = match self.find(&tenant.name, ticket.id).await? {
+            Some(message) => Ok(message),
+            None => self.accept(tenant, new, recipient, channel, ticket.id).await,
+        };
+        match &accepted {
+            Ok(message) => self.idempotency.settle(&ticket, message.id).await?,
+            // Of a store that did not answer nobody knows what it did.
+            Err(error) if matches!(error.kind(), Kind::Unavailable | Kind::Internal) => {}
+            Err(_) => self.idempotency.release(&ticket).await?,
+        }
+        accepted
+    }
+
+    async fn accept(
+        &self,
+        tenant: &Tenant,
+        new: NewMessage,
+        recipient: Recipient,
+        channel: Channel,
+        id: Id,
+    ) -> Result<Message> {
+        let now = self.ground.clock.now();
+        let vendors = self.outbox.route(&tenant.name, channel, recipient.country())?;
+        let send = self.send_ref(&tenant.name, id);
+        let of_recipient = self.ground.keys.recipient(&tenant.name, &recipient);
+        let send_at = new.send_at.unwrap_or(now).max(now);
+        let expires_at = send_at + new.validity.unwrap_or(DEFAULT_VALIDITY);
+        let mut sending = Sending::new(0, channel, now, expires_at, false);
+        sending.due_at = Some(send_at);
+        let sender = new.sender.or_else(|| tenant.sender.clone());
+        let mut message = Message::new(id, tenant.name.clone(), recipient, new.text, sender, sending, new.metadata);
+        let permit = match send_at > now {
+            true => None,
+            false => self.outbox.begin_inline(&mut message.sending, vendors, now, &mut message.history),
+        };
+
+        let key = Message::key(&self.ground.keys, &send);
+        let batch = Batch::new(id.partition()).require_that(&key, Condition::Absent);
+        let mark = self.ground.keys.message_of(send.tenant, of_recipient, id);
+        let batch = batch.put(mark, Vec::new(), Some(message.ends_at() + self.retention));
+        let batch = put_record(batch, &self.ground, &send, None, &message, self.retention)?;
+        let outgoing = self.records.outgoing(&message, &send)?;
+        let (outbox, store) = (Arc::clone(&self.outbox), Arc::clone(&self.ground.store));
+        self.outbox
+            .run_to_end(async move {
+                if store.commit(batch).await? == Commit::Conflict {
+                    return Err(contention());
+                }
+                match permit {
+                    Some(permit) => drop(outbox.launch(permit, send, message.sending.attempts, outgoing)),
+                    None => outbox.note(id.partition(), &message.sending),
+                }
+                Ok(message)
+            })
+            .await
+    }
+
+    fn send_ref(&self, tenant: &TenantName, id: Id) -> SendRef {
+        SendRef { holder: Holder::Message, tenant: self.ground.keys.tenant(tenant), id, number: 0 }
+    }
+}
+
+fn not_found() -> Error {
+    let message = "no message has this id; it may have passed its retention";
+    Error::new(Kind::NotFound, Reason::MessageNotFound, message)
+}
+
+/// A message goes out as it was written.
+fn render(message: &Message, sending: &Sending, send: &SendRef) -> Result<Outgoing> {
+    Ok(Outgoing {
+        reference: send.to_string().into(),
+        tenant: message.tenant.clone(),
+        channel: sending.channel,
+        recipient: message.recipient.clone(),
+        sender: message.sender.clone(),
+        text: SecretString::from(message.text.expose()),
+        expires_at: sending.expires_at,
+    })
+}

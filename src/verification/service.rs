@@ -1,0 +1,186 @@
+//! Verifications as a service: check, cancel, show. Starting and listing stand beside it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::error::{Error, Kind, Reason, Result};
+use crate::id::{Id, TenantName};
+use crate::messaging::holder::{Ground, MAX_ROUNDS, Records, SendHolder, contention, count_conflict};
+use crate::messaging::idempotency::Idempotency;
+use crate::messaging::outbox::Outbox;
+use crate::messaging::sending::Sending;
+use crate::messaging::template::{self, Templates};
+use crate::recipient::Recipient;
+use crate::store::keys::SendRef;
+use crate::store::{Batch, Commit};
+use crate::tenant::Tenant;
+use crate::vendor::Outgoing;
+use crate::verification::policy::VerificationConfig;
+use crate::verification::recipient_state::RecipientState;
+use crate::verification::request::{DEFAULT_SCOPE, NewCheck, Target, check_scope};
+use crate::verification::storage::{Storage, not_found};
+use crate::verification::verification::{Status, Verdict, Verification};
+use crate::verification::view::{Checked, Outcome, View};
+
+/// Starts, checks and shows verifications.
+pub struct Verifications {
+    pub(crate) ground: Ground,
+    pub(crate) storage: Storage,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) records: Arc<Records<Verification>>,
+    pub(crate) idempotency: Idempotency,
+    pub(crate) config: VerificationConfig,
+}
+
+// === impl Verifications ===
+
+impl Verifications {
+    /// `brands`: the names that texts say the code is for, of the tenants that have one.
+    pub fn new(
+        outbox: Arc<Outbox>,
+        config: VerificationConfig,
+        templates: Templates,
+        brands: BTreeMap<TenantName, String>,
+    ) -> Self {
+        let ground = outbox.ground.clone();
+        let render = Box::new(move |verification: &Verification, sending: &Sending, send: &SendRef| {
+            render(verification, sending, send, &templates, brands.get(&verification.tenant).map(String::as_str))
+        });
+        let records = Arc::new(Records::new(ground.clone(), outbox.watches.clone(), config.retention, render));
+        let storage = Storage::new(ground.clone(), config.limits.clone(), config.retention);
+        let idempotency = Idempotency::new(ground.clone());
+        Self { ground, storage, outbox, records, idempotency, config }
+    }
+
+    /// The records that the outbox moves.
+    pub fn holder(&self) -> Arc<dyn SendHolder> {
+        Arc::clone(&self.records) as Arc<dyn SendHolder>
+    }
+
+    /// Compares a candidate with the code. A failed check is durable before this returns, and so is a success, which
+    /// happens once.
+    ///
+    /// Errors: `NotFound` for an unknown id, another tenant's among them, and for a recipient with nothing pending;
+    /// `Conflict`; `Unavailable`, in which case nothing was approved.
+    pub async fn check(&self, tenant: &Tenant, check: NewCheck) -> Result<Checked> {
+        let id = match check.target {
+            Target::Id(id) => id,
+            Target::Newest { ref scope, ref recipient } => {
+                let recipient = recipient.parse(tenant.default_country)?;
+                self.newest(&tenant.name, scope.as_deref().unwrap_or(DEFAULT_SCOPE), &recipient).await?
+            }
+        };
+        for _ in 0..MAX_ROUNDS {
+            let mut loaded = self.storage.load(&tenant.name, id).await?;
+            let mut state = self.storage.load_state(self.storage.tags(&tenant.name, &loaded.value.recipient)).await?;
+            let now = self.ground.clock.now();
+            let limits = &self.config.limits;
+            if let Some(until) = state.value.locked_until(limits, now) {
+                let view = self.view(loaded.value, &state.value, now);
+                return Ok(Checked { outcome: Outcome::RecipientLocked, next_check_at: Some(until), view });
+            }
+            let before = loaded.value.clone();
+            let verdict = loaded.value.check(&check.candidate, now);
+            let mut batch = Batch::new(id.partition());
+            if verdict == Verdict::Wrong {
+                state.value.add_failure(limits, now);
+                batch = self.storage.put_state(batch, &state)?;
+            }
+            // An ended verification changes only when this check is the first to see that its time is over.
+            let changed = before.code().is_some() != loaded.value.code().is_some() || verdict == Verdict::Wrong;
+            if changed {
+                let send = self.storage.send_ref(&tenant.name, id, 0);
+                batch = self.storage.put(batch, &send, Some(&before), &loaded)?;
+                if self.ground.store.commit(batch).await? == Commit::Conflict {
+                    count_conflict("check");
+                    continue;
+                }
+                self.outbox.watches.tell(id);
+            }
+            let next_check_at = state.value.locked_until(limits, now);
+            let view = self.view(loaded.value, &state.value, now);
+            return Ok(Checked { outcome: Outcome::Judged(verdict), next_check_at, view });
+        }
+        Err(contention())
+    }
+
+    /// Ends a pending verification; its code is not accepted any more. Canceling a canceled one changes nothing.
+    ///
+    /// Errors: `NotFound`; `Precondition`/`VerificationNotPending` when it has ended otherwise.
+    pub async fn cancel(&self, tenant: &TenantName, id: Id) -> Result<View> {
+        for _ in 0..MAX_ROUNDS {
+            let mut loaded = self.storage.load(tenant, id).await?;
+            let now = self.ground.clock.now();
+            let before = loaded.value.clone();
+            if !loaded.value.cancel(now) {
+                return Err(not_pending(before.status(now)));
+            }
+            let state = self.storage.load_state(self.storage.tags(tenant, &before.recipient)).await?;
+            if before.code().is_some() {
+                let send = self.storage.send_ref(tenant, id, 0);
+                let batch = self.storage.put(Batch::new(id.partition()), &send, Some(&before), &loaded)?;
+                if self.ground.store.commit(batch).await? == Commit::Conflict {
+                    count_conflict("cancel");
+                    continue;
+                }
+                self.outbox.watches.tell(id);
+            }
+            return Ok(self.view(loaded.value, &state.value, now));
+        }
+        Err(contention())
+    }
+
+    /// Errors: `NotFound` for an unknown id, another tenant's among them.
+    pub async fn get(&self, tenant: &TenantName, id: Id) -> Result<View> {
+        let loaded = self.storage.load(tenant, id).await?;
+        let state = self.storage.load_state(self.storage.tags(tenant, &loaded.value.recipient)).await?;
+        Ok(self.view(loaded.value, &state.value, self.ground.clock.now()))
+    }
+
+    async fn newest(&self, tenant: &TenantName, scope: &str, recipient: &Recipient) -> Result<Id> {
+        if let Some(violation) = check_scope(scope) {
+            return Err(Error::invalid_fields(vec![violation]));
+        }
+        let state = self.storage.load_state(self.storage.tags(tenant, recipient)).await?;
+        state.value.newest(scope, self.ground.clock.now()).ok_or_else(not_found)
+    }
+
+    pub(crate) fn view(&self, verification: Verification, state: &RecipientState, now: Timestamp) -> View {
+        let status = verification.status(now);
+        let failures_left = state.failures_left(&self.config.limits, now);
+        let checks_left = match status {
+            Status::Pending => verification.checks_left().min(u32::try_from(failures_left).unwrap_or(u32::MAX)),
+            _ => 0,
+        };
+        let decided_at = verification.decided_at(now);
+        View { status, checks_left, next_resend_at: state.next_send_at(), decided_at, verification }
+    }
+}
+
+/// Writes the code of a pending verification into a text.
+fn render(
+    verification: &Verification,
+    sending: &Sending,
+    send: &SendRef,
+    templates: &Templates,
+    brand: Option<&str>,
+) -> Result<Outgoing> {
+    let code = verification.code().ok_or_else(|| Error::internal("an ended verification was about to be sent"))?;
+    let lifetime = verification.expires_at.since(sending.updated_at);
+    let locale = verification.locale.as_deref();
+    Ok(Outgoing {
+        reference: send.to_string().into(),
+        tenant: verification.tenant.clone(),
+        channel: sending.channel,
+        recipient: verification.recipient.clone(),
+        sender: verification.sender.clone(),
+        text: templates.render_code(template::DEFAULT, locale, code.expose(), lifetime, brand)?,
+        expires_at: sending.expires_at,
+    })
+}
+
+pub(crate) fn not_pending(status: Status) -> Error {
+    let message = format!("the verification has ended as {}; start a new one", status.as_str());
+    Error::new(Kind::Precondition, Reason::VerificationNotPending, message)
+}

@@ -1,0 +1,363 @@
+//! Starting a verification and sending its code again: the use cases that cost money.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use crate::clock::Timestamp;
+use crate::error::{Error, Kind, Reason, Result};
+use crate::id::{Id, TenantName};
+use crate::messaging::holder::{MAX_ROUNDS, SendRecord, contention, count_conflict};
+use crate::messaging::idempotency::{self, Claim, Request, Ticket};
+use crate::messaging::request::channel_for;
+use crate::messaging::sending::Sending;
+use crate::messaging::vendors::Permit;
+use crate::recipient::Recipient;
+use crate::store::keys::{Holder, RequestTag, SendRef, TenantTag};
+use crate::store::{Batch, Commit};
+use crate::tenant::Tenant;
+use crate::vendor::Channel;
+use crate::verification::code::Code;
+use crate::verification::policy::Policy;
+use crate::verification::recipient_state::RecipientState;
+use crate::verification::request::{NewVerification, OnExisting};
+use crate::verification::service::{Verifications, not_pending};
+use crate::verification::storage::Loaded;
+use crate::verification::verification::{Beginning, Status, Verification};
+use crate::verification::view::{Started, View};
+
+/// A use case's result, ready to be committed: what to write, and the send to launch afterwards.
+struct Plan {
+    batch: Batch,
+    view: View,
+    send: SendRef,
+    permit: Option<Permit>,
+}
+
+/// A start whose fields have been checked.
+struct Starting<'a> {
+    tenant: &'a Tenant,
+    new: &'a NewVerification,
+    policy: Policy,
+    recipient: Recipient,
+    channel: Channel,
+    /// For a new verification; a pending one keeps its own.
+    code: Code,
+}
+
+/// A send to be added.
+struct Sent {
+    channel: Channel,
+    /// The request that wants it, when it came with an idempotency key.
+    tag: Option<RequestTag>,
+    /// The verification whose place the new one takes.
+    replaced: Option<Loaded<Verification>>,
+}
+
+// === impl Verifications ===
+
+impl Verifications {
+    /// Starts a verification and sends its code, or sends a pending one's code again. With an idempotency key, a request
+    /// that comes again is answered with what the first one did.
+    ///
+    /// Errors: `Invalid` with each field out of range; `Forbidden` for a code that may not be returned; `Limited` with
+    /// `CoolDown` or `RecipientLocked` and the time to wait; `Precondition` with `NoRoute`, `VerificationNotPending` or
+    /// `IdempotencyMismatch`; `Conflict`; `Unavailable`.
+    pub async fn start(&self, tenant: &Tenant, new: NewVerification) -> Result<Started> {
+        new.check()?;
+        if new.return_code && !tenant.may_return_code {
+            return Err(may_not_return_code());
+        }
+        let policy = self.config.policy.with(&new.policy)?;
+        let recipient = new.recipient.parse(tenant.default_country)?;
+        let channel = channel_for(&recipient, new.channel)?;
+        self.outbox.route(&tenant.name, channel, recipient.country())?;
+        let code = match &new.custom_code {
+            Some(code) => code.clone(),
+            None => Code::generate(policy.length as usize, &policy.alphabet()?, &*self.ground.random)?,
+        };
+        let starting = Starting { tenant, new: &new, policy, recipient, channel, code };
+        match &new.idempotency_key {
+            Some(key) => self.start_once(&starting, key).await,
+            None => {
+                let (view, send, call) = self.start_now(&starting, None).await?;
+                let view = self.after_delivery(view, &send, call, new.delivery_wait).await?;
+                Ok(started(&new, view))
+            }
+        }
+    }
+
+    async fn start_once(&self, starting: &Starting<'_>, key: &str) -> Result<Started> {
+        let Starting { tenant, new, .. } = starting;
+        let partition = self.ground.keys.recipient(&tenant.name, &starting.recipient).partition();
+        let id = Id::new(self.ground.clock.now(), partition, &*self.ground.random);
+        let fingerprint = self.ground.keys.fingerprint(&starting.parts());
+        let request = Request { tenant: &tenant.name, call: "start", key, fingerprint };
+        let ticket = match self.idempotency.claim(request, id).await? {
+            Claim::Done(id) => return Ok(started(new, self.get(&tenant.name, id).await?)),
+            Claim::Open(ticket) => {
+                let view = self.find_started(starting, &ticket).await?;
+                return view.map(|view| started(new, view)).ok_or_else(idempotency::in_flight);
+            }
+            Claim::Ours(ticket) => ticket,
+        };
+        // Whoever held the key before us may have died after the work was done.
+        if let Some(view) = self.find_started(starting, &ticket).await? {
+            self.idempotency.settle(&ticket, view.verification.id).await?;
+            return Ok(started(new, view));
+        }
+        match self.start_now(starting, Some(&ticket)).await {
+            Ok((view, send, call)) => {
+                self.idempotency.settle(&ticket, view.verification.id).await?;
+                Ok(started(new, self.after_delivery(view, &send, call, new.delivery_wait).await?))
+            }
+            Err(error) => {
+                // Of a store that did not answer nobody knows what it did.
+                if !matches!(error.kind(), Kind::Unavailable | Kind::Internal) {
+                    self.idempotency.release(&ticket).await?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The work that a request with this tag has done: a verification under the reserved id, or a send of an older one.
+    async fn find_started(&self, starting: &Starting<'_>, ticket: &Ticket) -> Result<Option<View>> {
+        let tenant = &starting.tenant.name;
+        let now = self.ground.clock.now();
+        let state = self.storage.load_state(self.storage.tags(tenant, &starting.recipient)).await?;
+        for id in [Some(ticket.id), state.value.newest(starting.new.scope(), now)].into_iter().flatten() {
+            let found = self.storage.find(tenant, id).await?;
+            let ours = |verification: &Verification| {
+                id == ticket.id || verification.sends().iter().any(|sending| sending.is_for(ticket.tag))
+            };
+            if let Some(found) = found.filter(|found| ours(&found.value)) {
+                return Ok(Some(self.view(found.value, &state.value, now)));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn start_now(
+        &self,
+        starting: &Starting<'_>,
+        ticket: Option<&Ticket>,
+    ) -> Result<(View, SendRef, Option<JoinHandle<()>>)> {
+        for _ in 0..MAX_ROUNDS {
+            let plan = self.plan_start(starting, ticket).await?;
+            if let Some(done) = self.commit(plan).await? {
+                return Ok(done);
+            }
+            count_conflict("start");
+        }
+        Err(contention())
+    }
+
+    /// Sends a pending verification's code again, on its first channel or on another one.
+    ///
+    /// Errors: `NotFound`; `Precondition`/`VerificationNotPending`; `Limited` as for start; `Invalid`.
+    pub async fn resend(&self, tenant: &TenantName, id: Id, channel: Option<Channel>) -> Result<View> {
+        for _ in 0..MAX_ROUNDS {
+            let loaded = self.storage.load(tenant, id).await?;
+            let tags = self.storage.tags(tenant, &loaded.value.recipient);
+            let state = self.storage.load_state(tags).await?;
+            let now = self.ground.clock.now();
+            let channel = channel.or_else(|| loaded.value.sends().first().map(|sending| sending.channel));
+            let channel = channel_for(&loaded.value.recipient, channel)?;
+            self.check_may_send(&state.value, now)?;
+            let plan = self.plan_send(tags.0, loaded, state, Sent { channel, tag: None, replaced: None }, now)?;
+            if let Some((view, ..)) = self.commit(plan).await? {
+                return Ok(view);
+            }
+            count_conflict("resend");
+        }
+        Err(contention())
+    }
+
+    async fn plan_start(&self, starting: &Starting<'_>, ticket: Option<&Ticket>) -> Result<Plan> {
+        let Starting { tenant, new, policy, recipient, channel, code } = starting;
+        let tags = self.storage.tags(&tenant.name, recipient);
+        let mut state = self.storage.load_state(tags).await?;
+        let now = self.ground.clock.now();
+        self.forgive_cool_down(&tenant.name, &mut state.value, now).await?;
+        self.check_may_send(&state.value, now)?;
+        let pending = match state.value.newest(new.scope(), now) {
+            Some(id) => {
+                self.storage.find(&tenant.name, id).await?.filter(|old| old.value.status(now) == Status::Pending)
+            }
+            None => None,
+        };
+        let tag = ticket.map(|ticket| ticket.tag);
+        let replaced = match (pending, new.on_existing) {
+            (Some(_), OnExisting::Resend) if new.custom_code.is_some() => return Err(another_code_pending()),
+            (Some(pending), OnExisting::Resend) => {
+                return self.plan_send(tags.0, pending, state, Sent { channel: *channel, tag, replaced: None }, now);
+            }
+            (replaced @ Some(_), OnExisting::Replace) => replaced,
+            (_, OnExisting::Parallel) | (None, _) => None,
+        };
+        let fresh_id = || Id::new(now, tags.1.partition(), &*self.ground.random);
+        let id = ticket.map_or_else(fresh_id, |ticket| ticket.id);
+        let beginning = Beginning {
+            id,
+            tenant: tenant.name.clone(),
+            recipient: recipient.clone(),
+            scope: new.scope().to_owned(),
+            code: code.clone(),
+            expires_at: now + policy.lifetime,
+            max_checks: policy.max_checks,
+            locale: new.locale.clone(),
+            sender: new.sender.clone().or_else(|| tenant.sender.clone()),
+            metadata: new.metadata.clone(),
+        };
+        let key = self.ground.keys.verification(tags.0, id);
+        let fresh = Loaded { key, read: None, value: Verification::new(beginning, now) };
+        self.plan_send(tags.0, fresh, state, Sent { channel: *channel, tag, replaced }, now)
+    }
+
+    /// Adds a send to a verification, new or read, and begins its first attempt if its vendor has room.
+    fn plan_send(
+        &self,
+        tenant: TenantTag,
+        mut to: Loaded<Verification>,
+        mut state: Loaded<RecipientState>,
+        what: Sent,
+        now: Timestamp,
+    ) -> Result<Plan> {
+        let Sent { channel, tag, replaced } = what;
+        let (id, before) = (to.value.id, to.read.is_some().then(|| to.value.clone()));
+        let vendors = self.outbox.route(&to.value.tenant, channel, to.value.recipient.country())?;
+        let (status, expires_at) = (to.value.status(now), to.value.expires_at);
+        let max_sends = self.config.limits.max_sends;
+        let Some((sending, history)) = to.value.add_send(channel, max_sends, now) else {
+            return Err(if status == Status::Pending {
+                sent_often_enough(max_sends, expires_at, now)
+            } else {
+                not_pending(status)
+            });
+        };
+        sending.request = tag;
+        let number = sending.number;
+        let permit = self.outbox.begin_inline(sending, vendors, now, history);
+        state.value.add_send(id, &self.config.limits, now);
+        state.value.set_newest(&to.value.scope, id, expires_at, now);
+        if before.is_none() {
+            state.value.list(id, expires_at + self.config.retention);
+        }
+
+        let send = SendRef { holder: Holder::Verification, tenant, id, number };
+        let mut batch = self.storage.put(Batch::new(id.partition()), &send, before.as_ref(), &to)?;
+        if let Some(mut old) = replaced {
+            let before = old.value.clone();
+            old.value.cancel(now);
+            batch = self.storage.put(batch, &SendRef { id: old.value.id, ..send }, Some(&before), &old)?;
+        }
+        let batch = self.storage.put_state(batch, &state)?;
+        Ok(Plan { batch, view: self.view(to.value, &state.value, now), send, permit })
+    }
+
+    /// Commits a plan and launches its send, even when nobody waits for it any more. `None` after a lost race.
+    async fn commit(&self, plan: Plan) -> Result<Option<(View, SendRef, Option<JoinHandle<()>>)>> {
+        let Plan { batch, view, send, permit } = plan;
+        let outgoing = permit.is_some().then(|| self.records.outgoing(&view.verification, &send)).transpose()?;
+        let (outbox, store) = (Arc::clone(&self.outbox), Arc::clone(&self.ground.store));
+        let work = async move {
+            if store.commit(batch).await? == Commit::Conflict {
+                return Ok(None);
+            }
+            outbox.watches.tell(send.id);
+            let sending = view.verification.sends().last().cloned();
+            if let Some(sending) = &sending {
+                outbox.note(send.id.partition(), sending);
+            }
+            let attempt = sending.map_or(0, |sending: Sending| sending.attempts);
+            let call = permit.zip(outgoing).map(|(permit, outgoing)| outbox.launch(permit, send, attempt, outgoing));
+            Ok(Some((view, send, call)))
+        };
+        self.outbox.run_to_end(work).await
+    }
+
+    /// Waits for the outcome of the first vendor call, if the caller wants it, and looks at the verification again.
+    async fn after_delivery(
+        &self,
+        view: View,
+        send: &SendRef,
+        call: Option<JoinHandle<()>>,
+        wait: Option<Duration>,
+    ) -> Result<View> {
+        let (Some(call), Some(wait)) = (call, wait.filter(|wait| !wait.is_zero())) else { return Ok(view) };
+        let deadline = self.ground.clock.sleep_until(self.ground.clock.now() + wait);
+        tokio::select! {
+            _ = call => {}
+            () = deadline => {}
+        }
+        self.get(&view.verification.tenant, send.id).await
+    }
+
+    /// Refuses a send while the recipient is locked or cools down.
+    fn check_may_send(&self, state: &RecipientState, now: Timestamp) -> Result<()> {
+        if let Some(until) = state.locked_until(&self.config.limits, now) {
+            let message = "too many wrong codes for this recipient; nothing is sent to it for now";
+            return Err(Error::new(Kind::Limited, Reason::RecipientLocked, message).with_retry_after(until.since(now)));
+        }
+        if let Some(until) = state.cool_down(now) {
+            let wait = until.since(now);
+            let message =
+                format!("this recipient was sent a code a moment ago; try again in {} s", whole_seconds(wait));
+            return Err(Error::new(Kind::Limited, Reason::CoolDown, message).with_retry_after(wait));
+        }
+        Ok(())
+    }
+
+    /// A person who has just been approved may be sent the next code at once.
+    async fn forgive_cool_down(&self, tenant: &TenantName, state: &mut RecipientState, now: Timestamp) -> Result<()> {
+        let (Some(_), Some(id)) = (state.cool_down(now), state.last_sent()) else { return Ok(()) };
+        if self.storage.find(tenant, id).await?.is_some_and(|last| last.value.status(now) == Status::Approved) {
+            state.lift_cool_down(&self.config.limits);
+        }
+        Ok(())
+    }
+}
+
+/// Adds the code to an answer, where it was asked for and is still there.
+fn started(new: &NewVerification, view: View) -> Started {
+    let code = view.verification.code().filter(|_| new.return_code && view.status == Status::Pending).cloned();
+    Started { view, code }
+}
+
+fn may_not_return_code() -> Error {
+    let message = "return_code is not allowed for this tenant; set return_code = true in its configuration";
+    Error::new(Kind::Forbidden, Reason::NotPermitted, message)
+}
+
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
+}
+
+fn another_code_pending() -> Error {
+    let message =
+        "a verification is pending with a code of its own; set on_existing to REPLACE to send this custom_code";
+    Error::new(Kind::Precondition, Reason::VerificationNotPending, message)
+}
+
+fn sent_often_enough(max_sends: u32, expires_at: Timestamp, now: Timestamp) -> Error {
+    let message =
+        format!("this verification was sent {max_sends} times, which is the most; start a new one once it has expired");
+    Error::new(Kind::Limited, Reason::CoolDown, message).with_retry_after(expires_at.since(now))
+}
+
+// === impl Starting ===
+
+impl Starting<'_> {
+    /// All that makes two starts differ.
+    fn parts(&self) -> Vec<Vec<u8>> {
+        let new = self.new;
+        let plain = format!(
+            "{:?}",
+            (self.channel, new.scope(), &new.policy, &new.locale, &new.sender, &new.metadata, new.on_existing)
+        );
+        let custom_code = new.custom_code.as_ref().map_or("", Code::expose);
+        [self.recipient.as_str(), custom_code, &plain].map(|part| part.as_bytes().to_vec()).to_vec()
+    }
+}

@@ -1,0 +1,41 @@
+//! What callers see of verifications.
+
+use crate::clock::Timestamp;
+use crate::verification::code::Code;
+use crate::verification::verification::{Status, Verdict, Verification};
+
+/// A verification as a caller may see it at one moment.
+#[derive(Debug, Clone)]
+pub struct View {
+    pub verification: Verification,
+    pub status: Status,
+    /// Checks that may still fail; 0 once ended.
+    pub checks_left: u32,
+    /// The earliest time of the next send to this recipient, past or future.
+    pub next_resend_at: Timestamp,
+    pub decided_at: Option<Timestamp>,
+}
+
+/// The answer to a check.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    pub outcome: Outcome,
+    /// When the next check may be made, if not now.
+    pub next_check_at: Option<Timestamp>,
+    pub view: View,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Judged(Verdict),
+    /// Too many failed checks for this recipient; not judged.
+    RecipientLocked,
+}
+
+/// The answer to a start.
+#[derive(Debug, Clone)]
+pub struct Started {
+    pub view: View,
+    /// Only for a tenant that may have it, and that asked.
+    pub code: Option<Code>,
+}
