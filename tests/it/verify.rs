@@ -12,6 +12,7 @@ async fn a_person_is_verified() {
     let mut client = gateway.verifications().await;
     let verification = gateway.begin(&mut client, PHONE).await;
     assert_eq!(verification.status(), VerificationStatus::Pending);
+    assert_eq!(verification.sends.iter().map(|send| send.number).collect::<Vec<_>>(), [1]);
     let code = gateway.code(PHONE).await;
     let checked = check(&mut client, &verification.id, &code).await.unwrap();
     assert_eq!(checked.outcome(), CheckOutcome::Approved);
