@@ -253,7 +253,8 @@ fn to_verification_status(status: VerificationStatus) -> pb::VerificationStatus 
 
 fn to_send(sending: &Sending) -> pb::VerificationSend {
     pb::VerificationSend {
-        number: to_count(sending.number),
+        // Records count from 0, people from 1.
+        number: to_count(sending.number).saturating_add(1),
         channel: to_channel(sending.channel).into(),
         vendor: sending.vendor.clone().unwrap_or_default(),
         status: to_message_status(sending.status).into(),

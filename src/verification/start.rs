@@ -165,6 +165,11 @@ impl Verifications {
             let now = self.ground.clock.now();
             let channel = channel.or_else(|| loaded.value.sends().first().map(|sending| sending.channel));
             let channel = channel_for(&loaded.value.recipient, channel)?;
+            // Before the cool-down: waiting would not help one that has ended.
+            let status = loaded.value.status(now);
+            if status != Status::Pending {
+                return Err(not_pending(status));
+            }
             self.check_may_send(&state.value, now)?;
             let plan = self.plan_send(tags.0, loaded, state, Sent { channel, tag: None, replaced: None }, now)?;
             if let Some((view, ..)) = self.commit(plan).await? {
