@@ -9,7 +9,7 @@ use tracing::{error, warn};
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::id::Id;
-use crate::messaging::sending::{SendReason, SendStatus};
+use crate::messaging::sending::{SendReason, SendStatus, Sending};
 use crate::proto::messaging::v1 as pb;
 use crate::recipient::{Address, Recipient};
 use crate::status;
@@ -109,8 +109,10 @@ pub fn to_message_status(status: SendStatus) -> pb::MessageStatus {
     }
 }
 
-pub fn to_failure_reason(reason: Option<SendReason>) -> pb::FailureReason {
-    match reason {
+/// Why it was rejected or stands in doubt; while it is still being tried, nothing has failed yet.
+pub fn to_failure_reason(sending: &Sending) -> pb::FailureReason {
+    let failed = matches!(sending.status, SendStatus::Rejected | SendStatus::Unknown);
+    match sending.reason.filter(|_| failed) {
         None => pb::FailureReason::Unspecified,
         Some(SendReason::Rejected(Rejection::InvalidRecipient)) => pb::FailureReason::InvalidRecipient,
         Some(SendReason::Rejected(Rejection::InvalidContent)) => pb::FailureReason::InvalidContent,

@@ -17,6 +17,7 @@ use crate::messaging::segment::{Encoding, measure};
 use crate::messaging::{Messaging, NewMessage};
 use crate::proto::messaging::v1 as pb;
 use crate::proto::messaging::v1::messaging_service_server::MessagingService;
+use crate::vendor::Channel;
 
 pub struct MessagingApi {
     messaging: Arc<Messaging>,
@@ -110,7 +111,7 @@ fn parse_send(request: pb::SendMessageRequest) -> Result<NewMessage> {
 
 fn to_message(message: &Message) -> pb::Message {
     let sending = &message.sending;
-    let measured = measure(message.text.expose());
+    let measured = (sending.channel == Channel::Sms).then(|| measure(message.text.expose()));
     pb::Message {
         id: message.id.to_string(),
         recipient: Some(to_recipient(&message.recipient)),
@@ -118,12 +119,12 @@ fn to_message(message: &Message) -> pb::Message {
         sender: message.sender.clone().unwrap_or_default(),
         text: message.text.expose().to_owned(),
         status: to_message_status(sending.status).into(),
-        encoding: to_encoding(measured.encoding).into(),
-        segments: to_count(measured.segments),
+        encoding: measured.map_or(pb::Encoding::Unspecified, |measured| to_encoding(measured.encoding)).into(),
+        segments: to_count(measured.map_or(0, |measured| measured.segments)),
         attempts: to_count(sending.attempts),
         vendor: sending.vendor.clone().unwrap_or_default(),
         vendor_reference: sending.vendor_reference.clone().unwrap_or_default(),
-        reason: to_failure_reason(sending.reason).into(),
+        reason: to_failure_reason(sending).into(),
         create_time: Some(to_time(sending.created_at)),
         update_time: Some(to_time(sending.updated_at)),
         expire_time: Some(to_time(sending.expires_at)),

@@ -63,8 +63,8 @@ pub struct View {
     pub status: Status,
     /// Checks that may still fail; 0 once ended.
     pub checks_left: u32,
-    /// The earliest time of the next send to this recipient, past or future.
-    pub next_resend_at: Timestamp,
+    /// The earliest time of the next send, past or future; `None` when there will be none.
+    pub next_resend_at: Option<Timestamp>,
     pub decided_at: Option<Timestamp>,
 }
 
@@ -153,7 +153,7 @@ impl Verifications {
         Err(contention())
     }
 
-    /// Sends a pending verification's code again, on its first channel or on another one.
+    /// Sends a pending verification's code again, on the channel of the send before or on another one.
     ///
     /// Errors: `NotFound`; `Precondition`/`VerificationNotPending`; `Limited` as for start; `Invalid`.
     pub async fn resend(&self, tenant: &TenantName, id: Id, channel: Option<Channel>) -> Result<View> {
@@ -162,7 +162,7 @@ impl Verifications {
             let tags = self.storage.tags(tenant, &loaded.value.recipient);
             let state = self.storage.load_state(tags).await?;
             let now = self.ground.clock.now();
-            let channel = channel.or_else(|| loaded.value.sends().first().map(|sending| sending.channel));
+            let channel = channel.or_else(|| loaded.value.sends().last().map(|sending| sending.channel));
             let channel = channel_for(&loaded.value.recipient, channel)?;
             self.check_may_send(&state.value, now)?;
             let plan = self.plan_send(tags.0, loaded, state, channel, None, now)?;
@@ -411,7 +411,10 @@ impl Verifications {
             _ => 0,
         };
         let decided_at = verification.decided_at(now);
-        View { status, checks_left, next_resend_at: state.next_send_at(), decided_at, verification }
+        let may_resend =
+            status == Status::Pending && verification.sends().len() < self.config.limits.max_sends as usize;
+        let next_resend_at = may_resend.then(|| state.next_send_at());
+        View { status, checks_left, next_resend_at, decided_at, verification }
     }
 }
 
