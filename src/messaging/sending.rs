@@ -313,13 +313,7 @@ impl Sending {
 
     /// Plans another attempt after one that surely sent nothing: at once with the next vendor of the route, or after a
     /// wait when the round is over; in no case before the end of a pause that the vendor asked for.
-    fn elsewhere(
-        &mut self,
-        route: &[String],
-        rules: Persistence,
-        now: Timestamp,
-        history: &mut History,
-    ) -> Step {
+    fn elsewhere(&mut self, route: &[String], rules: Persistence, now: Timestamp, history: &mut History) -> Step {
         let reason = self.reason.unwrap_or(SendReason::Unavailable);
         let place = |vendor: &Option<String>| route.iter().position(|other| Some(other) == vendor.as_ref());
         let next = self.after(self.vendor.as_deref(), route).cloned();
