@@ -9,11 +9,18 @@ use tracing::{error, warn};
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::id::Id;
-use crate::messaging::sending::{SendReason, SendStatus};
+use crate::messaging::page::{MAX_SIZE, PageRequest, PageToken};
+use crate::messaging::sending::{SendReason, SendStatus, Sending};
 use crate::proto::messaging::v1 as pb;
 use crate::recipient::{Address, Recipient};
 use crate::status;
 use crate::vendor::{Channel, Rejection};
+use crate::violations::Violations;
+
+const NANOS_PER_SECOND: u32 = 1_000_000_000;
+
+/// 9999-12-31T23:59:59Z, the last second of `google.protobuf.Timestamp`.
+const LAST_SECOND: u64 = 253_402_300_799;
 
 /// Turns an error into its status, and logs the cause of what the caller is not told.
 pub fn to_status(error: Error) -> Status {
@@ -39,12 +46,12 @@ pub fn parse_id(text: &str) -> Result<Id> {
     text.parse()
 }
 
-pub fn parse_recipient(field: &str, recipient: Option<pb::Recipient>) -> Result<Address> {
-    match recipient.and_then(|recipient| recipient.address) {
-        Some(pb::recipient::Address::Phone(phone)) => Ok(Address::Phone(phone)),
-        Some(pb::recipient::Address::Email(email)) => Ok(Address::Email(email)),
-        None => Err(Error::invalid(field, "must be set, with either phone or email")),
-    }
+/// `None` when it is absent, or has no address in it.
+pub fn parse_address(recipient: Option<pb::Recipient>) -> Option<Address> {
+    recipient?.address.map(|address| match address {
+        pb::recipient::Address::Phone(phone) => Address::Phone(phone),
+        pb::recipient::Address::Email(email) => Address::Email(email),
+    })
 }
 
 /// `None` when unspecified.
@@ -59,10 +66,46 @@ pub fn parse_channel(channel: i32) -> Result<Option<Channel>> {
     }
 }
 
-/// Errors: `Invalid` for a negative or impossible duration.
-pub fn parse_duration(field: &str, duration: Option<prost_types::Duration>) -> Result<Option<Duration>> {
-    let parse = |duration| Duration::try_from(duration).map_err(|_| Error::invalid(field, "must not be negative"));
-    duration.map(parse).transpose()
+/// A negative duration, or one whose nanos are no part of a second, is out of every range; so is the longest one, which
+/// stands in for it. To carry such nanos over to the seconds would be to guess.
+pub fn parse_duration(duration: Option<prost_types::Duration>) -> Option<Duration> {
+    duration.map(|duration| match (duration.seconds.try_into(), duration.nanos.try_into()) {
+        (Ok(seconds), Ok(nanos @ 0..NANOS_PER_SECOND)) => Duration::new(seconds, nanos),
+        _ => Duration::MAX,
+    })
+}
+
+/// `None` when absent, and for a time that no calendar has.
+///
+/// Errors: `Invalid` for a time before 1970 or with nanos that are no part of a second.
+pub fn parse_time(field: &str, time: Option<prost_types::Timestamp>) -> Result<Option<Timestamp>> {
+    let Some(time) = time else { return Ok(None) };
+    match (u64::try_from(time.seconds), u32::try_from(time.nanos)) {
+        (Ok(seconds), Ok(nanos @ 0..NANOS_PER_SECOND)) if seconds <= LAST_SECOND => {
+            Ok(Some(Timestamp::from_millis(seconds * 1000 + u64::from(nanos / 1_000_000))))
+        }
+        _ => Err(Error::invalid(field, "must be a time from 1970 to 9999")),
+    }
+}
+
+/// The fields that every list has.
+pub fn parse_page(
+    size: i32,
+    token: &str,
+    from: Option<prost_types::Timestamp>,
+    before: Option<prost_types::Timestamp>,
+    unread: &mut Violations,
+) -> Result<PageRequest> {
+    if size < 0 {
+        unread.add("page_size", format!("must be 1 to {MAX_SIZE}, but is {size}"));
+    }
+    let token = (!token.is_empty()).then(|| token.parse::<PageToken>()).transpose();
+    Ok(PageRequest {
+        size: usize::try_from(size).ok().filter(|size| *size > 0),
+        token: unread.note(token)?.flatten(),
+        from: unread.note(parse_time("create_time_from", from))?.flatten(),
+        before: unread.note(parse_time("create_time_before", before))?.flatten(),
+    })
 }
 
 /// An absent string is an empty one on this wire.
@@ -109,8 +152,10 @@ pub fn to_message_status(status: SendStatus) -> pb::MessageStatus {
     }
 }
 
-pub fn to_failure_reason(reason: Option<SendReason>) -> pb::FailureReason {
-    match reason {
+/// Why it was rejected or stands in doubt; while it is still being tried, nothing has failed yet.
+pub fn to_failure_reason(sending: &Sending) -> pb::FailureReason {
+    let failed = matches!(sending.status, SendStatus::Rejected | SendStatus::Unknown);
+    match sending.reason.filter(|_| failed) {
         None => pb::FailureReason::Unspecified,
         Some(SendReason::Rejected(Rejection::InvalidRecipient)) => pb::FailureReason::InvalidRecipient,
         Some(SendReason::Rejected(Rejection::InvalidContent)) => pb::FailureReason::InvalidContent,
@@ -121,6 +166,23 @@ pub fn to_failure_reason(reason: Option<SendReason>) -> pb::FailureReason {
         Some(SendReason::Unavailable) => pb::FailureReason::VendorUnavailable,
         Some(SendReason::NoClearAnswer) => pb::FailureReason::VendorNoClearAnswer,
         Some(SendReason::NoVendor) => pb::FailureReason::NoVendor,
+    }
+}
+
+pub fn parse_message_status(status: i32) -> Result<SendStatus> {
+    match pb::MessageStatus::try_from(status) {
+        Ok(pb::MessageStatus::Queued) => Ok(SendStatus::Queued),
+        Ok(pb::MessageStatus::Sending) => Ok(SendStatus::Sending),
+        Ok(pb::MessageStatus::Sent) => Ok(SendStatus::Sent),
+        Ok(pb::MessageStatus::Rejected) => Ok(SendStatus::Rejected),
+        Ok(pb::MessageStatus::Unknown) => Ok(SendStatus::Unknown),
+        Ok(pb::MessageStatus::Delivered) => Ok(SendStatus::Delivered),
+        Ok(pb::MessageStatus::Undelivered) => Ok(SendStatus::Undelivered),
+        Ok(pb::MessageStatus::Expired) => Ok(SendStatus::Expired),
+        Ok(pb::MessageStatus::Canceled) => Ok(SendStatus::Canceled),
+        Ok(pb::MessageStatus::Unspecified) | Err(_) => {
+            Err(Error::invalid("statuses", format!("must name message statuses, but has {status}")))
+        }
     }
 }
 

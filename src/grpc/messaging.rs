@@ -3,21 +3,33 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio_stream::Stream;
+use futures_util::future::join_all;
+use futures_util::stream::unfold;
+use futures_util::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use crate::error::{Error, Result};
 use crate::grpc::access::tenant_of;
 use crate::grpc::convert::{
-    not_served, parse_channel, parse_duration, parse_id, parse_metadata, parse_recipient, parse_text, refuse_unserved,
-    to_channel, to_count, to_failure_reason, to_message_status, to_metadata, to_recipient, to_status, to_time,
+    not_served, parse_address, parse_channel, parse_duration, parse_id, parse_message_status, parse_metadata,
+    parse_page, parse_text, parse_time, to_channel, to_count, to_failure_reason, to_message_status, to_metadata,
+    to_recipient, to_status, to_time,
 };
+use crate::messaging::list::MessageFilter;
 use crate::messaging::message::{Message, Text};
+use crate::messaging::page::PageRequest;
 use crate::messaging::request::NewMessage;
 use crate::messaging::segment::{Encoding, measure};
+use crate::messaging::sending::SendStatus;
 use crate::messaging::service::Messaging;
+use crate::proto::error::v1 as pb_error;
 use crate::proto::messaging::v1 as pb;
 use crate::proto::messaging::v1::messaging_service_server::MessagingService;
+use crate::vendor::Channel;
+use crate::violations::Violations;
+
+/// Recipients of one batch.
+const MAX_BATCH: usize = 500;
 
 pub struct MessagingApi {
     messaging: Arc<Messaging>,
@@ -45,9 +57,13 @@ impl MessagingService for MessagingApi {
 
     async fn send_messages(
         &self,
-        _request: Request<pb::SendMessagesRequest>,
+        request: Request<pb::SendMessagesRequest>,
     ) -> Result<Response<pb::SendMessagesResponse>, Status> {
-        Err(to_status(not_served("SendMessages")))
+        let tenant = tenant_of(&request)?;
+        let batch = parse_batch(request.into_inner()).map_err(to_status)?;
+        // In parallel, so that their commits share groups.
+        let results = join_all(batch.into_iter().map(|new| self.messaging.send(&tenant, new))).await;
+        Ok(Response::new(pb::SendMessagesResponse { results: results.into_iter().map(to_result).collect() }))
     }
 
     async fn get_message(
@@ -62,58 +78,166 @@ impl MessagingService for MessagingApi {
 
     async fn list_messages(
         &self,
-        _request: Request<pb::ListMessagesRequest>,
+        request: Request<pb::ListMessagesRequest>,
     ) -> Result<Response<pb::ListMessagesResponse>, Status> {
-        Err(to_status(not_served("ListMessages")))
+        let tenant = tenant_of(&request)?;
+        let (filter, page) = parse_list(request.into_inner()).map_err(to_status)?;
+        let page = self.messaging.list(&tenant, &filter, &page).await.map_err(to_status)?;
+        Ok(Response::new(pb::ListMessagesResponse {
+            messages: page.items.iter().map(to_message).collect(),
+            next_page_token: page.next.map(|token| token.to_string()).unwrap_or_default(),
+        }))
     }
 
     async fn cancel_message(
         &self,
-        _request: Request<pb::CancelMessageRequest>,
+        request: Request<pb::CancelMessageRequest>,
     ) -> Result<Response<pb::CancelMessageResponse>, Status> {
-        Err(to_status(not_served("CancelMessage")))
+        let tenant = tenant_of(&request)?;
+        let id = parse_id(&request.get_ref().id).map_err(to_status)?;
+        let message = self.messaging.cancel(&tenant.name, id).await.map_err(to_status)?;
+        Ok(Response::new(pb::CancelMessageResponse { message: Some(to_message(&message)) }))
     }
 
     type WatchMessageStream = Pin<Box<dyn Stream<Item = Result<pb::WatchMessageResponse, Status>> + Send>>;
 
     async fn watch_message(
         &self,
-        _request: Request<pb::WatchMessageRequest>,
+        request: Request<pb::WatchMessageRequest>,
     ) -> Result<Response<Self::WatchMessageStream>, Status> {
-        Err(to_status(not_served("WatchMessage")))
+        let tenant = tenant_of(&request)?;
+        let id = parse_id(&request.get_ref().id).map_err(to_status)?;
+        let mut watch = self.messaging.watch(&tenant.name, id);
+        // The first look is part of the call, so that an unknown id is its answer.
+        let first = watch.next().await.map_err(to_status)?;
+        let rest = unfold(Some(watch), async |watch| {
+            let mut watch = watch?;
+            match watch.next().await {
+                Ok(Some(message)) => Some((Ok(message), Some(watch))),
+                Ok(None) => None,
+                Err(error) => Some((Err(to_status(error)), None)),
+            }
+        });
+        let messages = futures_util::stream::iter(first.map(Ok)).chain(rest);
+        let answers =
+            messages.map(|message| message.map(|it| pb::WatchMessageResponse { message: Some(to_message(&it)) }));
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn preview_message(
         &self,
-        _request: Request<pb::PreviewMessageRequest>,
+        request: Request<pb::PreviewMessageRequest>,
     ) -> Result<Response<pb::PreviewMessageResponse>, Status> {
-        Err(to_status(not_served("PreviewMessage")))
+        let tenant = tenant_of(&request)?;
+        let new = parse_preview(request.into_inner()).map_err(to_status)?;
+        let preview = self.messaging.preview(&tenant, &new).map_err(to_status)?;
+        let candidates = preview.candidates.into_iter().map(|candidate| pb::RouteCandidate {
+            vendor: candidate.vendor,
+            usable: candidate.usable,
+            why: candidate.why,
+        });
+        Ok(Response::new(pb::PreviewMessageResponse {
+            characters: to_count(preview.text.expose().chars().count()),
+            text: preview.text.expose().to_owned(),
+            encoding: to_encoding(preview.segments.encoding).into(),
+            segments: to_count(preview.segments.segments),
+            candidates: candidates.collect(),
+        }))
     }
 }
 
 fn parse_send(request: pb::SendMessageRequest) -> Result<NewMessage> {
-    refuse_unserved("idempotency_key", !request.idempotency_key.is_empty())?;
-    refuse_unserved("send_at", request.send_at.is_some())?;
     let text = match request.content {
-        Some(pb::send_message_request::Content::Text(text)) => Text::new(text),
+        Some(pb::send_message_request::Content::Text(text)) => Some(Text::new(text)),
         Some(pb::send_message_request::Content::Template(_)) => return Err(not_served("template")),
-        None => return Err(Error::invalid("content", "must be set, with text")),
+        None => None,
     };
+    let mut unread = Violations::default();
     Ok(NewMessage {
-        recipient: parse_recipient("recipient", request.recipient)?,
-        channel: parse_channel(request.channel)?,
+        recipient: parse_address(request.recipient),
+        channel: unread.note(parse_channel(request.channel))?.flatten(),
         text,
         sender: parse_text(request.sender),
-        validity: parse_duration("validity", request.validity)?,
+        validity: parse_duration(request.validity),
         metadata: parse_metadata(request.metadata),
-        send_at: None,
-        idempotency_key: None,
+        send_at: unread.note(parse_time("send_at", request.send_at))?.flatten(),
+        idempotency_key: parse_text(request.idempotency_key),
+        unread: unread.0,
     })
+}
+
+/// One request for each recipient. With an idempotency key, each recipient has a key of its own, made from it.
+fn parse_batch(request: pb::SendMessagesRequest) -> Result<Vec<NewMessage>> {
+    if !(1..=MAX_BATCH).contains(&request.recipients.len()) {
+        let wanted = format!("must be 1 to {MAX_BATCH} recipients, but are {}", request.recipients.len());
+        return Err(Error::invalid("recipients", wanted));
+    }
+    let content = request.content.map(|content| match content {
+        pb::send_messages_request::Content::Text(text) => pb::send_message_request::Content::Text(text),
+        pb::send_messages_request::Content::Template(it) => pb::send_message_request::Content::Template(it),
+    });
+    let one = pb::SendMessageRequest {
+        recipient: None,
+        channel: request.channel,
+        content,
+        sender: request.sender,
+        send_at: request.send_at,
+        validity: request.validity,
+        idempotency_key: request.idempotency_key,
+        metadata: request.metadata,
+    };
+    let one = parse_send(one)?;
+    let each = |recipient| NewMessage { recipient: parse_address(Some(recipient)), ..one.clone() };
+    Ok(request.recipients.into_iter().map(each).collect())
+}
+
+fn parse_preview(request: pb::PreviewMessageRequest) -> Result<NewMessage> {
+    let content = request.content.map(|content| match content {
+        pb::preview_message_request::Content::Text(text) => pb::send_message_request::Content::Text(text),
+        pb::preview_message_request::Content::Template(it) => pb::send_message_request::Content::Template(it),
+    });
+    parse_send(pb::SendMessageRequest {
+        recipient: request.recipient,
+        channel: request.channel,
+        content,
+        sender: request.sender,
+        ..pb::SendMessageRequest::default()
+    })
+}
+
+fn parse_list(request: pb::ListMessagesRequest) -> Result<(MessageFilter, PageRequest)> {
+    let mut unread = Violations::default();
+    let statuses = request.statuses.iter().map(|status| parse_message_status(*status)).collect::<Result<Vec<_>>>();
+    let statuses = unread.note(statuses)?.unwrap_or_default();
+    let filter = MessageFilter { recipient: parse_address(request.recipient), statuses };
+    let (from, before) = (request.create_time_from, request.create_time_before);
+    let page = parse_page(request.page_size, &request.page_token, from, before, &mut unread)?;
+    if unread.0.is_empty() { Ok((filter, page)) } else { Err(Error::invalid_fields(unread.0)) }
+}
+
+fn to_result(result: Result<Message>) -> pb::SendMessagesResult {
+    let outcome = match result {
+        Ok(message) => pb::send_messages_result::Outcome::Message(Box::new(to_message(&message))),
+        Err(error) => pb::send_messages_result::Outcome::Error(to_batch_error(error)),
+    };
+    pb::SendMessagesResult { outcome: Some(outcome) }
+}
+
+fn to_batch_error(error: Error) -> pb::SendMessagesError {
+    let reason = pb_error::ErrorReason::from_str_name(&format!("ERROR_REASON_{}", error.reason().as_str()));
+    let told = pb::SendMessagesError {
+        reason: reason.unwrap_or_default().into(),
+        message: error.message().to_owned(),
+        retry_after: error.retry_after().and_then(|wait| wait.try_into().ok()),
+    };
+    // Its cause is logged as for a call of its own.
+    drop(to_status(error));
+    told
 }
 
 fn to_message(message: &Message) -> pb::Message {
     let sending = &message.sending;
-    let measured = measure(message.text.expose());
+    let measured = (sending.channel == Channel::Sms).then(|| measure(message.text.expose()));
     pb::Message {
         id: message.id.to_string(),
         recipient: Some(to_recipient(&message.recipient)),
@@ -121,16 +245,16 @@ fn to_message(message: &Message) -> pb::Message {
         sender: message.sender.clone().unwrap_or_default(),
         text: message.text.expose().to_owned(),
         status: to_message_status(sending.status).into(),
-        encoding: to_encoding(measured.encoding).into(),
-        segments: to_count(measured.segments),
+        encoding: measured.map_or(pb::Encoding::Unspecified, |measured| to_encoding(measured.encoding)).into(),
+        segments: to_count(measured.map_or(0, |measured| measured.segments)),
         attempts: to_count(sending.attempts),
         vendor: sending.vendor.clone().unwrap_or_default(),
         vendor_reference: sending.vendor_reference.clone().unwrap_or_default(),
-        reason: to_failure_reason(sending.reason).into(),
+        reason: to_failure_reason(sending).into(),
         create_time: Some(to_time(sending.created_at)),
         update_time: Some(to_time(sending.updated_at)),
         expire_time: Some(to_time(sending.expires_at)),
-        send_at: None,
+        send_at: (sending.status == SendStatus::Queued).then_some(sending.due_at).flatten().map(to_time),
         metadata: to_metadata(&message.metadata),
     }
 }

@@ -1,19 +1,19 @@
 //! Looking at messages: pages of them, one as it changes, and one that is not sent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Kind, Reason, Result};
 use crate::id::{Id, TenantName};
 use crate::messaging::message::{Message, Text};
 use crate::messaging::page::{Page, PageRequest, Source};
-use crate::messaging::request::channel_for;
+use crate::messaging::request::NewMessage;
 use crate::messaging::segment::{Segments, measure};
 use crate::messaging::sending::SendStatus;
 use crate::messaging::service::Messaging;
 use crate::messaging::watches::Watch;
 use crate::recipient::{Address, Recipient};
 use crate::tenant::Tenant;
-use crate::vendor::Channel;
 
 /// How often a watched message is looked at though nobody told of a change: another process may have changed it.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
@@ -27,8 +27,8 @@ pub struct MessageFilter {
 }
 
 /// One message as it changes.
-pub struct MessageWatch<'a> {
-    messaging: &'a Messaging,
+pub struct MessageWatch {
+    messaging: Arc<Messaging>,
     tenant: TenantName,
     id: Id,
     watch: Watch,
@@ -38,8 +38,8 @@ pub struct MessageWatch<'a> {
 /// What a message would be, if it were sent now.
 #[derive(Debug)]
 pub struct Preview {
-    pub recipient: Recipient,
-    pub channel: Channel,
+    /// What would be sent.
+    pub text: Text,
     pub segments: Segments,
     pub candidates: Vec<Candidate>,
 }
@@ -60,9 +60,8 @@ impl Messaging {
     ///
     /// Errors: `Invalid` with each field out of range.
     pub async fn list(&self, tenant: &Tenant, filter: &MessageFilter, page: &PageRequest) -> Result<Page<Message>> {
-        let violations = page.check();
-        if !violations.is_empty() {
-            return Err(Error::invalid_fields(violations));
+        if let Some(violation) = page.check() {
+            return Err(Error::invalid_fields(vec![violation]));
         }
         let keys = &self.ground.keys;
         let recipient = filter.recipient.as_ref().map(|address| address.parse(tenant.default_country)).transpose()?;
@@ -74,27 +73,28 @@ impl Messaging {
         let asked = format!("{:?}", (&filter.statuses, page.from, page.before));
         let of = recipient.as_ref().map_or("", Recipient::as_str);
         let list = keys.fingerprint(&["messages", tenant.name.as_str(), of, &asked]);
-        let load = async |id: Id| {
-            let found = self.find(&tenant.name, id).await?;
-            Ok(found.filter(|it| filter.statuses.is_empty() || filter.statuses.contains(&it.sending.status)))
-        };
-        page.begin(source, list)?.fill(&self.ground, load).await
+        let fits = |message: &Message| filter.statuses.is_empty() || filter.statuses.contains(&message.sending.status);
+        let mut pager = page.begin(source, list)?;
+        let mut messages = Vec::new();
+        while let Some(id) = pager.next(&self.ground, messages.len()).await? {
+            messages.extend(self.find(&tenant.name, id).await?.filter(fits));
+        }
+        Ok(pager.page(messages))
     }
 
     /// Watches a message from now until nothing more will be heard of it.
     ///
     /// Errors: `NotFound`, from the first [`MessageWatch::next`].
-    pub fn watch(&self, tenant: &TenantName, id: Id) -> MessageWatch<'_> {
+    pub fn watch(self: &Arc<Self>, tenant: &TenantName, id: Id) -> MessageWatch {
         let watch = self.outbox.watches.watch(id);
-        MessageWatch { messaging: self, tenant: tenant.clone(), id, watch, seen: None }
+        MessageWatch { messaging: Arc::clone(self), tenant: tenant.clone(), id, watch, seen: None }
     }
 
     /// What a message would cost and which way it would go. Sends nothing.
     ///
     /// Errors: `Invalid`; `Precondition`/`NoRoute`.
-    pub fn preview(&self, tenant: &Tenant, to: &Address, channel: Option<Channel>, text: &Text) -> Result<Preview> {
-        let recipient = to.parse(tenant.default_country)?;
-        let channel = channel_for(&recipient, channel)?;
+    pub fn preview(&self, tenant: &Tenant, message: &NewMessage) -> Result<Preview> {
+        let (recipient, channel, text) = message.check(tenant.default_country, self.ground.clock.now())?;
         let vendors = self.outbox.route(&tenant.name, channel, recipient.country())?;
         let carries = |vendor: &String| {
             let vendor = self.outbox.vendors.get(vendor);
@@ -111,13 +111,13 @@ impl Messaging {
             Candidate { vendor: vendor.clone(), usable, why }
         });
         let candidates = candidates.collect();
-        Ok(Preview { segments: measure(text.expose()), recipient, channel, candidates })
+        Ok(Preview { segments: measure(text.expose()), text, candidates })
     }
 }
 
 // === impl MessageWatch ===
 
-impl MessageWatch<'_> {
+impl MessageWatch {
     /// The message as it is, the first time; then each time that it has changed; `None` once it was shown in its last
     /// state.
     ///

@@ -2,7 +2,7 @@
 //!
 //! A page goes on where the last one ended, by id, so what is added meanwhile neither repeats nor hides a record.
 
-use std::ops::RangeInclusive;
+use std::collections::VecDeque;
 use std::str::FromStr;
 
 use base64::Engine;
@@ -17,8 +17,8 @@ use crate::store::{Key, Prefix};
 
 /// Records on a page, when the caller does not say.
 pub const DEFAULT_SIZE: usize = 50;
-/// Records that a caller may ask for.
-pub const SIZES: RangeInclusive<usize> = 1..=500;
+/// Most records on a page.
+pub const MAX_SIZE: usize = 500;
 
 /// Records looked at for one page. A page may be shorter than asked for, even empty, with more to come.
 const MAX_LOOKED_AT: usize = 2_000;
@@ -28,7 +28,7 @@ const SLICE: usize = 256;
 /// Which page of which list.
 #[derive(Debug, Clone, Default)]
 pub struct PageRequest {
-    /// One of [`SIZES`], or [`DEFAULT_SIZE`].
+    /// [`DEFAULT_SIZE`] when not given; more than [`MAX_SIZE`] counts as that.
     pub size: Option<usize>,
     pub token: Option<PageToken>,
     /// Only what was created at or after this.
@@ -70,20 +70,22 @@ pub struct Pager {
     before: Option<Id>,
     size: usize,
     looked_at: usize,
+    /// Read and not looked at yet.
+    slice: VecDeque<Id>,
+    /// Whether the list goes on.
+    more: bool,
 }
 
 // === impl PageRequest ===
 
 impl PageRequest {
     /// What is wrong with it, if anything.
-    pub fn check(&self) -> Vec<Violation> {
-        let violation = |field: &str, description: String| Violation { field: field.to_owned(), description };
-        let size = self.size.filter(|size| !SIZES.contains(size));
-        let size = size.map(|_| violation("page_size", format!("must be {} to {}", SIZES.start(), SIZES.end())));
-        let backwards = self.from.zip(self.before).filter(|(from, before)| from >= before);
-        let backwards =
-            backwards.map(|_| violation("create_time_before", "must be later than create_time_from".to_owned()));
-        size.into_iter().chain(backwards).collect()
+    pub fn check(&self) -> Option<Violation> {
+        let backwards = self.from.zip(self.before).is_some_and(|(from, before)| from >= before);
+        backwards.then(|| Violation {
+            field: "create_time_before".to_owned(),
+            description: "must be later than create_time_from".to_owned(),
+        })
     }
 
     /// Begins the page of a list. `list` condenses what is asked for beside the page itself.
@@ -95,36 +97,37 @@ impl PageRequest {
             return Err(Error::invalid("page_token", wanted));
         }
         let before = self.token.map(|token| token.last).or(self.before.map(Id::first_at));
-        let size = self.size.unwrap_or(DEFAULT_SIZE);
-        Ok(Pager { source, list, from: self.from, before, size, looked_at: 0 })
+        let size = self.size.unwrap_or(DEFAULT_SIZE).min(MAX_SIZE);
+        Ok(Pager { source, list, from: self.from, before, size, looked_at: 0, slice: VecDeque::new(), more: true })
     }
 }
 
 // === impl Pager ===
 
 impl Pager {
-    /// Fills the page: `load` reads a record and says whether it belongs to the list.
-    pub async fn fill<T>(mut self, ground: &Ground, load: impl AsyncFn(Id) -> Result<Option<T>>) -> Result<Page<T>> {
-        let mut items = Vec::new();
-        loop {
-            let ids = self.slice(ground).await?;
-            if ids.is_empty() {
-                return Ok(Page { items, next: None });
-            }
-            for id in ids {
-                if items.len() == self.size || self.looked_at == MAX_LOOKED_AT {
-                    let next = self.before.map(|last| PageToken { last, list: self.list });
-                    return Ok(Page { items, next });
-                }
-                self.before = Some(id);
-                self.looked_at += 1;
-                items.extend(load(id).await?);
-            }
+    /// The next id to look at, when `found` records of this page are found; `None` when the page is full, long enough in
+    /// the making, or the list at its end.
+    pub async fn next(&mut self, ground: &Ground, found: usize) -> Result<Option<Id>> {
+        if self.slice.is_empty() {
+            self.slice = self.read(ground).await?;
+            self.more = !self.slice.is_empty();
         }
+        if !self.more || found == self.size || self.looked_at == MAX_LOOKED_AT {
+            return Ok(None);
+        }
+        self.looked_at += 1;
+        self.before = self.slice.pop_front().or(self.before);
+        Ok(self.before)
+    }
+
+    /// The page, with what was found.
+    pub fn page<T>(self, items: Vec<T>) -> Page<T> {
+        let last = self.before.filter(|_| self.more);
+        Page { items, next: last.map(|last| PageToken { last, list: self.list }) }
     }
 
     /// The next ids, newest first.
-    async fn slice(&self, ground: &Ground) -> Result<Vec<Id>> {
+    async fn read(&self, ground: &Ground) -> Result<VecDeque<Id>> {
         let old_enough = |id: &Id| self.from.is_none_or(|from| id.created_at() >= from);
         match &self.source {
             Source::Keys(prefix) => {

@@ -8,11 +8,14 @@ use crate::error::{Error, Result, Violation};
 use crate::messaging::idempotency::MAX_KEY;
 use crate::messaging::message::Text;
 use crate::messaging::segment;
-use crate::recipient::{Address, Recipient};
+use crate::recipient::{Address, Country, Recipient};
 use crate::vendor::Channel;
+use crate::violations::Violations;
 
 /// Most segments of one message.
 pub const MAX_SEGMENTS: usize = 10;
+/// Most characters of one message.
+pub const MAX_CHARACTERS: usize = 1_600;
 /// Longest sender, in characters.
 pub const MAX_SENDER: usize = 20;
 /// Most entries of metadata.
@@ -28,10 +31,12 @@ pub(crate) const DEFAULT_VALIDITY: Duration = Duration::from_secs(24 * 3600);
 /// What a caller asks to have sent.
 #[derive(Debug, Clone)]
 pub struct NewMessage {
-    pub recipient: Address,
+    /// Required.
+    pub recipient: Option<Address>,
     /// By default SMS for phone numbers and e-mail for addresses.
     pub channel: Option<Channel>,
-    pub text: Text,
+    /// Required.
+    pub text: Option<Text>,
     pub sender: Option<String>,
     /// When to send it, if not at once; at most [`MAX_AHEAD`] ahead.
     pub send_at: Option<Timestamp>,
@@ -40,39 +45,59 @@ pub struct NewMessage {
     pub metadata: BTreeMap<String, String>,
     /// Makes a repeated request harmless for 24 hours. At most [`MAX_KEY`] bytes.
     pub idempotency_key: Option<String>,
+    /// Fields that could not be read and are left out above: told together with those that are out of range.
+    pub unread: Vec<Violation>,
 }
 
 // === impl NewMessage ===
 
 impl NewMessage {
-    pub(crate) fn check(&self, channel: Channel, now: Timestamp) -> Result<()> {
-        let text = self.text.expose();
-        let long = match channel {
-            Channel::Sms => segment::measure(text).segments > MAX_SEGMENTS,
-            Channel::WhatsApp | Channel::Voice | Channel::Email => text.chars().count() > MAX_SEGMENTS * 160,
-        };
-        let text = if text.is_empty() {
-            Some(violation("text", "must not be empty".to_owned()))
-        } else if long {
-            Some(violation(
-                "text",
-                format!("must fit {MAX_SEGMENTS} segments of SMS, or {} characters", MAX_SEGMENTS * 160),
-            ))
-        } else if text.contains('\0') {
-            Some(violation("text", "must not contain NUL".to_owned()))
-        } else {
-            None
-        };
+    /// Errors: `Invalid` that names every field that is wrong.
+    pub(crate) fn check(&self, default: Option<Country>, now: Timestamp) -> Result<(Recipient, Channel, Text)> {
+        let mut found = Violations(self.unread.clone());
+        let recipient = found.note(parse_recipient(self.recipient.as_ref(), default))?;
+        let channel = recipient.as_ref().map(|recipient| channel_for(recipient, self.channel)).transpose();
+        let channel = found.note(channel)?.flatten();
         let validity = self.validity.filter(|validity| !VALIDITY.contains(validity));
-        let validity = validity.map(|_| violation("validity", "must be 1 minute to 72 hours".to_owned()));
         let send_at = self.send_at.filter(|at| *at > now + MAX_AHEAD);
-        let send_at = send_at.map(|_| violation("send_at", "must be at most 35 days ahead".to_owned()));
-        let key = self.idempotency_key.as_deref().and_then(check_idempotency_key);
-        let checks =
-            [key, send_at, text, check_sender(self.sender.as_deref()), validity, check_metadata(&self.metadata)];
-        let violations: Vec<_> = checks.into_iter().flatten().collect();
-        if violations.is_empty() { Ok(()) } else { Err(Error::invalid_fields(violations)) }
+        let checks = [
+            check_text(self.text.as_ref().map(Text::expose), channel),
+            check_sender(self.sender.as_deref()),
+            validity.map(|_| violation("validity", "must be 1 minute to 72 hours".to_owned())),
+            send_at.map(|_| violation("send_at", "must be at most 35 days ahead".to_owned())),
+            check_metadata(&self.metadata),
+            self.idempotency_key.as_deref().and_then(check_idempotency_key),
+        ];
+        found.0.extend(checks.into_iter().flatten());
+        match (recipient, channel, self.text.clone()) {
+            (Some(recipient), Some(channel), Some(text)) if found.0.is_empty() => Ok((recipient, channel, text)),
+            _ => Err(Error::invalid_fields(found.0)),
+        }
     }
+}
+
+/// The recipient that a caller names.
+///
+/// Errors: `Invalid`, field `recipient` when there is none, else `recipient.phone` or `recipient.email`.
+pub fn parse_recipient(address: Option<&Address>, default: Option<Country>) -> Result<Recipient> {
+    let address = address.ok_or_else(|| Error::invalid("recipient", "must be set, with either phone or email"))?;
+    address.parse(default)
+}
+
+/// What is wrong with a text, if anything. Of one whose channel is not known only what is wrong on each.
+fn check_text(text: Option<&str>, channel: Option<Channel>) -> Option<Violation> {
+    let Some(text) = text else { return Some(violation("content", "must be set".to_owned())) };
+    let characters = text.chars().count();
+    let wrong = if text.is_empty() || characters > MAX_CHARACTERS {
+        format!("must be 1 to {MAX_CHARACTERS} characters, but has {characters}")
+    } else if channel == Some(Channel::Sms) && segment::measure(text).segments > MAX_SEGMENTS {
+        format!("must fit {MAX_SEGMENTS} SMS segments, but takes {}", segment::measure(text).segments)
+    } else if text.contains('\0') {
+        "must not contain NUL".to_owned()
+    } else {
+        return None;
+    };
+    Some(violation("text", wrong))
 }
 
 /// The channel asked for, or the usual one for this kind of recipient.
@@ -106,11 +131,11 @@ pub fn check_sender(sender: Option<&str>) -> Option<Violation> {
 /// What is wrong with metadata, if anything.
 pub fn check_metadata(metadata: &BTreeMap<String, String>) -> Option<Violation> {
     let fits = metadata.len() <= MAX_METADATA
-        && metadata.iter().all(|(key, value)| (1..=40).contains(&key.len()) && value.len() <= 256);
+        && metadata.iter().all(|(key, value)| (1..=40).contains(&key.chars().count()) && value.chars().count() <= 256);
     (!fits).then(|| {
         violation(
             "metadata",
-            format!("must have at most {MAX_METADATA} entries, keys of 1 to 40 bytes, values up to 256"),
+            format!("must have at most {MAX_METADATA} entries, keys of 1 to 40 characters, values of at most 256"),
         )
     })
 }

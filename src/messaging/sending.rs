@@ -8,6 +8,7 @@
 //! A message holds one send, a verification several; both move them only through the functions here, and commit before
 //! they act. `due_at` names the moment at which somebody must look again, so a send is never forgotten.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use minicbor::{Decode, Encode};
@@ -59,8 +60,12 @@ pub struct Sending {
     /// Whether sending twice does little harm, as with a code, so that doubt is answered by one more attempt.
     #[n(14)]
     pub repeatable: bool,
-    /// The request that it was made for, when that came with an idempotency key.
+    /// Vendors that asked for a pause, and until when.
     #[n(15)]
+    #[cbor(default)]
+    pub paused: BTreeMap<String, Timestamp>,
+    /// The request that it was made for, when that came with an idempotency key.
+    #[n(16)]
     pub request: Option<RequestTag>,
 }
 
@@ -158,6 +163,7 @@ impl Sending {
             due_at: Some(now),
             repeatable,
             request: None,
+            paused: BTreeMap::new(),
         }
     }
 
@@ -230,11 +236,13 @@ impl Sending {
             Err(Failure::Rejected(rejection)) => self.refused(*rejection, route, rules, now, history),
             Err(Failure::Throttled { after }) => {
                 self.reason = Some(SendReason::Throttled);
-                self.elsewhere(*after, route, rules, now, history)
+                let pause = after.and_then(|after| Some((self.vendor.clone()?, now + after)));
+                self.paused.extend(pause);
+                self.elsewhere(route, rules, now, history)
             }
             Err(Failure::Unavailable) => {
                 self.reason = Some(SendReason::Unavailable);
-                self.elsewhere(None, route, rules, now, history)
+                self.elsewhere(route, rules, now, history)
             }
             Err(Failure::Unknown) => self.doubt(route, rules, idempotent, now, history),
         }
@@ -268,7 +276,7 @@ impl Sending {
         if self.status != SendStatus::Queued {
             return Step::Ignored;
         }
-        self.due_at = Some(until);
+        self.due_at = Some(until.min(self.expires_at));
         Step::Later
     }
 
@@ -309,34 +317,28 @@ impl Sending {
         }
         self.reason = Some(reason);
         self.refused_by.extend(self.vendor.clone());
-        self.elsewhere(None, route, rules, now, history)
+        self.elsewhere(route, rules, now, history)
     }
 
     /// Plans another attempt after one that surely sent nothing: at once with the next vendor of the route, or after a
-    /// pause when the round is over.
-    fn elsewhere(
-        &mut self,
-        after: Option<Duration>,
-        route: &[String],
-        rules: Persistence,
-        now: Timestamp,
-        history: &mut History,
-    ) -> Step {
+    /// wait when the round is over; in no case before the end of a pause that the vendor asked for.
+    fn elsewhere(&mut self, route: &[String], rules: Persistence, now: Timestamp, history: &mut History) -> Step {
         let reason = self.reason.unwrap_or(SendReason::Unavailable);
         let place = |vendor: &Option<String>| route.iter().position(|other| Some(other) == vendor.as_ref());
         let next = self.after(self.vendor.as_deref(), route).cloned();
-        if next.is_none() || self.attempts >= rules.max_attempts {
-            return self.reject(reason, now, history);
-        }
+        let next = next.filter(|_| self.attempts < rules.max_attempts);
+        let Some(vendor) = &next else { return self.reject(reason, now, history) };
         let wait = if place(&next) > place(&self.vendor) {
             Duration::ZERO
         } else {
             let round = u32::from(self.attempts).div_ceil(u32::try_from(route.len()).unwrap_or(1).max(1));
             let backoff = rules.backoff.saturating_mul(1 << round.saturating_sub(1).min(16));
-            backoff.min(LONGEST_BACKOFF).max(after.unwrap_or_default())
+            backoff.min(LONGEST_BACKOFF)
         };
+        let due_at = self.paused.get(vendor).copied().unwrap_or_default().max(now + wait);
         self.next_vendor = next;
-        self.set(SendStatus::Queued, now, Some(now + wait));
+        // Later than its end nothing is tried, and somebody must write that down in time.
+        self.set(SendStatus::Queued, now, Some(due_at.min(self.expires_at)));
         Step::Later
     }
 
@@ -350,7 +352,6 @@ impl Sending {
         history: &mut History,
     ) -> Step {
         self.unknowns = self.unknowns.saturating_add(1);
-        self.reason = Some(SendReason::NoClearAnswer);
         let again = self.attempts < rules.max_attempts && now < self.expires_at;
         let next = if !again {
             None
@@ -366,7 +367,12 @@ impl Sending {
             self.set(SendStatus::Queued, now, Some(now));
             return Step::Later;
         }
-        // A receipt may still come; without one, doubt ends with the send's time.
+        self.stay_in_doubt(now, history)
+    }
+
+    /// A receipt may still come; without one, doubt ends with the send's time.
+    fn stay_in_doubt(&mut self, now: Timestamp, history: &mut History) -> Step {
+        self.reason = Some(SendReason::NoClearAnswer);
         self.set(SendStatus::Unknown, now, Some(self.expires_at));
         history.add(now, EventKind::Unknown(self.number));
         Step::Later
@@ -383,7 +389,12 @@ impl Sending {
         Step::Done
     }
 
+    /// Gives up. Only what no attempt can have sent is rejected: an earlier one that ended in doubt may have put the
+    /// text into the person's hand, and a code that arrives must still be good.
     fn reject(&mut self, reason: SendReason, now: Timestamp, history: &mut History) -> Step {
+        if self.unknowns > 0 {
+            return self.stay_in_doubt(now, history);
+        }
         self.reason = Some(reason);
         self.set(SendStatus::Rejected, now, None);
         history.add(now, EventKind::Rejected(self.number));

@@ -11,9 +11,9 @@ use crate::event::History;
 use crate::id::{Id, TenantName};
 use crate::messaging::holder::{Ground, Records, SendHolder, SendRecord, contention, put_record};
 use crate::messaging::idempotency::{self, Claim, Idempotency, Request, Ticket};
-use crate::messaging::message::Message;
+use crate::messaging::message::{Message, Text};
 use crate::messaging::outbox::Outbox;
-use crate::messaging::request::{DEFAULT_VALIDITY, NewMessage, channel_for};
+use crate::messaging::request::{DEFAULT_VALIDITY, NewMessage};
 use crate::messaging::sending::{SendStatus, Sending, Step};
 use crate::recipient::Recipient;
 use crate::store::keys::{Holder, SendRef};
@@ -81,25 +81,24 @@ impl Messaging {
     /// `Conflict`; `Unavailable`.
     pub async fn send(&self, tenant: &Tenant, new: NewMessage) -> Result<Message> {
         let now = self.ground.clock.now();
-        let recipient = new.recipient.parse(tenant.default_country)?;
-        let channel = channel_for(&recipient, new.channel)?;
-        new.check(channel, now)?;
+        let (recipient, channel, text) = new.check(tenant.default_country, now)?;
         self.outbox.route(&tenant.name, channel, recipient.country())?;
         let partition = self.ground.keys.recipient(&tenant.name, &recipient).partition();
         let id = Id::new(now, partition, &*self.ground.random);
+        let to = (recipient, channel, text);
         let Some(key) = new.idempotency_key.clone() else {
-            return self.accept(tenant, new, recipient, channel, id).await;
+            return self.accept(tenant, new, to, id).await;
         };
         let fingerprint = self.ground.keys.fingerprint(&[
-            recipient.as_str(),
-            new.text.expose(),
-            &format!("{:?}", (channel, &new.sender, new.send_at, new.validity, &new.metadata)),
+            to.0.as_str(),
+            to.2.expose(),
+            &format!("{:?}", (to.1, &new.sender, new.send_at, new.validity, &new.metadata)),
         ]);
         let request = Request { tenant: &tenant.name, call: "send", key: &key, fingerprint };
         match self.idempotency.claim(request, id).await? {
             Claim::Done(id) => self.get(&tenant.name, id).await,
             Claim::Open(ticket) => self.find(&tenant.name, ticket.id).await?.ok_or_else(idempotency::in_flight),
-            Claim::Ours(ticket) => self.accept_once(tenant, new, recipient, channel, ticket).await,
+            Claim::Ours(ticket) => self.accept_once(tenant, new, to, ticket).await,
         }
     }
 
@@ -132,14 +131,13 @@ impl Messaging {
         &self,
         tenant: &Tenant,
         new: NewMessage,
-        recipient: Recipient,
-        channel: Channel,
+        to: (Recipient, Channel, Text),
         ticket: Ticket,
     ) -> Result<Message> {
         // Whoever held the key before us may have died after the work was done.
         let accepted = match self.find(&tenant.name, ticket.id).await? {
             Some(message) => Ok(message),
-            None => self.accept(tenant, new, recipient, channel, ticket.id).await,
+            None => self.accept(tenant, new, to, ticket.id).await,
         };
         match &accepted {
             Ok(message) => self.idempotency.settle(&ticket, message.id).await?,
@@ -154,10 +152,10 @@ impl Messaging {
         &self,
         tenant: &Tenant,
         new: NewMessage,
-        recipient: Recipient,
-        channel: Channel,
+        to: (Recipient, Channel, Text),
         id: Id,
     ) -> Result<Message> {
+        let (recipient, channel, text) = to;
         let now = self.ground.clock.now();
         let vendors = self.outbox.route(&tenant.name, channel, recipient.country())?;
         let send = self.send_ref(&tenant.name, id);
@@ -167,7 +165,7 @@ impl Messaging {
         let mut sending = Sending::new(0, channel, now, expires_at, false);
         sending.due_at = Some(send_at);
         let sender = new.sender.or_else(|| tenant.sender.clone());
-        let mut message = Message::new(id, tenant.name.clone(), recipient, new.text, sender, sending, new.metadata);
+        let mut message = Message::new(id, tenant.name.clone(), recipient, text, sender, sending, new.metadata);
         let permit = match send_at > now {
             true => None,
             false => self.outbox.begin_inline(&mut message.sending, vendors, now, &mut message.history),

@@ -1,5 +1,6 @@
 //! Looking at verifications: pages of them, and one as it changes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -30,8 +31,8 @@ pub struct VerificationFilter {
 }
 
 /// One verification as it changes.
-pub struct VerificationWatch<'a> {
-    verifications: &'a Verifications,
+pub struct VerificationWatch {
+    verifications: Arc<Verifications>,
     tenant: TenantName,
     id: Id,
     watch: Watch,
@@ -43,7 +44,7 @@ pub struct VerificationWatch<'a> {
 struct Seen {
     status: Status,
     checks_left: u32,
-    next_resend_at: Timestamp,
+    next_resend_at: Option<Timestamp>,
     sends: Vec<Sending>,
 }
 
@@ -54,7 +55,7 @@ impl Verifications {
     ///
     /// Errors: `Invalid` with each field out of range.
     pub async fn list(&self, tenant: &Tenant, filter: &VerificationFilter, page: &PageRequest) -> Result<Page<View>> {
-        let mut violations = page.check();
+        let mut violations: Vec<_> = page.check().into_iter().collect();
         violations.extend(filter.scope.as_deref().and_then(check_scope));
         if !violations.is_empty() {
             return Err(Error::invalid_fields(violations));
@@ -78,27 +79,31 @@ impl Verifications {
             filter.scope.as_ref().is_none_or(|scope| *scope == view.verification.scope)
                 && (filter.statuses.is_empty() || filter.statuses.contains(&view.status))
         };
-        let load = async |id: Id| match self.get(&tenant.name, id).await {
-            Ok(view) => Ok(Some(view).filter(|view| fits(view))),
-            // It has passed its retention since its id was read.
-            Err(error) if error.kind() == Kind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        };
-        page.begin(source, list)?.fill(&self.ground, load).await
+        let mut pager = page.begin(source, list)?;
+        let mut views = Vec::new();
+        while let Some(id) = pager.next(&self.ground, views.len()).await? {
+            match self.get(&tenant.name, id).await {
+                Ok(view) => views.extend(Some(view).filter(fits)),
+                // It has passed its retention since its id was read.
+                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(pager.page(views))
     }
 
     /// Watches a verification from now until it ends.
     ///
     /// Errors: `NotFound`, from the first [`VerificationWatch::next`].
-    pub fn watch(&self, tenant: &TenantName, id: Id) -> VerificationWatch<'_> {
+    pub fn watch(self: &Arc<Self>, tenant: &TenantName, id: Id) -> VerificationWatch {
         let watch = self.outbox.watches.watch(id);
-        VerificationWatch { verifications: self, tenant: tenant.clone(), id, watch, seen: None }
+        VerificationWatch { verifications: Arc::clone(self), tenant: tenant.clone(), id, watch, seen: None }
     }
 }
 
 // === impl VerificationWatch ===
 
-impl VerificationWatch<'_> {
+impl VerificationWatch {
     /// The verification as it is, the first time; then each time that it has changed; `None` once it was shown ended.
     ///
     /// Errors: `NotFound`; `Unavailable` when the server stops.

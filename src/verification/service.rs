@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::id::{Id, TenantName};
-use crate::messaging::holder::{Ground, MAX_ROUNDS, Records, SendHolder, contention, count_conflict};
+use crate::messaging::holder::{Ground, MAX_ROUNDS, Records, SendHolder, SendRecord, contention, count_conflict};
 use crate::messaging::idempotency::Idempotency;
 use crate::messaging::outbox::Outbox;
 use crate::messaging::sending::Sending;
@@ -18,7 +18,7 @@ use crate::tenant::Tenant;
 use crate::vendor::Outgoing;
 use crate::verification::policy::VerificationConfig;
 use crate::verification::recipient_state::RecipientState;
-use crate::verification::request::{DEFAULT_SCOPE, NewCheck, Target, check_scope};
+use crate::verification::request::{DEFAULT_SCOPE, NewCheck, Target};
 use crate::verification::storage::{Storage, not_found};
 use crate::verification::verification::{Status, Verdict, Verification};
 use crate::verification::view::{Checked, Outcome, View};
@@ -67,8 +67,7 @@ impl Verifications {
         let id = match check.target {
             Target::Id(id) => id,
             Target::Newest { ref scope, ref recipient } => {
-                let recipient = recipient.parse(tenant.default_country)?;
-                self.newest(&tenant.name, scope.as_deref().unwrap_or(DEFAULT_SCOPE), &recipient).await?
+                self.newest(&tenant.name, scope.as_deref().unwrap_or(DEFAULT_SCOPE), recipient).await?
             }
         };
         for _ in 0..MAX_ROUNDS {
@@ -139,9 +138,6 @@ impl Verifications {
     }
 
     async fn newest(&self, tenant: &TenantName, scope: &str, recipient: &Recipient) -> Result<Id> {
-        if let Some(violation) = check_scope(scope) {
-            return Err(Error::invalid_fields(vec![violation]));
-        }
         let state = self.storage.load_state(self.storage.tags(tenant, recipient)).await?;
         state.value.newest(scope, self.ground.clock.now()).ok_or_else(not_found)
     }
@@ -154,7 +150,10 @@ impl Verifications {
             _ => 0,
         };
         let decided_at = verification.decided_at(now);
-        View { status, checks_left, next_resend_at: state.next_send_at(), decided_at, verification }
+        let may_resend =
+            status == Status::Pending && verification.sends().len() < self.config.limits.max_sends as usize;
+        let next_resend_at = may_resend.then(|| state.next_send_at());
+        View { status, checks_left, next_resend_at, decided_at, verification }
     }
 }
 

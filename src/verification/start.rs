@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Reason, Result};
 use crate::id::{Id, TenantName};
 use crate::messaging::holder::{MAX_ROUNDS, SendRecord, contention, count_conflict};
 use crate::messaging::idempotency::{self, Claim, Request, Ticket};
-use crate::messaging::request::channel_for;
+use crate::messaging::request::{channel_for, parse_recipient};
 use crate::messaging::sending::Sending;
 use crate::messaging::vendors::Permit;
 use crate::recipient::Recipient;
@@ -65,13 +65,10 @@ impl Verifications {
     /// `CoolDown` or `RecipientLocked` and the time to wait; `Precondition` with `NoRoute`, `VerificationNotPending` or
     /// `IdempotencyMismatch`; `Conflict`; `Unavailable`.
     pub async fn start(&self, tenant: &Tenant, new: NewVerification) -> Result<Started> {
-        new.check()?;
+        let (policy, recipient, channel) = self.check_new(tenant, &new)?;
         if new.return_code && !tenant.may_return_code {
             return Err(may_not_return_code());
         }
-        let policy = self.config.policy.with(&new.policy)?;
-        let recipient = new.recipient.parse(tenant.default_country)?;
-        let channel = channel_for(&recipient, new.channel)?;
         self.outbox.route(&tenant.name, channel, recipient.country())?;
         let code = match &new.custom_code {
             Some(code) => code.clone(),
@@ -85,6 +82,18 @@ impl Verifications {
                 let view = self.after_delivery(view, &send, call, new.delivery_wait).await?;
                 Ok(started(&new, view))
             }
+        }
+    }
+
+    /// Errors: `Invalid` that names every field that is wrong.
+    fn check_new(&self, tenant: &Tenant, new: &NewVerification) -> Result<(Policy, Recipient, Channel)> {
+        let mut found = new.violations();
+        let policy = found.note(self.config.policy.with(&new.policy))?;
+        let recipient = found.note(parse_recipient(new.recipient.as_ref(), tenant.default_country))?;
+        let channel = recipient.as_ref().map(|recipient| channel_for(recipient, new.channel)).transpose();
+        match (policy, recipient, found.note(channel)?.flatten()) {
+            (Some(policy), Some(recipient), Some(channel)) if found.0.is_empty() => Ok((policy, recipient, channel)),
+            _ => Err(Error::invalid_fields(found.0)),
         }
     }
 
@@ -154,7 +163,7 @@ impl Verifications {
         Err(contention())
     }
 
-    /// Sends a pending verification's code again, on its first channel or on another one.
+    /// Sends a pending verification's code again, on the channel of the send before or on another one.
     ///
     /// Errors: `NotFound`; `Precondition`/`VerificationNotPending`; `Limited` as for start; `Invalid`.
     pub async fn resend(&self, tenant: &TenantName, id: Id, channel: Option<Channel>) -> Result<View> {
@@ -163,7 +172,7 @@ impl Verifications {
             let tags = self.storage.tags(tenant, &loaded.value.recipient);
             let state = self.storage.load_state(tags).await?;
             let now = self.ground.clock.now();
-            let channel = channel.or_else(|| loaded.value.sends().first().map(|sending| sending.channel));
+            let channel = channel.or_else(|| loaded.value.sends().last().map(|sending| sending.channel));
             let channel = channel_for(&loaded.value.recipient, channel)?;
             // Before the cool-down: waiting would not help one that has ended.
             let status = loaded.value.status(now);

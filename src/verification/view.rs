@@ -11,8 +11,8 @@ pub struct View {
     pub status: Status,
     /// Checks that may still fail; 0 once ended.
     pub checks_left: u32,
-    /// The earliest time of the next send to this recipient, past or future.
-    pub next_resend_at: Timestamp,
+    /// The earliest time of the next send, past or future; `None` when there will be none.
+    pub next_resend_at: Option<Timestamp>,
     pub decided_at: Option<Timestamp>,
 }
 
