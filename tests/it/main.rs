@@ -7,6 +7,8 @@ mod architecture;
 mod bad_input;
 mod config;
 mod console_inbox;
+mod idempotency;
+mod lists_and_watches;
 mod proto;
 mod store;
 mod transitions;

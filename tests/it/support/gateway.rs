@@ -145,6 +145,11 @@ impl Gateway {
         }
     }
 
+    /// When its clock began, in Unix milliseconds.
+    pub(crate) fn clock_start(&self) -> u64 {
+        START.as_millis()
+    }
+
     /// The folder that holds the store's files.
     pub fn data(&self) -> std::path::PathBuf {
         self.place.path().join("data")
