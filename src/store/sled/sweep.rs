@@ -4,8 +4,8 @@
 //! It deletes a record only at the version that it saw, so one that was put again meanwhile survives.
 //!
 //! Spaces in order of time expire at their low end and hashed ones anywhere, and no index says where, so it walks
-//! everything: fast through a stretch where most has expired, slower and slower where nothing has. At one million live
-//! records and nothing to find, a walk is 7,800 slices, takes 13 minutes and about a second of one core.
+//! everything: fast through a stretch where much has expired, slower where nothing has. At one million live records and
+//! nothing to find, a walk is 7,800 slices, takes 80 seconds and about one second of a core.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -39,10 +39,12 @@ struct Slice {
 /// Records that one slice looks at: about 0.1 ms of holding the table.
 const SLICE_RECORDS: usize = 128;
 
-/// Between two slices where most has expired, where some has, and at most where nothing has.
+/// After a slice where much has expired.
 const SHORT_PAUSE: Duration = Duration::from_millis(1);
-const MIDDLE_PAUSE: Duration = Duration::from_millis(10);
-const LONG_PAUSE: Duration = Duration::from_millis(100);
+/// At most, after slices where nothing has.
+const LONG_PAUSE: Duration = Duration::from_millis(10);
+/// After a walk, so that a small store is not walked without end; and when the store has more to do than it can.
+const REST: Duration = Duration::from_secs(1);
 
 // === impl Sweeper ===
 
@@ -50,19 +52,18 @@ impl Sweeper {
     /// Walks round and round; ends when the store is closed or has failed.
     pub(crate) async fn run(self) {
         let mut after = None;
-        let mut pause = LONG_PAUSE;
+        let mut pace = LONG_PAUSE;
+        let mut pause = REST;
         loop {
             self.clock.sleep_until(self.clock.now() + pause).await;
             match self.slice(after.as_ref()).await {
                 Ok(slice) => {
-                    pause = match slice.found {
-                        0 => (pause * 2).min(LONG_PAUSE),
-                        found if found >= SLICE_RECORDS / 2 => SHORT_PAUSE,
-                        _ => MIDDLE_PAUSE,
-                    };
+                    let much = slice.found >= SLICE_RECORDS / 8;
+                    pace = if much { SHORT_PAUSE } else { (pace * 2).min(LONG_PAUSE) };
+                    pause = if slice.last.is_some() { pace } else { REST };
                     after = slice.last;
                 }
-                Err(error) if error.reason() == Reason::Overloaded => pause = LONG_PAUSE,
+                Err(error) if error.reason() == Reason::Overloaded => pause = REST,
                 Err(_) => return,
             }
         }
