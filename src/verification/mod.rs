@@ -202,6 +202,9 @@ impl Verifications {
             if verdict == Verdict::Wrong {
                 state.value.add_failure(limits, now);
                 batch = self.storage.put_state(batch, &state)?;
+            } else {
+                // Checks in other scopes may lock the recipient meanwhile, and the right code must not slip past that.
+                batch = batch.require(&state.key, state.read.as_ref());
             }
             // An ended verification changes only when this check is the first to see that its time is over.
             let changed = before.code().is_some() != loaded.value.code().is_some() || verdict == Verdict::Wrong;
