@@ -219,7 +219,7 @@ fn to_checked(checked: &Checked) -> pb::CheckVerificationResponse {
 
 fn to_verification(view: &View) -> pb::Verification {
     let verification = &view.verification;
-    let channel = verification.sends().first().map_or_else(Default::default, |sending| to_channel(sending.channel));
+    let channel = verification.sends().last().map_or_else(Default::default, |sending| to_channel(sending.channel));
     pb::Verification {
         id: verification.id.to_string(),
         recipient: Some(to_recipient(&verification.recipient)),

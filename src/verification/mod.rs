@@ -153,7 +153,7 @@ impl Verifications {
         Err(contention())
     }
 
-    /// Sends a pending verification's code again, on its first channel or on another one.
+    /// Sends a pending verification's code again, on the channel of its latest send or on another one.
     ///
     /// Errors: `NotFound`; `Precondition`/`VerificationNotPending`; `Limited` as for start; `Invalid`.
     pub async fn resend(&self, tenant: &TenantName, id: Id, channel: Option<Channel>) -> Result<View> {
@@ -162,8 +162,13 @@ impl Verifications {
             let tags = self.storage.tags(tenant, &loaded.value.recipient);
             let state = self.storage.load_state(tags).await?;
             let now = self.ground.clock.now();
-            let channel = channel.or_else(|| loaded.value.sends().first().map(|sending| sending.channel));
+            let channel = channel.or_else(|| loaded.value.sends().last().map(|sending| sending.channel));
             let channel = channel_for(&loaded.value.recipient, channel)?;
+            // Before the cool-down: waiting would not help one that has ended.
+            let status = loaded.value.status(now);
+            if status != Status::Pending {
+                return Err(not_pending(status));
+            }
             self.check_may_send(&state.value, now)?;
             let plan = self.plan_send(tags.0, loaded, state, channel, None, now)?;
             if let Some((view, ..)) = self.commit(plan).await? {
