@@ -231,7 +231,7 @@ fn to_verification(view: &View) -> pb::Verification {
         decide_time: view.decided_at.map(to_time),
         checks_left: to_count(view.checks_left),
         checks_used: to_count(verification.checks_used),
-        next_resend_time: Some(to_time(view.next_resend_at)),
+        next_resend_time: view.next_resend_at.map(to_time),
         sends: verification.sends().iter().map(to_send).collect(),
         metadata: to_metadata(&verification.metadata),
     }
@@ -250,7 +250,8 @@ fn to_verification_status(status: VerificationStatus) -> pb::VerificationStatus 
 
 fn to_send(sending: &Sending) -> pb::VerificationSend {
     pb::VerificationSend {
-        number: to_count(sending.number),
+        // Records count from 0, people from 1.
+        number: to_count(sending.number).saturating_add(1),
         channel: to_channel(sending.channel).into(),
         vendor: sending.vendor.clone().unwrap_or_default(),
         status: to_message_status(sending.status).into(),

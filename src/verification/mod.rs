@@ -63,8 +63,8 @@ pub struct View {
     pub status: Status,
     /// Checks that may still fail; 0 once ended.
     pub checks_left: u32,
-    /// The earliest time of the next send to this recipient, past or future.
-    pub next_resend_at: Timestamp,
+    /// The earliest time of its next send, past or future; `None` when it has ended or used up its sends.
+    pub next_resend_at: Option<Timestamp>,
     pub decided_at: Option<Timestamp>,
 }
 
@@ -418,8 +418,11 @@ impl Verifications {
             Status::Pending => verification.checks_left().min(u32::try_from(failures_left).unwrap_or(u32::MAX)),
             _ => 0,
         };
+        let resendable =
+            status == Status::Pending && verification.sends().len() < self.config.limits.max_sends as usize;
+        let next_resend_at = resendable.then(|| state.next_send_at());
         let decided_at = verification.decided_at(now);
-        View { status, checks_left, next_resend_at: state.next_send_at(), decided_at, verification }
+        View { status, checks_left, next_resend_at, decided_at, verification }
     }
 }
 
