@@ -182,7 +182,7 @@ impl Verifications {
     /// Compares a candidate with the code. A failed check is durable before this returns, and so is a success, which
     /// happens once.
     ///
-    /// Errors: `NotFound` for an unknown id, another tenant's among them, and for a recipient with nothing pending;
+    /// Errors: `NotFound` for an unknown id, another tenant's among them, and for a recipient for whom nothing was started;
     /// `Conflict`; `Unavailable`, in which case nothing was approved.
     pub async fn check(&self, tenant: &Tenant, check: NewCheck) -> Result<Checked> {
         let id = match check.target {
@@ -274,7 +274,7 @@ impl Verifications {
         let now = self.ground.clock.now();
         self.forgive_cool_down(&tenant.name, &mut state.value, now).await?;
         self.check_may_send(&state.value, now)?;
-        let pending = match state.value.newest(new.scope(), now) {
+        let pending = match state.value.newest(new.scope()) {
             Some(id) => {
                 self.storage.find(&tenant.name, id).await?.filter(|old| old.value.status(now) == Status::Pending)
             }
@@ -408,7 +408,7 @@ impl Verifications {
             return Err(Error::invalid_fields(vec![violation]));
         }
         let state = self.storage.load_state(self.storage.tags(tenant, recipient)).await?;
-        state.value.newest(scope, self.ground.clock.now()).ok_or_else(not_found)
+        state.value.newest(scope).ok_or_else(not_found)
     }
 
     fn view(&self, verification: Verification, state: &RecipientState, now: Timestamp) -> View {
