@@ -11,4 +11,5 @@ mod proto;
 mod transitions;
 mod vendor_esms;
 mod vendor_inbox;
+mod verification_rules;
 mod verify;
