@@ -199,6 +199,9 @@ fn to_checked(checked: &Checked) -> pb::CheckVerificationResponse {
     let outcome = match checked.outcome {
         Outcome::RecipientLocked => pb::CheckOutcome::RecipientLocked,
         Outcome::Judged(Verdict::Approved) => pb::CheckOutcome::Approved,
+        Outcome::Judged(Verdict::Wrong) if checked.view.status == VerificationStatus::ChecksExhausted => {
+            pb::CheckOutcome::ChecksExhausted
+        }
         Outcome::Judged(Verdict::Wrong) => pb::CheckOutcome::WrongCode,
         Outcome::Judged(Verdict::Ended(status)) => match status {
             VerificationStatus::Approved => pb::CheckOutcome::AlreadyApproved,
@@ -219,7 +222,7 @@ fn to_checked(checked: &Checked) -> pb::CheckVerificationResponse {
 
 fn to_verification(view: &View) -> pb::Verification {
     let verification = &view.verification;
-    let channel = verification.sends().first().map_or_else(Default::default, |sending| to_channel(sending.channel));
+    let channel = verification.sends().last().map_or_else(Default::default, |sending| to_channel(sending.channel));
     pb::Verification {
         id: verification.id.to_string(),
         recipient: Some(to_recipient(&verification.recipient)),
@@ -231,7 +234,7 @@ fn to_verification(view: &View) -> pb::Verification {
         decide_time: view.decided_at.map(to_time),
         checks_left: to_count(view.checks_left),
         checks_used: to_count(verification.checks_used),
-        next_resend_time: Some(to_time(view.next_resend_at)),
+        next_resend_time: view.next_resend_at.map(to_time),
         sends: verification.sends().iter().map(to_send).collect(),
         metadata: to_metadata(&verification.metadata),
     }
@@ -250,7 +253,8 @@ fn to_verification_status(status: VerificationStatus) -> pb::VerificationStatus 
 
 fn to_send(sending: &Sending) -> pb::VerificationSend {
     pb::VerificationSend {
-        number: to_count(sending.number),
+        // Records count from 0, people from 1.
+        number: to_count(sending.number).saturating_add(1),
         channel: to_channel(sending.channel).into(),
         vendor: sending.vendor.clone().unwrap_or_default(),
         status: to_message_status(sending.status).into(),

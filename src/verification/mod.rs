@@ -63,8 +63,8 @@ pub struct View {
     pub status: Status,
     /// Checks that may still fail; 0 once ended.
     pub checks_left: u32,
-    /// The earliest time of the next send to this recipient, past or future.
-    pub next_resend_at: Timestamp,
+    /// The earliest time of its next send, past or future; `None` when it has ended or used up its sends.
+    pub next_resend_at: Option<Timestamp>,
     pub decided_at: Option<Timestamp>,
 }
 
@@ -153,7 +153,7 @@ impl Verifications {
         Err(contention())
     }
 
-    /// Sends a pending verification's code again, on its first channel or on another one.
+    /// Sends a pending verification's code again, on the channel of its latest send or on another one.
     ///
     /// Errors: `NotFound`; `Precondition`/`VerificationNotPending`; `Limited` as for start; `Invalid`.
     pub async fn resend(&self, tenant: &TenantName, id: Id, channel: Option<Channel>) -> Result<View> {
@@ -162,8 +162,13 @@ impl Verifications {
             let tags = self.storage.tags(tenant, &loaded.value.recipient);
             let state = self.storage.load_state(tags).await?;
             let now = self.ground.clock.now();
-            let channel = channel.or_else(|| loaded.value.sends().first().map(|sending| sending.channel));
+            let channel = channel.or_else(|| loaded.value.sends().last().map(|sending| sending.channel));
             let channel = channel_for(&loaded.value.recipient, channel)?;
+            // Before the cool-down: waiting would not help one that has ended.
+            let status = loaded.value.status(now);
+            if status != Status::Pending {
+                return Err(not_pending(status));
+            }
             self.check_may_send(&state.value, now)?;
             let plan = self.plan_send(tags.0, loaded, state, channel, None, now)?;
             if let Some((view, ..)) = self.commit(plan).await? {
@@ -177,7 +182,7 @@ impl Verifications {
     /// Compares a candidate with the code. A failed check is durable before this returns, and so is a success, which
     /// happens once.
     ///
-    /// Errors: `NotFound` for an unknown id, another tenant's among them, and for a recipient with nothing pending;
+    /// Errors: `NotFound` for an unknown id, another tenant's among them, and for a recipient for whom nothing was started;
     /// `Conflict`; `Unavailable`, in which case nothing was approved.
     pub async fn check(&self, tenant: &Tenant, check: NewCheck) -> Result<Checked> {
         let id = match check.target {
@@ -202,6 +207,9 @@ impl Verifications {
             if verdict == Verdict::Wrong {
                 state.value.add_failure(limits, now);
                 batch = self.storage.put_state(batch, &state)?;
+            } else {
+                // Checks in other scopes may lock the recipient meanwhile, and the right code must not slip past that.
+                batch = batch.require(&state.key, state.read.as_ref());
             }
             // An ended verification changes only when this check is the first to see that its time is over.
             let changed = before.code().is_some() != loaded.value.code().is_some() || verdict == Verdict::Wrong;
@@ -266,7 +274,7 @@ impl Verifications {
         let now = self.ground.clock.now();
         self.forgive_cool_down(&tenant.name, &mut state.value, now).await?;
         self.check_may_send(&state.value, now)?;
-        let pending = match state.value.newest(new.scope(), now) {
+        let pending = match state.value.newest(new.scope()) {
             Some(id) => {
                 self.storage.find(&tenant.name, id).await?.filter(|old| old.value.status(now) == Status::Pending)
             }
@@ -400,7 +408,7 @@ impl Verifications {
             return Err(Error::invalid_fields(vec![violation]));
         }
         let state = self.storage.load_state(self.storage.tags(tenant, recipient)).await?;
-        state.value.newest(scope, self.ground.clock.now()).ok_or_else(not_found)
+        state.value.newest(scope).ok_or_else(not_found)
     }
 
     fn view(&self, verification: Verification, state: &RecipientState, now: Timestamp) -> View {
@@ -410,8 +418,11 @@ impl Verifications {
             Status::Pending => verification.checks_left().min(u32::try_from(failures_left).unwrap_or(u32::MAX)),
             _ => 0,
         };
+        let resendable =
+            status == Status::Pending && verification.sends().len() < self.config.limits.max_sends as usize;
+        let next_resend_at = resendable.then(|| state.next_send_at());
         let decided_at = verification.decided_at(now);
-        View { status, checks_left, next_resend_at: state.next_send_at(), decided_at, verification }
+        View { status, checks_left, next_resend_at, decided_at, verification }
     }
 }
 

@@ -4,6 +4,7 @@
 mod support;
 
 mod architecture;
+mod attacks;
 mod config;
 mod console_inbox;
 mod proto;
@@ -11,4 +12,5 @@ mod store;
 mod transitions;
 mod vendor_esms;
 mod vendor_inbox;
+mod verification_rules;
 mod verify;

@@ -18,17 +18,24 @@ use tonic_types::StatusExt;
 use verigate::clock::{ManualClock, Timestamp};
 use verigate::config;
 use verigate::config::settings::Address;
+use verigate::event::EventKind;
 use verigate::proto::messaging::v1::messaging_service_client::MessagingServiceClient;
 use verigate::proto::messaging::v1::{Recipient, recipient};
 use verigate::proto::verification::v1::verification_service_client::VerificationServiceClient;
 use verigate::proto::verification::v1::{
-    CheckOutcome, CheckVerificationRequest, CheckVerificationResponse, StartVerificationRequest, Verification,
+    CancelVerificationRequest, CheckOutcome, CheckVerificationRequest, CheckVerificationResponse,
+    GetVerificationRequest, ResendVerificationRequest, StartVerificationRequest, Verification,
     check_verification_request,
 };
 use verigate::random::OsRandom;
 use verigate::server::listen::Addresses;
 use verigate::server::{Server, Surroundings};
+use verigate::store::keys::Keys;
+use verigate::store::seal::{KeyRing, SealedStore};
+use verigate::store::sled::{self, SledStore};
+use verigate::store::{Store, record};
 use verigate::telemetry;
+use verigate::verification::verification::Verification as Stored;
 
 use crate::support::http::get;
 
@@ -247,4 +254,65 @@ pub fn retry_after(status: &Status) -> Option<Duration> {
 
 pub fn outcome(checked: &CheckVerificationResponse) -> CheckOutcome {
     checked.outcome()
+}
+
+impl Gateway {
+    /// What happened to each of these verifications of tenant `acme`, as the store holds it. The gateway stops for the
+    /// reading and comes back as from a restart.
+    pub(crate) async fn histories(mut self, ids: &[String]) -> (Self, Vec<Vec<EventKind>>) {
+        let path = self.data();
+        self.stop.take().unwrap().send(()).unwrap();
+        self.running.await.unwrap().unwrap();
+        let config = sled::Config { path, ..sled::Config::default() };
+        let files = Arc::new(SledStore::open(&config, Arc::new(self.clock.clone())).unwrap());
+        let ring = KeyRing::load(&self.place.path().join("key")).unwrap();
+        let store = SealedStore::new(files.clone(), ring, Arc::new(OsRandom));
+        let keys = Keys::open(&store, &OsRandom).await.unwrap();
+        let tenant = keys.tenant(&"acme".parse().unwrap());
+        let mut histories = Vec::new();
+        for id in ids {
+            let key = keys.verification(tenant, id.parse().unwrap());
+            let record = store.get(&key).await.unwrap().expect("a record");
+            let verification: Stored = record::decode(&record.value).unwrap();
+            histories.push(verification.history().events().iter().map(|event| event.kind).collect());
+        }
+        files.close();
+        drop((store, files));
+        (Self::run(self.place, self.config, self.clock).await, histories)
+    }
+}
+
+/// What a check came to, and nothing else of it.
+pub(crate) async fn judge(client: &mut Verifications, id: &str, code: &str) -> CheckOutcome {
+    check(client, id, code).await.unwrap().outcome()
+}
+
+pub(crate) async fn get_verification(client: &mut Verifications, id: &str) -> Verification {
+    let request = GetVerificationRequest { id: id.to_owned() };
+    client.get_verification(request).await.unwrap().into_inner().verification.unwrap()
+}
+
+pub(crate) async fn resend(client: &mut Verifications, id: &str) -> Result<Verification, Status> {
+    let request = ResendVerificationRequest { id: id.to_owned(), channel: 0 };
+    client.resend_verification(request).await.map(|answer| answer.into_inner().verification.unwrap())
+}
+
+pub(crate) async fn cancel(client: &mut Verifications, id: &str) -> Result<Verification, Status> {
+    let request = CancelVerificationRequest { id: id.to_owned() };
+    client.cancel_verification(request).await.map(|answer| answer.into_inner().verification.unwrap())
+}
+
+/// A start that waits until the vendor has answered.
+pub(crate) async fn start_now(
+    client: &mut Verifications,
+    request: StartVerificationRequest,
+) -> Result<Verification, Status> {
+    let request = StartVerificationRequest { delivery_wait: seconds(5), ..request };
+    client.start_verification(request).await.map(|answer| answer.into_inner().verification.unwrap())
+}
+
+/// The fields that a refused call names as wrong.
+pub(crate) fn wrong_fields(status: &Status) -> Vec<String> {
+    let details = status.get_details_bad_request();
+    details.into_iter().flat_map(|details| details.field_violations).map(|violation| violation.field).collect()
 }
