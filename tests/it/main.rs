@@ -7,6 +7,7 @@ mod architecture;
 mod bad_input;
 mod config;
 mod console_inbox;
+mod outbox;
 mod proto;
 mod store;
 mod transitions;
