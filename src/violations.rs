@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::error::Violation;
+use crate::error::{Result, Violation};
 
 /// What was found so far.
 #[derive(Default)]
@@ -18,6 +18,18 @@ impl Violations {
     /// Takes the violations of what lies at `path`.
     pub fn nest(&mut self, path: &str, inner: Vec<Violation>) {
         self.0.extend(inner.into_iter().map(|inner| Violation { field: format!("{path}.{}", inner.field), ..inner }));
+    }
+
+    /// The value, or `None` with what is wrong noted. An error that is about no field is passed on.
+    pub fn note<T>(&mut self, result: Result<T>) -> Result<Option<T>> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.violations().is_empty() => Err(error),
+            Err(error) => {
+                self.0.extend_from_slice(error.violations());
+                Ok(None)
+            }
+        }
     }
 
     /// Notes a value out of its range.

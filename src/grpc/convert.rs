@@ -9,11 +9,13 @@ use tracing::{error, warn};
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::id::Id;
-use crate::messaging::sending::{SendReason, SendStatus};
+use crate::messaging::sending::{SendReason, SendStatus, Sending};
 use crate::proto::messaging::v1 as pb;
 use crate::recipient::{Address, Recipient};
 use crate::status;
 use crate::vendor::{Channel, Rejection};
+
+const NANOS_PER_SECOND: u32 = 1_000_000_000;
 
 /// Turns an error into its status, and logs the cause of what the caller is not told.
 pub fn to_status(error: Error) -> Status {
@@ -39,12 +41,12 @@ pub fn parse_id(text: &str) -> Result<Id> {
     text.parse()
 }
 
-pub fn parse_recipient(field: &str, recipient: Option<pb::Recipient>) -> Result<Address> {
-    match recipient.and_then(|recipient| recipient.address) {
-        Some(pb::recipient::Address::Phone(phone)) => Ok(Address::Phone(phone)),
-        Some(pb::recipient::Address::Email(email)) => Ok(Address::Email(email)),
-        None => Err(Error::invalid(field, "must be set, with either phone or email")),
-    }
+/// `None` when it is absent, or has no address in it.
+pub fn parse_address(recipient: Option<pb::Recipient>) -> Option<Address> {
+    recipient?.address.map(|address| match address {
+        pb::recipient::Address::Phone(phone) => Address::Phone(phone),
+        pb::recipient::Address::Email(email) => Address::Email(email),
+    })
 }
 
 /// `None` when unspecified.
@@ -59,10 +61,13 @@ pub fn parse_channel(channel: i32) -> Result<Option<Channel>> {
     }
 }
 
-/// Errors: `Invalid` for a negative or impossible duration.
-pub fn parse_duration(field: &str, duration: Option<prost_types::Duration>) -> Result<Option<Duration>> {
-    let parse = |duration| Duration::try_from(duration).map_err(|_| Error::invalid(field, "must not be negative"));
-    duration.map(parse).transpose()
+/// A negative duration, or one whose nanos are no part of a second, is out of every range; so is the longest one, which
+/// stands in for it. To carry such nanos over to the seconds would be to guess.
+pub fn parse_duration(duration: Option<prost_types::Duration>) -> Option<Duration> {
+    duration.map(|duration| match (duration.seconds.try_into(), duration.nanos.try_into()) {
+        (Ok(seconds), Ok(nanos @ 0..NANOS_PER_SECOND)) => Duration::new(seconds, nanos),
+        _ => Duration::MAX,
+    })
 }
 
 /// An absent string is an empty one on this wire.
@@ -109,8 +114,10 @@ pub fn to_message_status(status: SendStatus) -> pb::MessageStatus {
     }
 }
 
-pub fn to_failure_reason(reason: Option<SendReason>) -> pb::FailureReason {
-    match reason {
+/// Why it was rejected or stands in doubt; while it is still being tried, nothing has failed yet.
+pub fn to_failure_reason(sending: &Sending) -> pb::FailureReason {
+    let failed = matches!(sending.status, SendStatus::Rejected | SendStatus::Unknown);
+    match sending.reason.filter(|_| failed) {
         None => pb::FailureReason::Unspecified,
         Some(SendReason::Rejected(Rejection::InvalidRecipient)) => pb::FailureReason::InvalidRecipient,
         Some(SendReason::Rejected(Rejection::InvalidContent)) => pb::FailureReason::InvalidContent,

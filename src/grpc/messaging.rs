@@ -6,10 +6,10 @@ use std::sync::Arc;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::grpc::access::tenant_of;
 use crate::grpc::convert::{
-    not_served, parse_channel, parse_duration, parse_id, parse_metadata, parse_recipient, parse_text, refuse_unserved,
+    not_served, parse_address, parse_channel, parse_duration, parse_id, parse_metadata, parse_text, refuse_unserved,
     to_channel, to_count, to_failure_reason, to_message_status, to_metadata, to_recipient, to_status, to_time,
 };
 use crate::messaging::message::{Message, Text};
@@ -17,6 +17,8 @@ use crate::messaging::segment::{Encoding, measure};
 use crate::messaging::{Messaging, NewMessage};
 use crate::proto::messaging::v1 as pb;
 use crate::proto::messaging::v1::messaging_service_server::MessagingService;
+use crate::vendor::Channel;
+use crate::violations::Violations;
 
 pub struct MessagingApi {
     messaging: Arc<Messaging>,
@@ -90,27 +92,30 @@ impl MessagingService for MessagingApi {
     }
 }
 
+/// Leaves out what cannot be read, so that the service tells it together with what is out of range.
 fn parse_send(request: pb::SendMessageRequest) -> Result<NewMessage> {
     refuse_unserved("idempotency_key", !request.idempotency_key.is_empty())?;
     refuse_unserved("send_at", request.send_at.is_some())?;
     let text = match request.content {
-        Some(pb::send_message_request::Content::Text(text)) => Text::new(text),
+        Some(pb::send_message_request::Content::Text(text)) => Some(Text::new(text)),
         Some(pb::send_message_request::Content::Template(_)) => return Err(not_served("template")),
-        None => return Err(Error::invalid("content", "must be set, with text")),
+        None => None,
     };
+    let mut unread = Violations::default();
     Ok(NewMessage {
-        recipient: parse_recipient("recipient", request.recipient)?,
-        channel: parse_channel(request.channel)?,
+        recipient: parse_address(request.recipient),
+        channel: unread.note(parse_channel(request.channel))?.flatten(),
         text,
         sender: parse_text(request.sender),
-        validity: parse_duration("validity", request.validity)?,
+        validity: parse_duration(request.validity),
         metadata: parse_metadata(request.metadata),
+        unread: unread.0,
     })
 }
 
 fn to_message(message: &Message) -> pb::Message {
     let sending = &message.sending;
-    let measured = measure(message.text.expose());
+    let measured = (sending.channel == Channel::Sms).then(|| measure(message.text.expose()));
     pb::Message {
         id: message.id.to_string(),
         recipient: Some(to_recipient(&message.recipient)),
@@ -118,12 +123,12 @@ fn to_message(message: &Message) -> pb::Message {
         sender: message.sender.clone().unwrap_or_default(),
         text: message.text.expose().to_owned(),
         status: to_message_status(sending.status).into(),
-        encoding: to_encoding(measured.encoding).into(),
-        segments: to_count(measured.segments),
+        encoding: measured.map_or(pb::Encoding::Unspecified, |measured| to_encoding(measured.encoding)).into(),
+        segments: to_count(measured.map_or(0, |measured| measured.segments)),
         attempts: to_count(sending.attempts),
         vendor: sending.vendor.clone().unwrap_or_default(),
         vendor_reference: sending.vendor_reference.clone().unwrap_or_default(),
-        reason: to_failure_reason(sending.reason).into(),
+        reason: to_failure_reason(sending).into(),
         create_time: Some(to_time(sending.created_at)),
         update_time: Some(to_time(sending.updated_at)),
         expire_time: Some(to_time(sending.expires_at)),

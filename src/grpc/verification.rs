@@ -9,21 +9,28 @@ use tonic::{Request, Response, Status};
 use crate::error::{Error, Result};
 use crate::grpc::access::tenant_of;
 use crate::grpc::convert::{
-    not_served, parse_channel, parse_duration, parse_id, parse_metadata, parse_recipient, parse_text, refuse_unserved,
+    not_served, parse_address, parse_channel, parse_duration, parse_id, parse_metadata, parse_text, refuse_unserved,
     to_channel, to_count, to_failure_reason, to_message_status, to_metadata, to_recipient, to_status, to_time,
 };
+use crate::id::Id;
 use crate::messaging::holder::SendRecord;
+use crate::messaging::parse_recipient;
 use crate::messaging::sending::Sending;
 use crate::proto::verification::v1 as pb;
 use crate::proto::verification::v1::verification_service_server::VerificationService;
+use crate::tenant::Tenant;
+use crate::vendor::Channel;
 use crate::verification::code::{Candidate, Class, Code};
 use crate::verification::policy::PolicyOverrides;
-use crate::verification::request::{NewCheck, NewVerification, OnExisting, Target};
+use crate::verification::request::{NewCheck, NewVerification, OnExisting, Target, check_scope};
 use crate::verification::verification::{Status as VerificationStatus, Verdict};
 use crate::verification::{Checked, Outcome, Verifications, View};
+use crate::violations::Violations;
 
 /// The name of the only template so far.
 const DEFAULT_TEMPLATE: &str = "default";
+/// Longest device id, in characters.
+const MAX_DEVICE_ID: usize = 128;
 
 pub struct VerificationApi {
     verifications: Arc<Verifications>,
@@ -57,7 +64,7 @@ impl VerificationService for VerificationApi {
         request: Request<pb::CheckVerificationRequest>,
     ) -> Result<Response<pb::CheckVerificationResponse>, Status> {
         let tenant = tenant_of(&request)?;
-        let check = parse_check(request.into_inner()).map_err(to_status)?;
+        let check = parse_check(&tenant, request.into_inner()).map_err(to_status)?;
         let checked = self.verifications.check(&tenant, check).await.map_err(to_status)?;
         Ok(Response::new(to_checked(&checked)))
     }
@@ -68,8 +75,7 @@ impl VerificationService for VerificationApi {
     ) -> Result<Response<pb::ResendVerificationResponse>, Status> {
         let tenant = tenant_of(&request)?;
         let request = request.into_inner();
-        let id = parse_id(&request.id).map_err(to_status)?;
-        let channel = parse_channel(request.channel).map_err(to_status)?;
+        let (id, channel) = parse_resend(&request).map_err(to_status)?;
         let view = self.verifications.resend(&tenant.name, id, channel).await.map_err(to_status)?;
         Ok(Response::new(pb::ResendVerificationResponse { verification: Some(to_verification(&view)) }))
     }
@@ -111,42 +117,47 @@ impl VerificationService for VerificationApi {
     }
 }
 
+/// Leaves out what cannot be read, so that the service tells it together with what is out of range.
 fn parse_start(request: pb::StartVerificationRequest) -> Result<NewVerification> {
     refuse_unserved("idempotency_key", !request.idempotency_key.is_empty())?;
     refuse_unserved("return_code", request.return_code)?;
     refuse_unserved("variables", !request.variables.is_empty())?;
     refuse_unserved("android_app_hash", !request.android_app_hash.is_empty())?;
     refuse_unserved("web_otp_domain", !request.web_otp_domain.is_empty())?;
+    let mut unread = Violations::default();
     if !["", DEFAULT_TEMPLATE].contains(&request.template.as_str()) {
-        return Err(Error::invalid("template", format!("must be {DEFAULT_TEMPLATE:?}, the only template known")));
+        unread.add("template", format!("must be {DEFAULT_TEMPLATE:?}, the only template known"));
     }
-    check_client_ip(&request.client_ip)?;
-    if request.device_id.len() > 128 {
-        return Err(Error::invalid("device_id", "must be at most 128 bytes"));
+    unread.note(check_client_ip(&request.client_ip))?;
+    if request.device_id.chars().count() > MAX_DEVICE_ID {
+        unread.add("device_id", format!("must be at most {MAX_DEVICE_ID} characters"));
     }
+    let custom_code = parse_text(request.custom_code).map(|code| Code::custom(&code)).transpose();
     Ok(NewVerification {
-        recipient: parse_recipient("recipient", request.recipient)?,
-        channel: parse_channel(request.channel)?,
+        recipient: parse_address(request.recipient),
+        channel: unread.note(parse_channel(request.channel))?.flatten(),
         scope: parse_text(request.scope),
-        policy: parse_policy(request.policy.unwrap_or_default())?,
-        custom_code: parse_text(request.custom_code).map(|code| Code::custom(&code)).transpose()?,
+        policy: parse_policy(request.policy.unwrap_or_default(), &mut unread)?,
+        custom_code: unread.note(custom_code)?.flatten(),
         locale: parse_text(request.locale),
         sender: parse_text(request.sender),
         metadata: parse_metadata(request.metadata),
-        on_existing: parse_on_existing(request.on_existing)?,
-        delivery_wait: parse_duration("delivery_wait", request.delivery_wait)?,
+        on_existing: unread.note(parse_on_existing(request.on_existing))?.unwrap_or_default(),
+        delivery_wait: parse_duration(request.delivery_wait),
+        unread: unread.0,
     })
 }
 
-fn parse_policy(policy: pb::CodePolicy) -> Result<PolicyOverrides> {
+fn parse_policy(policy: pb::CodePolicy, unread: &mut Violations) -> Result<PolicyOverrides> {
     // A negative number is out of every range, and so is the number that stands in for it.
     let number = |number: i32| (number != 0).then(|| u32::try_from(number).unwrap_or(u32::MAX));
-    let classes = policy.alphabet.iter().map(|class| parse_class(*class)).collect::<Result<Vec<_>>>()?;
+    let classes = policy.alphabet.iter().map(|class| parse_class(*class)).collect::<Result<Vec<_>>>();
+    let classes = unread.note(classes)?.unwrap_or_default();
     Ok(PolicyOverrides {
         length: number(policy.length),
         alphabet: (!classes.is_empty()).then_some(classes),
         exclude_confusing: policy.exclude_confusing,
-        lifetime: parse_duration("policy.lifetime", policy.lifetime)?,
+        lifetime: parse_duration(policy.lifetime),
         max_checks: number(policy.max_checks),
     })
 }
@@ -175,17 +186,45 @@ fn parse_on_existing(on_existing: i32) -> Result<OnExisting> {
     }
 }
 
-fn parse_check(request: pb::CheckVerificationRequest) -> Result<NewCheck> {
-    check_client_ip(&request.client_ip)?;
+fn parse_check(tenant: &Tenant, request: pb::CheckVerificationRequest) -> Result<NewCheck> {
+    let mut found = Violations::default();
     let target = match request.target {
-        Some(pb::check_verification_request::Target::Id(id)) => Target::Id(parse_id(&id)?),
-        Some(pb::check_verification_request::Target::ScopedRecipient(scoped)) => Target::Newest {
-            scope: parse_text(scoped.scope),
-            recipient: parse_recipient("scoped_recipient.recipient", scoped.recipient)?,
-        },
-        None => return Err(Error::invalid("target", "must be set, with either id or scoped_recipient")),
+        Some(pb::check_verification_request::Target::Id(id)) => found.note(parse_id(&id))?.map(Target::Id),
+        Some(pb::check_verification_request::Target::ScopedRecipient(scoped)) => {
+            let mut inner = Violations::default();
+            let target = parse_newest(tenant, scoped, &mut inner)?;
+            found.nest("scoped_recipient", inner.0);
+            target
+        }
+        None => {
+            found.add("target", "must be set, with either id or scoped_recipient".to_owned());
+            None
+        }
     };
-    Ok(NewCheck { target, candidate: Candidate::parse(&request.code)? })
+    let candidate = found.note(Candidate::parse(&request.code))?;
+    found.note(check_client_ip(&request.client_ip))?;
+    match (target, candidate) {
+        (Some(target), Some(candidate)) if found.0.is_empty() => Ok(NewCheck { target, candidate }),
+        _ => Err(Error::invalid_fields(found.0)),
+    }
+}
+
+fn parse_newest(tenant: &Tenant, scoped: pb::ScopedRecipient, found: &mut Violations) -> Result<Option<Target>> {
+    let scope = parse_text(scoped.scope);
+    found.0.extend(scope.as_deref().and_then(check_scope));
+    let address = parse_address(scoped.recipient);
+    let recipient = found.note(parse_recipient(address.as_ref(), tenant.default_country))?;
+    Ok(recipient.map(|recipient| Target::Newest { scope, recipient }))
+}
+
+fn parse_resend(request: &pb::ResendVerificationRequest) -> Result<(Id, Option<Channel>)> {
+    let mut found = Violations::default();
+    let id = found.note(parse_id(&request.id))?;
+    let channel = found.note(parse_channel(request.channel))?;
+    match (id, channel) {
+        (Some(id), Some(channel)) => Ok((id, channel)),
+        _ => Err(Error::invalid_fields(found.0)),
+    }
 }
 
 fn check_client_ip(text: &str) -> Result<()> {
@@ -253,14 +292,14 @@ fn to_verification_status(status: VerificationStatus) -> pb::VerificationStatus 
 
 fn to_send(sending: &Sending) -> pb::VerificationSend {
     pb::VerificationSend {
-        // Records count from 0, people from 1.
+        // On this wire people count from 1.
         number: to_count(sending.number).saturating_add(1),
         channel: to_channel(sending.channel).into(),
         vendor: sending.vendor.clone().unwrap_or_default(),
         status: to_message_status(sending.status).into(),
         attempts: to_count(sending.attempts),
         vendor_reference: sending.vendor_reference.clone().unwrap_or_default(),
-        reason: to_failure_reason(sending.reason).into(),
+        reason: to_failure_reason(sending).into(),
         create_time: Some(to_time(sending.created_at)),
         update_time: Some(to_time(sending.updated_at)),
     }

@@ -25,7 +25,7 @@ use crate::messaging::holder::{Ground, Records, SendHolder, SendRecord, contenti
 use crate::messaging::message::{Message, Text};
 use crate::messaging::outbox::Outbox;
 use crate::messaging::sending::Sending;
-use crate::recipient::{Address, Recipient};
+use crate::recipient::{Address, Country, Recipient};
 use crate::store::keys::{Holder, Keys, SendRef};
 use crate::store::{Batch, Commit, Condition, Key, record};
 use crate::tenant::Tenant;
@@ -34,6 +34,8 @@ use crate::violations::Violations;
 
 /// Most segments of one message.
 pub const MAX_SEGMENTS: usize = 10;
+/// Most characters of one message.
+pub const MAX_CHARACTERS: usize = 1_600;
 /// Longest sender, in characters.
 pub const MAX_SENDER: usize = 20;
 /// Most entries of metadata.
@@ -59,14 +61,18 @@ pub struct MessagingConfig {
 /// What a caller asks to have sent.
 #[derive(Debug)]
 pub struct NewMessage {
-    pub recipient: Address,
+    /// Required.
+    pub recipient: Option<Address>,
     /// By default SMS for phone numbers and e-mail for addresses.
     pub channel: Option<Channel>,
-    pub text: Text,
+    /// Required.
+    pub text: Option<Text>,
     pub sender: Option<String>,
     /// How long it may take to reach the vendor; see [`VALIDITY`].
     pub validity: Option<Duration>,
     pub metadata: BTreeMap<String, String>,
+    /// Fields that could not be read and are left out above: told together with those that are out of range.
+    pub unread: Vec<Violation>,
 }
 
 /// Accepts and shows messages.
@@ -110,9 +116,7 @@ impl Messaging {
     ///
     /// Errors: `Invalid` with each field out of range, `Precondition`/`NoRoute`, `Unavailable`.
     pub async fn send(&self, tenant: &Tenant, new: NewMessage) -> Result<Message> {
-        let recipient = new.recipient.parse(tenant.default_country)?;
-        let channel = channel_for(&recipient, new.channel)?;
-        new.check(channel)?;
+        let (recipient, channel, text) = new.check(tenant.default_country)?;
         let vendors = self.outbox.route(&tenant.name, channel, recipient.country())?.to_vec();
 
         let now = self.ground.clock.now();
@@ -122,7 +126,7 @@ impl Messaging {
         let expires_at = now + new.validity.unwrap_or(DEFAULT_VALIDITY);
         let sending = Sending::new(0, channel, now, expires_at, false);
         let sender = new.sender.or_else(|| tenant.sender.clone());
-        let mut message = Message::new(id, tenant.name.clone(), recipient, new.text, sender, sending, new.metadata);
+        let mut message = Message::new(id, tenant.name.clone(), recipient, text, sender, sending, new.metadata);
         let permit = self.outbox.begin_inline(&mut message.sending, &vendors, now, &mut message.history);
 
         let key = Message::key(&self.ground.keys, &send);
@@ -158,6 +162,14 @@ impl Messaging {
     }
 }
 
+/// The recipient that a caller names.
+///
+/// Errors: `Invalid`, field `recipient` when there is none, else `recipient.phone` or `recipient.email`.
+pub fn parse_recipient(address: Option<&Address>, default: Option<Country>) -> Result<Recipient> {
+    let address = address.ok_or_else(|| Error::invalid("recipient", "must be set, with either phone or email"))?;
+    address.parse(default)
+}
+
 /// The channel asked for, or the usual one for this kind of recipient.
 ///
 /// Errors: `Invalid` when the two do not go together.
@@ -189,11 +201,11 @@ pub fn check_sender(sender: Option<&str>) -> Option<Violation> {
 /// What is wrong with metadata, if anything.
 pub fn check_metadata(metadata: &BTreeMap<String, String>) -> Option<Violation> {
     let fits = metadata.len() <= MAX_METADATA
-        && metadata.iter().all(|(key, value)| (1..=40).contains(&key.len()) && value.len() <= 256);
+        && metadata.iter().all(|(key, value)| (1..=40).contains(&key.chars().count()) && value.chars().count() <= 256);
     (!fits).then(|| {
         violation(
             "metadata",
-            format!("must have at most {MAX_METADATA} entries, keys of 1 to 40 bytes, values up to 256"),
+            format!("must have at most {MAX_METADATA} entries, keys of 1 to 40 characters, values of at most 256"),
         )
     })
 }
@@ -218,30 +230,38 @@ fn render(message: &Message, sending: &Sending, send: &SendRef) -> Result<Outgoi
 // === impl NewMessage ===
 
 impl NewMessage {
-    fn check(&self, channel: Channel) -> Result<()> {
-        let text = self.text.expose();
-        let long = match channel {
-            Channel::Sms => segment::measure(text).segments > MAX_SEGMENTS,
-            Channel::WhatsApp | Channel::Voice | Channel::Email => text.chars().count() > MAX_SEGMENTS * 160,
-        };
-        let text = if text.is_empty() {
-            Some(violation("text", "must not be empty".to_owned()))
-        } else if long {
-            Some(violation(
-                "text",
-                format!("must fit {MAX_SEGMENTS} segments of SMS, or {} characters", MAX_SEGMENTS * 160),
-            ))
-        } else if text.contains('\0') {
-            Some(violation("text", "must not contain NUL".to_owned()))
-        } else {
-            None
-        };
+    /// Errors: `Invalid` that names every field that is wrong.
+    fn check(&self, default: Option<Country>) -> Result<(Recipient, Channel, Text)> {
+        let mut found = Violations(self.unread.clone());
+        let recipient = found.note(parse_recipient(self.recipient.as_ref(), default))?;
+        let channel = recipient.as_ref().map(|recipient| channel_for(recipient, self.channel)).transpose();
+        let channel = found.note(channel)?.flatten();
         let validity = self.validity.filter(|validity| !VALIDITY.contains(validity));
         let validity = validity.map(|_| violation("validity", "must be 1 minute to 72 hours".to_owned()));
+        let text = check_text(self.text.as_ref().map(Text::expose), channel);
         let checks = [text, check_sender(self.sender.as_deref()), validity, check_metadata(&self.metadata)];
-        let violations: Vec<_> = checks.into_iter().flatten().collect();
-        if violations.is_empty() { Ok(()) } else { Err(Error::invalid_fields(violations)) }
+        found.0.extend(checks.into_iter().flatten());
+        match (recipient, channel, self.text.clone()) {
+            (Some(recipient), Some(channel), Some(text)) if found.0.is_empty() => Ok((recipient, channel, text)),
+            _ => Err(Error::invalid_fields(found.0)),
+        }
     }
+}
+
+/// What is wrong with a text, if anything. Of one whose channel is not known only what is wrong on each.
+fn check_text(text: Option<&str>, channel: Option<Channel>) -> Option<Violation> {
+    let Some(text) = text else { return Some(violation("content", "must be set".to_owned())) };
+    let characters = text.chars().count();
+    let wrong = if text.is_empty() || characters > MAX_CHARACTERS {
+        format!("must be 1 to {MAX_CHARACTERS} characters, but has {characters}")
+    } else if channel == Some(Channel::Sms) && segment::measure(text).segments > MAX_SEGMENTS {
+        format!("must fit {MAX_SEGMENTS} SMS segments, but takes {}", segment::measure(text).segments)
+    } else if text.contains('\0') {
+        "must not contain NUL".to_owned()
+    } else {
+        return None;
+    };
+    Some(violation("text", wrong))
 }
 
 // === impl SendRecord for Message ===

@@ -8,6 +8,7 @@
 //! A message holds one send, a verification several; both move them only through the functions here, and commit before
 //! they act. `due_at` names the moment at which somebody must look again, so a send is never forgotten.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use minicbor::{Decode, Encode};
@@ -58,6 +59,10 @@ pub struct Sending {
     /// Whether sending twice does little harm, as with a code, so that doubt is answered by one more attempt.
     #[n(14)]
     pub repeatable: bool,
+    /// Vendors that asked for a pause, and until when.
+    #[n(15)]
+    #[cbor(default)]
+    pub paused: BTreeMap<String, Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
@@ -153,6 +158,7 @@ impl Sending {
             expires_at,
             due_at: Some(now),
             repeatable,
+            paused: BTreeMap::new(),
         }
     }
 
@@ -225,11 +231,13 @@ impl Sending {
             Err(Failure::Rejected(rejection)) => self.refused(*rejection, route, rules, now, history),
             Err(Failure::Throttled { after }) => {
                 self.reason = Some(SendReason::Throttled);
-                self.elsewhere(*after, route, rules, now, history)
+                let pause = after.and_then(|after| Some((self.vendor.clone()?, now + after)));
+                self.paused.extend(pause);
+                self.elsewhere(route, rules, now, history)
             }
             Err(Failure::Unavailable) => {
                 self.reason = Some(SendReason::Unavailable);
-                self.elsewhere(None, route, rules, now, history)
+                self.elsewhere(route, rules, now, history)
             }
             Err(Failure::Unknown) => self.doubt(route, rules, idempotent, now, history),
         }
@@ -263,7 +271,7 @@ impl Sending {
         if self.status != SendStatus::Queued {
             return Step::Ignored;
         }
-        self.due_at = Some(until);
+        self.due_at = Some(until.min(self.expires_at));
         Step::Later
     }
 
@@ -300,34 +308,28 @@ impl Sending {
         }
         self.reason = Some(reason);
         self.refused_by.extend(self.vendor.clone());
-        self.elsewhere(None, route, rules, now, history)
+        self.elsewhere(route, rules, now, history)
     }
 
     /// Plans another attempt after one that surely sent nothing: at once with the next vendor of the route, or after a
-    /// pause when the round is over.
-    fn elsewhere(
-        &mut self,
-        after: Option<Duration>,
-        route: &[String],
-        rules: Persistence,
-        now: Timestamp,
-        history: &mut History,
-    ) -> Step {
+    /// wait when the round is over; in no case before the end of a pause that the vendor asked for.
+    fn elsewhere(&mut self, route: &[String], rules: Persistence, now: Timestamp, history: &mut History) -> Step {
         let reason = self.reason.unwrap_or(SendReason::Unavailable);
         let place = |vendor: &Option<String>| route.iter().position(|other| Some(other) == vendor.as_ref());
         let next = self.after(self.vendor.as_deref(), route).cloned();
-        if next.is_none() || self.attempts >= rules.max_attempts {
-            return self.reject(reason, now, history);
-        }
+        let next = next.filter(|_| self.attempts < rules.max_attempts);
+        let Some(vendor) = &next else { return self.reject(reason, now, history) };
         let wait = if place(&next) > place(&self.vendor) {
             Duration::ZERO
         } else {
             let round = u32::from(self.attempts).div_ceil(u32::try_from(route.len()).unwrap_or(1).max(1));
             let backoff = rules.backoff.saturating_mul(1 << round.saturating_sub(1).min(16));
-            backoff.min(LONGEST_BACKOFF).max(after.unwrap_or_default())
+            backoff.min(LONGEST_BACKOFF)
         };
+        let due_at = self.paused.get(vendor).copied().unwrap_or_default().max(now + wait);
         self.next_vendor = next;
-        self.set(SendStatus::Queued, now, Some(now + wait));
+        // Later than its end nothing is tried, and somebody must write that down in time.
+        self.set(SendStatus::Queued, now, Some(due_at.min(self.expires_at)));
         Step::Later
     }
 
@@ -341,7 +343,6 @@ impl Sending {
         history: &mut History,
     ) -> Step {
         self.unknowns = self.unknowns.saturating_add(1);
-        self.reason = Some(SendReason::NoClearAnswer);
         let again = self.attempts < rules.max_attempts && now < self.expires_at;
         let next = if !again {
             None
@@ -357,7 +358,12 @@ impl Sending {
             self.set(SendStatus::Queued, now, Some(now));
             return Step::Later;
         }
-        // A receipt may still come; without one, doubt ends with the send's time.
+        self.stay_in_doubt(now, history)
+    }
+
+    /// A receipt may still come; without one, doubt ends with the send's time.
+    fn stay_in_doubt(&mut self, now: Timestamp, history: &mut History) -> Step {
+        self.reason = Some(SendReason::NoClearAnswer);
         self.set(SendStatus::Unknown, now, Some(self.expires_at));
         history.add(now, EventKind::Unknown(self.number));
         Step::Later
@@ -374,7 +380,12 @@ impl Sending {
         Step::Done
     }
 
+    /// Gives up. Only what no attempt can have sent is rejected: an earlier one that ended in doubt may have put the
+    /// text into the person's hand, and a code that arrives must still be good.
     fn reject(&mut self, reason: SendReason, now: Timestamp, history: &mut History) -> Step {
+        if self.unknowns > 0 {
+            return self.stay_in_doubt(now, history);
+        }
         self.reason = Some(reason);
         self.set(SendStatus::Rejected, now, None);
         history.add(now, EventKind::Rejected(self.number));
@@ -421,5 +432,211 @@ impl SendReason {
             Self::NoClearAnswer => "VENDOR_NO_CLEAR_ANSWER",
             Self::NoVendor => "NO_VENDOR",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(15);
+    const RULES: Persistence = Persistence { max_attempts: 20, backoff: Duration::from_secs(2) };
+
+    /// A send on a route, with the time that has passed.
+    struct Case {
+        sending: Sending,
+        route: Vec<String>,
+        now: Timestamp,
+        history: History,
+    }
+
+    impl Case {
+        fn new(repeatable: bool, route: &[&str]) -> Self {
+            let now = Timestamp::from_millis(1_000_000);
+            let sending = Sending::new(0, Channel::Sms, now, now + Duration::from_secs(3600), repeatable);
+            let route = route.iter().map(ToString::to_string).collect();
+            Self { sending, route, now, history: History::default() }
+        }
+
+        /// Begins the next attempt when it is due, and returns its vendor.
+        fn begin(&mut self) -> String {
+            self.now = self.now.max(self.sending.due_at.unwrap());
+            let vendor = self.sending.next_vendor(&self.route).unwrap().to_owned();
+            let step = self.sending.begin(&vendor, self.now, LEASE, &mut self.history);
+            assert_eq!(step, Step::Attempt(self.sending.attempts));
+            vendor
+        }
+
+        fn settle(&mut self, outcome: Result<Accepted, Failure>, idempotent: bool) -> Step {
+            let Self { sending, route, now, history } = self;
+            sending.settle(sending.attempts, &outcome, route, RULES, idempotent, *now, history)
+        }
+
+        /// Begins an attempt and lets it fail.
+        fn fail(&mut self, failure: Failure) -> String {
+            let vendor = self.begin();
+            self.settle(Err(failure), false);
+            vendor
+        }
+
+        fn wake(&mut self) -> Step {
+            self.sending.wake(&self.route, RULES, self.now, &mut self.history)
+        }
+
+        fn receipt(&mut self, vendor: &str, status: ReceiptStatus) -> Step {
+            let receipt = Receipt { vendor: vendor.to_owned(), reference: "ours".into(), status, at: self.now };
+            self.sending.receipt(&receipt, self.now, &mut self.history)
+        }
+    }
+
+    fn accepted(reference: &str) -> Result<Accepted, Failure> {
+        Ok(Accepted { vendor_reference: Some(reference.to_owned()) })
+    }
+
+    #[test]
+    fn a_vendor_that_refuses_our_account_is_passed_over_from_then_on() {
+        let mut case = Case::new(false, &["a", "b", "c"]);
+        assert_eq!(case.fail(Failure::Rejected(Rejection::InsufficientCredit)), "a");
+        assert_eq!(case.fail(Failure::Unavailable), "b");
+        assert_eq!(case.fail(Failure::Rejected(Rejection::Unauthorized)), "c");
+        assert_eq!(case.fail(Failure::Unavailable), "b");
+        assert_eq!(case.fail(Failure::Rejected(Rejection::InvalidContent)), "b");
+        assert_eq!(case.sending.status, SendStatus::Rejected);
+        assert_eq!(case.sending.reason, Some(SendReason::Rejected(Rejection::InvalidContent)));
+        assert!(case.sending.failed());
+    }
+
+    #[test]
+    fn a_blocked_recipient_is_tried_nowhere_else() {
+        let mut case = Case::new(true, &["a", "b"]);
+        case.fail(Failure::Rejected(Rejection::Blocked));
+        assert_eq!((case.sending.status, case.sending.attempts), (SendStatus::Rejected, 1));
+    }
+
+    #[test]
+    fn doubt_at_a_vendor_that_drops_copies_is_answered_there() {
+        let mut case = Case::new(false, &["a", "b"]);
+        for _ in 0..3 {
+            assert_eq!(case.begin(), "a");
+            assert_eq!(case.settle(Err(Failure::Unknown), true), Step::Later);
+        }
+        case.begin();
+        case.settle(accepted("theirs"), true);
+        assert_eq!((case.sending.status, case.sending.reason), (SendStatus::Sent, None));
+    }
+
+    #[test]
+    fn waits_between_rounds_double_up_to_two_minutes_and_end_with_the_send() {
+        let mut case = Case::new(false, &["a", "b"]);
+        let mut waits = Vec::new();
+        for _ in 0..10 {
+            assert_eq!(case.fail(Failure::Unavailable), "a");
+            assert_eq!(case.sending.due_at, Some(case.now));
+            assert_eq!(case.fail(Failure::Unavailable), "b");
+            waits.extend(case.sending.due_at.map(|due| due.since(case.now).as_secs()));
+        }
+        // The twentieth attempt was the last.
+        assert_eq!(waits, [2, 4, 8, 16, 32, 64, 120, 120, 120]);
+        assert_eq!(case.sending.status, SendStatus::Rejected);
+
+        let mut case = Case::new(false, &["a"]);
+        case.now = Timestamp::from_millis(case.sending.expires_at.as_millis() - 1);
+        case.fail(Failure::Unavailable);
+        assert_eq!(case.sending.due_at, Some(case.sending.expires_at));
+        case.sending.put_off(case.now + Duration::from_secs(60));
+        assert_eq!(case.sending.due_at, Some(case.sending.expires_at));
+    }
+
+    #[test]
+    fn a_pause_ends_and_holds_for_the_vendor_that_asked_for_it_only() {
+        let mut case = Case::new(false, &["a", "b"]);
+        case.fail(Failure::Throttled { after: Some(Duration::from_secs(30)) });
+        case.fail(Failure::Rejected(Rejection::Unauthorized));
+        assert_eq!(case.sending.due_at, Some(case.now + Duration::from_secs(30)));
+        assert_eq!(case.fail(Failure::Unavailable), "a");
+        // The pause is over, so only the wait of the second round is left.
+        assert_eq!(case.sending.due_at, Some(case.now + Duration::from_secs(4)));
+    }
+
+    #[test]
+    fn the_outcome_of_an_attempt_that_is_over_moves_nothing() {
+        let mut case = Case::new(true, &["a", "b"]);
+        case.begin();
+        case.now = case.now + LEASE;
+        assert_eq!(case.wake(), Step::Later);
+        assert_eq!(case.begin(), "b");
+        let (sending, route) = (case.sending.clone(), case.route.clone());
+        let late = accepted("late");
+        assert_eq!(case.sending.settle(1, &late, &route, RULES, false, case.now, &mut case.history), Step::Ignored);
+        assert_eq!(case.sending, sending);
+    }
+
+    #[test]
+    fn an_answer_after_its_receipt_only_names_the_reference() {
+        let mut case = Case::new(false, &["a"]);
+        case.begin();
+        assert_eq!(case.receipt("a", ReceiptStatus::Delivered), Step::Done);
+        assert_eq!(case.settle(Err(Failure::Unavailable), false), Step::Ignored);
+        assert_eq!(case.settle(accepted("theirs"), false), Step::Done);
+        assert_eq!(case.settle(accepted("another"), false), Step::Ignored);
+        assert_eq!(case.sending.status, SendStatus::Delivered);
+        assert_eq!(case.sending.vendor_reference.as_deref(), Some("theirs"));
+    }
+
+    #[test]
+    fn good_news_of_an_earlier_attempt_counts_and_bad_news_does_not() {
+        let mut case = Case::new(true, &["a", "b"]);
+        assert_eq!(case.receipt("a", ReceiptStatus::Delivered), Step::Ignored);
+        case.fail(Failure::Unknown);
+        assert_eq!(case.receipt("a", ReceiptStatus::Undelivered), Step::Ignored);
+        let mut queued = case.sending.clone();
+        assert_eq!(case.begin(), "b");
+        assert_eq!(case.receipt("a", ReceiptStatus::Undelivered), Step::Ignored);
+        assert_eq!(case.receipt("a", ReceiptStatus::Expired), Step::Ignored);
+        assert_eq!(case.receipt("a", ReceiptStatus::Delivered), Step::Done);
+        // So it does before the second copy has left.
+        std::mem::swap(&mut case.sending, &mut queued);
+        assert_eq!(case.receipt("a", ReceiptStatus::Delivered), Step::Done);
+        assert_eq!((case.sending.status, case.sending.due_at), (SendStatus::Delivered, None));
+    }
+
+    #[test]
+    fn vendors_that_are_configured_no_more_are_not_waited_for() {
+        let mut case = Case::new(true, &["a", "b"]);
+        case.fail(Failure::Unavailable);
+        assert_eq!(case.sending.next_vendor(&case.route), Some("b"));
+        case.route = vec!["c".to_owned()];
+        assert_eq!(case.sending.next_vendor(&case.route), Some("c"));
+        case.route.clear();
+        assert_eq!(case.wake(), Step::Done);
+        assert_eq!((case.sending.status, case.sending.reason), (SendStatus::Rejected, Some(SendReason::NoVendor)));
+
+        let mut case = Case::new(true, &["a"]);
+        case.fail(Failure::Unknown);
+        case.route.clear();
+        assert_eq!(case.wake(), Step::Later);
+        assert_eq!((case.sending.status, case.sending.reason), (SendStatus::Unknown, Some(SendReason::NoClearAnswer)));
+        assert_eq!(case.sending.due_at, Some(case.sending.expires_at));
+    }
+
+    #[test]
+    fn nothing_happens_before_it_is_due_or_out_of_turn() {
+        let mut case = Case::new(false, &["a"]);
+        case.begin();
+        let sending = case.sending.clone();
+        case.now = Timestamp::from_millis((case.now + LEASE).as_millis() - 1);
+        assert_eq!(case.wake(), Step::Ignored);
+        assert_eq!(case.sending.begin("a", case.now, LEASE, &mut case.history), Step::Ignored);
+        assert_eq!(case.sending.put_off(case.now), Step::Ignored);
+        assert_eq!(case.sending.abandon(case.now, &mut case.history), Step::Ignored);
+        assert_eq!(case.sending, sending);
+    }
+
+    #[test]
+    fn an_attempt_at_the_end_is_not_begun() {
+        let mut case = Case::new(false, &["a"]);
+        case.now = case.sending.expires_at;
+        assert_eq!(case.sending.begin("a", case.now, LEASE, &mut case.history), Step::Done);
+        assert_eq!((case.sending.status, case.sending.attempts), (SendStatus::Expired, 0));
     }
 }

@@ -19,12 +19,12 @@ use tokio::task::JoinHandle;
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Reason, Result, Violation};
 use crate::id::{Id, TenantName};
-use crate::messaging::channel_for;
 use crate::messaging::holder::{Ground, MAX_ROUNDS, Records, SendHolder, SendRecord, contention, count_conflict};
 use crate::messaging::outbox::Outbox;
 use crate::messaging::sending::Sending;
 use crate::messaging::template::{self, Templates};
 use crate::messaging::vendors::Permit;
+use crate::messaging::{channel_for, parse_recipient};
 use crate::recipient::Recipient;
 use crate::store::keys::{Holder, SendRef, TenantTag};
 use crate::store::{Batch, Commit};
@@ -33,7 +33,7 @@ use crate::vendor::{Channel, Outgoing};
 use crate::verification::code::Code;
 use crate::verification::policy::{Limits, Policy};
 use crate::verification::recipient_state::RecipientState;
-use crate::verification::request::{DEFAULT_SCOPE, NewCheck, NewVerification, OnExisting, Target, check_scope};
+use crate::verification::request::{DEFAULT_SCOPE, NewCheck, NewVerification, OnExisting, Target};
 use crate::verification::storage::{Loaded, Storage, not_found};
 use crate::verification::verification::{Beginning, Status, Verdict, Verification};
 use crate::violations::Violations;
@@ -63,7 +63,7 @@ pub struct View {
     pub status: Status,
     /// Checks that may still fail; 0 once ended.
     pub checks_left: u32,
-    /// The earliest time of its next send, past or future; `None` when it has ended or used up its sends.
+    /// The earliest time of the next send, past or future; `None` when there will be none.
     pub next_resend_at: Option<Timestamp>,
     pub decided_at: Option<Timestamp>,
 }
@@ -134,10 +134,7 @@ impl Verifications {
     /// Errors: `Invalid` with each field out of range; `Limited` with `CoolDown` or `RecipientLocked` and the time to
     /// wait; `Precondition`/`NoRoute`; `Conflict`; `Unavailable`.
     pub async fn start(&self, tenant: &Tenant, new: NewVerification) -> Result<View> {
-        new.check()?;
-        let policy = self.config.policy.with(&new.policy)?;
-        let recipient = new.recipient.parse(tenant.default_country)?;
-        let channel = channel_for(&recipient, new.channel)?;
+        let (policy, recipient, channel) = self.check_new(tenant, &new)?;
         self.outbox.route(&tenant.name, channel, recipient.country())?;
         let code = match &new.custom_code {
             Some(code) => code.clone(),
@@ -153,7 +150,7 @@ impl Verifications {
         Err(contention())
     }
 
-    /// Sends a pending verification's code again, on the channel of its latest send or on another one.
+    /// Sends a pending verification's code again, on the channel of the send before or on another one.
     ///
     /// Errors: `NotFound`; `Precondition`/`VerificationNotPending`; `Limited` as for start; `Invalid`.
     pub async fn resend(&self, tenant: &TenantName, id: Id, channel: Option<Channel>) -> Result<View> {
@@ -188,8 +185,7 @@ impl Verifications {
         let id = match check.target {
             Target::Id(id) => id,
             Target::Newest { ref scope, ref recipient } => {
-                let recipient = recipient.parse(tenant.default_country)?;
-                self.newest(&tenant.name, scope.as_deref().unwrap_or(DEFAULT_SCOPE), &recipient).await?
+                self.newest(&tenant.name, scope.as_deref().unwrap_or(DEFAULT_SCOPE), recipient).await?
             }
         };
         for _ in 0..MAX_ROUNDS {
@@ -258,6 +254,18 @@ impl Verifications {
         let loaded = self.storage.load(tenant, id).await?;
         let state = self.storage.load_state(self.storage.tags(tenant, &loaded.value.recipient)).await?;
         Ok(self.view(loaded.value, &state.value, self.ground.clock.now()))
+    }
+
+    /// Errors: `Invalid` that names every field that is wrong.
+    fn check_new(&self, tenant: &Tenant, new: &NewVerification) -> Result<(Policy, Recipient, Channel)> {
+        let mut found = new.violations();
+        let policy = found.note(self.config.policy.with(&new.policy))?;
+        let recipient = found.note(parse_recipient(new.recipient.as_ref(), tenant.default_country))?;
+        let channel = recipient.as_ref().map(|recipient| channel_for(recipient, new.channel)).transpose();
+        match (policy, recipient, found.note(channel)?.flatten()) {
+            (Some(policy), Some(recipient), Some(channel)) if found.0.is_empty() => Ok((policy, recipient, channel)),
+            _ => Err(Error::invalid_fields(found.0)),
+        }
     }
 
     async fn plan_start(
@@ -404,9 +412,6 @@ impl Verifications {
     }
 
     async fn newest(&self, tenant: &TenantName, scope: &str, recipient: &Recipient) -> Result<Id> {
-        if let Some(violation) = check_scope(scope) {
-            return Err(Error::invalid_fields(vec![violation]));
-        }
         let state = self.storage.load_state(self.storage.tags(tenant, recipient)).await?;
         state.value.newest(scope).ok_or_else(not_found)
     }

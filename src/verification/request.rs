@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::error::{Error, Result, Violation};
+use crate::error::Violation;
 use crate::id::Id;
 use crate::messaging::{check_metadata, check_sender};
-use crate::recipient::Address;
+use crate::recipient::{Address, Recipient};
 use crate::vendor::Channel;
 use crate::verification::code::{Candidate, Code};
 use crate::verification::policy::PolicyOverrides;
+use crate::violations::Violations;
 
 /// The scope of calls that name none.
 pub const DEFAULT_SCOPE: &str = "default";
@@ -21,7 +22,8 @@ const MAX_SCOPE: usize = 64;
 /// A verification to be started.
 #[derive(Debug)]
 pub struct NewVerification {
-    pub recipient: Address,
+    /// Required.
+    pub recipient: Option<Address>,
     pub channel: Option<Channel>,
     pub scope: Option<String>,
     pub policy: PolicyOverrides,
@@ -34,6 +36,8 @@ pub struct NewVerification {
     pub on_existing: OnExisting,
     /// How long to wait for the first outcome of the vendor call.
     pub delivery_wait: Option<Duration>,
+    /// Fields that could not be read and are left out above: told together with those that are out of range.
+    pub unread: Vec<Violation>,
 }
 
 /// What to do when one is pending for the same recipient and scope.
@@ -53,7 +57,7 @@ pub enum Target {
     /// The newest one of a recipient in a scope.
     Newest {
         scope: Option<String>,
-        recipient: Address,
+        recipient: Recipient,
     },
 }
 
@@ -67,8 +71,8 @@ pub struct NewCheck {
 // === impl NewVerification ===
 
 impl NewVerification {
-    /// Errors: `Invalid` that names every field out of its range.
-    pub fn check(&self) -> Result<()> {
+    /// Every field that is out of its range or could not be read, but for the recipient, its channel and the policy.
+    pub fn violations(&self) -> Violations {
         let wait = self.delivery_wait.filter(|wait| *wait > MAX_DELIVERY_WAIT);
         let checks = [
             self.scope.as_deref().and_then(check_scope),
@@ -77,8 +81,7 @@ impl NewVerification {
             check_metadata(&self.metadata),
             wait.map(|_| violation("delivery_wait", "must be 0 to 30 seconds")),
         ];
-        let violations: Vec<_> = checks.into_iter().flatten().collect();
-        if violations.is_empty() { Ok(()) } else { Err(Error::invalid_fields(violations)) }
+        Violations(self.unread.iter().cloned().chain(checks.into_iter().flatten()).collect())
     }
 
     pub fn scope(&self) -> &str {

@@ -5,8 +5,10 @@ mod support;
 
 mod architecture;
 mod attacks;
+mod bad_input;
 mod config;
 mod console_inbox;
+mod outbox;
 mod proto;
 mod store;
 mod transitions;

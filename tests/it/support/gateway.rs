@@ -20,7 +20,7 @@ use verigate::config;
 use verigate::config::settings::Address;
 use verigate::event::EventKind;
 use verigate::proto::messaging::v1::messaging_service_client::MessagingServiceClient;
-use verigate::proto::messaging::v1::{Recipient, recipient};
+use verigate::proto::messaging::v1::{Recipient, SendMessageRequest, recipient, send_message_request};
 use verigate::proto::verification::v1::verification_service_client::VerificationServiceClient;
 use verigate::proto::verification::v1::{
     CancelVerificationRequest, CheckOutcome, CheckVerificationRequest, CheckVerificationResponse,
@@ -315,4 +315,52 @@ pub(crate) async fn start_now(
 pub(crate) fn wrong_fields(status: &Status) -> Vec<String> {
     let details = status.get_details_bad_request();
     details.into_iter().flat_map(|details| details.field_violations).map(|violation| violation.field).collect()
+}
+
+impl Gateway {
+    /// Stops, and starts again on the same store with another configuration.
+    pub(crate) async fn restart_with(mut self, config: &str) -> Self {
+        self.config = config.to_owned();
+        self.restart().await
+    }
+
+    /// Everything that the inboxes took, newest first.
+    pub(crate) async fn whole_inbox(&self) -> Vec<Value> {
+        let answer = get(self.addresses.admin, "/inbox/messages", &[&format!("Host: {}", self.addresses.admin)]).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        serde_json::from_str(&answer.body).unwrap()
+    }
+}
+
+/// Asks until there is an answer. The gateway works beside the test, so a test waits for what it does by asking, never
+/// by the time; the bound only turns a wait without end into a failure.
+pub(crate) async fn eventually<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let answered = async {
+        loop {
+            match ask().await {
+                Some(answer) => return answer,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), answered).await.expect("what was waited for never came")
+}
+
+pub(crate) fn email(email: &str) -> Recipient {
+    Recipient { address: Some(recipient::Address::Email(email.to_owned())) }
+}
+
+/// A text message with nothing but a phone number and a text.
+pub(crate) fn text_to(phone: &str, text: &str) -> SendMessageRequest {
+    SendMessageRequest {
+        recipient: Some(self::phone(phone)),
+        content: Some(send_message_request::Content::Text(text.to_owned())),
+        ..SendMessageRequest::default()
+    }
+}
+
+/// The fields that a refused call names, each with what is wrong, in order.
+pub(crate) fn violations(status: &Status) -> Vec<(String, String)> {
+    let found = status.get_details_bad_request().map(|bad_request| bad_request.field_violations).unwrap_or_default();
+    found.into_iter().map(|found| (found.field, found.description)).collect()
 }
