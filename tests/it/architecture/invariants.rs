@@ -28,6 +28,7 @@ const VENDORS_NAMED: &[(&str, &[&str], &str)] = &[
     ("src/server", VENDORS, "one match arm for each kind of vendor"),
     ("src/rest/mod.rs", VENDORS, "mounts each dialect under its name"),
     ("src/console", &["inbox"], "the page of the dev inbox"),
+    ("src/cli/serve.rs", &["inbox"], "the banner of the dev profile says where that page is"),
 ];
 
 /// Ways to wait that no clock of ours can wind forward.
