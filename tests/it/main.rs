@@ -7,6 +7,7 @@ mod architecture;
 mod config;
 mod console_inbox;
 mod proto;
+mod readme;
 mod store;
 mod transitions;
 mod vendor_esms;
