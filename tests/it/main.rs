@@ -11,6 +11,7 @@ mod config;
 mod console_inbox;
 mod outbox;
 mod proto;
+mod readme;
 mod store;
 mod transitions;
 mod vendor_esms;
