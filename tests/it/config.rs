@@ -1,7 +1,5 @@
 //! Configuration as an operator meets it: files, variables, and the lines that say what is wrong.
 
-#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -788,10 +788,8 @@ async fn receipts_move_a_message_forward_once() {
     let statuses =
         [(Delivered, SendStatus::Delivered), (Undelivered, SendStatus::Undelivered), (Expired, SendStatus::Expired)];
     let floor = Floor::new(&[("first", 4, &all_after("late", "1h")), ("other", 4, "")]).await;
-    let mut last = 100;
-    for (first, expected) in statuses {
+    for (last, (first, expected)) in (100..).zip(statuses) {
         let message = floor.send(number(last)).await;
-        last += 1;
         let sent = floor.until(&message, SendStatus::Sent).await;
         let reference = sent.sending.vendor_reference.clone().unwrap();
         // Bad news from a vendor that never had it says nothing.

@@ -39,10 +39,10 @@ use verigate::verification::verification::Verification as Stored;
 
 use crate::support::http::get;
 
-pub const START: Timestamp = Timestamp::from_millis(1_795_324_560_125);
+pub(crate) const START: Timestamp = Timestamp::from_millis(1_795_324_560_125);
 
 /// Two tenants with a key each, one inbox, and an outcome for each ending of a Malaysian mobile number.
-pub const CONFIG: &str = r#"
+pub(crate) const CONFIG: &str = r#"
 [server]
 grpc = "127.0.0.1:0"
 http = "127.0.0.1:0"
@@ -86,12 +86,12 @@ vendors = ["inbox"]
 "#;
 
 /// A recipient to whom everything is delivered.
-pub const PHONE: &str = "+60123456789";
+pub(crate) const PHONE: &str = "+60123456789";
 
 /// A gateway that runs until it is stopped or dropped.
-pub struct Gateway {
-    pub clock: ManualClock,
-    pub addresses: Addresses,
+pub(crate) struct Gateway {
+    pub(crate) clock: ManualClock,
+    pub(crate) addresses: Addresses,
     place: TempDir,
     config: String,
     stop: Option<oneshot::Sender<()>>,
@@ -100,20 +100,20 @@ pub struct Gateway {
 
 /// Adds a tenant's credentials to each call.
 #[derive(Clone)]
-pub struct Credentials(MetadataValue<tonic::metadata::Ascii>);
+pub(crate) struct Credentials(MetadataValue<tonic::metadata::Ascii>);
 
-pub type Verifications = VerificationServiceClient<InterceptedService<Channel, Credentials>>;
-pub type Messages = MessagingServiceClient<InterceptedService<Channel, Credentials>>;
+pub(crate) type Verifications = VerificationServiceClient<InterceptedService<Channel, Credentials>>;
+pub(crate) type Messages = MessagingServiceClient<InterceptedService<Channel, Credentials>>;
 
 // === impl Gateway ===
 
 impl Gateway {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(CONFIG).await
     }
 
     /// `config`: a whole configuration, in which PLACE stands for the temporary folder.
-    pub async fn start_with(config: &str) -> Self {
+    pub(crate) async fn start_with(config: &str) -> Self {
         let place = TempDir::new().unwrap();
         let ring = format!("1:{}\n", "A".repeat(43) + "=");
         std::fs::write(place.path().join("key"), ring).unwrap();
@@ -123,7 +123,7 @@ impl Gateway {
     }
 
     /// Stops, and starts again on the same store at the same time of day.
-    pub async fn restart(mut self) -> Self {
+    pub(crate) async fn restart(mut self) -> Self {
         self.stop.take().unwrap().send(()).unwrap();
         self.running.await.unwrap().unwrap();
         Self::run(self.place, self.config, self.clock).await
@@ -145,7 +145,7 @@ impl Gateway {
         Self { clock, addresses, place, config, stop: Some(stop), running }
     }
 
-    pub fn grpc(&self) -> SocketAddr {
+    pub(crate) fn grpc(&self) -> SocketAddr {
         match self.addresses.grpc {
             Address::Tcp(address) => address,
             Address::Unix(_) => unreachable!("tests listen on TCP"),
@@ -153,33 +153,33 @@ impl Gateway {
     }
 
     /// The folder that holds the store's files.
-    pub fn data(&self) -> std::path::PathBuf {
+    pub(crate) fn data(&self) -> std::path::PathBuf {
         self.place.path().join("data")
     }
 
     /// A client of tenant `acme`.
-    pub async fn verifications(&self) -> Verifications {
+    pub(crate) async fn verifications(&self) -> Verifications {
         self.verifications_as("acme.acme-secret-of-some-length").await
     }
 
-    pub async fn verifications_as(&self, key: &str) -> Verifications {
+    pub(crate) async fn verifications_as(&self, key: &str) -> Verifications {
         VerificationServiceClient::with_interceptor(self.channel().await, Credentials::new(key))
     }
 
-    pub async fn messages(&self) -> Messages {
+    pub(crate) async fn messages(&self) -> Messages {
         MessagingServiceClient::with_interceptor(
             self.channel().await,
             Credentials::new("acme.acme-secret-of-some-length"),
         )
     }
 
-    pub async fn channel(&self) -> Channel {
+    pub(crate) async fn channel(&self) -> Channel {
         let address = format!("http://{}", self.grpc());
         Channel::from_shared(address).unwrap().connect().await.unwrap()
     }
 
     /// What the inbox took for a recipient, newest first.
-    pub async fn inbox(&self, recipient: &str) -> Vec<Value> {
+    pub(crate) async fn inbox(&self, recipient: &str) -> Vec<Value> {
         let target = format!("/inbox/messages?recipient={}", recipient.replace('+', "%2B"));
         let answer = get(self.addresses.admin, &target, &[&format!("Host: {}", self.addresses.admin)]).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
@@ -187,7 +187,7 @@ impl Gateway {
     }
 
     /// The code in the newest message to a recipient: its longest run of digits.
-    pub async fn code(&self, recipient: &str) -> String {
+    pub(crate) async fn code(&self, recipient: &str) -> String {
         let messages = self.inbox(recipient).await;
         let text = messages.first().expect("a message")["text"].as_str().unwrap().to_owned();
         let runs = text.split(|c: char| !c.is_ascii_digit());
@@ -195,14 +195,14 @@ impl Gateway {
     }
 
     /// Starts a verification and waits until the vendor has answered.
-    pub async fn begin(&self, client: &mut Verifications, phone: &str) -> Verification {
+    pub(crate) async fn begin(&self, client: &mut Verifications, phone: &str) -> Verification {
         let request = StartVerificationRequest { delivery_wait: seconds(5), ..start(phone) };
         client.start_verification(request).await.unwrap().into_inner().verification.unwrap()
     }
 }
 
 impl Credentials {
-    pub fn new(key: &str) -> Self {
+    pub(crate) fn new(key: &str) -> Self {
         Self(format!("Bearer {key}").parse().unwrap())
     }
 }
@@ -215,19 +215,23 @@ impl Interceptor for Credentials {
 }
 
 /// A start request with nothing but a phone number.
-pub fn start(phone: &str) -> StartVerificationRequest {
+pub(crate) fn start(phone: &str) -> StartVerificationRequest {
     StartVerificationRequest { recipient: Some(self::phone(phone)), ..StartVerificationRequest::default() }
 }
 
-pub fn phone(phone: &str) -> Recipient {
+pub(crate) fn phone(phone: &str) -> Recipient {
     Recipient { address: Some(recipient::Address::Phone(phone.to_owned())) }
 }
 
-pub fn seconds(seconds: i64) -> Option<prost_types::Duration> {
+pub(crate) fn seconds(seconds: i64) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos: 0 })
 }
 
-pub async fn check(client: &mut Verifications, id: &str, code: &str) -> Result<CheckVerificationResponse, Status> {
+pub(crate) async fn check(
+    client: &mut Verifications,
+    id: &str,
+    code: &str,
+) -> Result<CheckVerificationResponse, Status> {
     let request = CheckVerificationRequest {
         target: Some(check_verification_request::Target::Id(id.to_owned())),
         code: code.to_owned(),
@@ -237,23 +241,19 @@ pub async fn check(client: &mut Verifications, id: &str, code: &str) -> Result<C
 }
 
 /// A six-digit code that is not `code`.
-pub fn wrong(code: &str, turn: u32) -> String {
+pub(crate) fn wrong(code: &str, turn: u32) -> String {
     let number: u32 = code.parse().unwrap();
     format!("{:06}", (number + 1 + turn) % 1_000_000)
 }
 
 /// The machine-readable reason of a refused call.
-pub fn reason(status: &Status) -> String {
+pub(crate) fn reason(status: &Status) -> String {
     status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
 }
 
 /// How long the server says to wait.
-pub fn retry_after(status: &Status) -> Option<Duration> {
+pub(crate) fn retry_after(status: &Status) -> Option<Duration> {
     status.get_details_retry_info().and_then(|info| info.retry_delay)
-}
-
-pub fn outcome(checked: &CheckVerificationResponse) -> CheckOutcome {
-    checked.outcome()
 }
 
 impl Gateway {
