@@ -14,7 +14,7 @@ use std::time::Duration;
 use sled::IVec;
 use tokio::sync::oneshot;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::error::{Reason, Result};
 use crate::store::Version;
 use crate::store::sled::queue::{Job, Queue};
@@ -36,8 +36,9 @@ struct Slice {
     forgotten: usize,
 }
 
-/// Records that one slice looks at: about 0.1 ms of holding the table.
-const SLICE_RECORDS: usize = 128;
+/// Records that the sweeper looks at in one turn at the table, about 0.1 ms; and most turns in one slice.
+const LOOK_RECORDS: usize = 128;
+const MAX_LOOKS: usize = 16;
 
 /// After a slice where much has expired.
 const SHORT_PAUSE: Duration = Duration::from_millis(1);
@@ -58,7 +59,7 @@ impl Sweeper {
             self.clock.sleep_until(self.clock.now() + pause).await;
             match self.slice(after.as_ref()).await {
                 Ok(slice) => {
-                    let much = slice.found >= SLICE_RECORDS / 8;
+                    let much = slice.found >= LOOK_RECORDS / 8;
                     pace = if much { SHORT_PAUSE } else { (pace * 2).min(LONG_PAUSE) };
                     pause = if slice.last.is_some() { pace } else { REST };
                     after = slice.last;
@@ -86,11 +87,27 @@ impl Sweeper {
     async fn slice(&self, after: Option<&IVec>) -> Result<Slice> {
         let now = self.clock.now();
         let mut expired = Vec::new();
+        let mut last = after.cloned();
+        for _ in 0..MAX_LOOKS {
+            last = self.look(last.as_ref(), now, &mut expired)?;
+            // Where some have expired more are likely, and a commit is worth more than a few.
+            if last.is_none() || expired.is_empty() || expired.len() >= LOOK_RECORDS {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        let found = expired.len();
+        let forgotten = if found == 0 { 0 } else { self.forget(expired).await? };
+        Ok(Slice { last, found, forgotten })
+    }
+
+    /// Looks at the next records and returns the last of them, if there may be more.
+    fn look(&self, after: Option<&IVec>, now: Timestamp, expired: &mut Vec<(IVec, Version)>) -> Result<Option<IVec>> {
+        let begin = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_ref()));
+        let end = Bound::Excluded([PART_SPACE].as_slice());
         let mut last = None;
         self.table.with(|tree| {
-            let begin = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_ref()));
-            let entries = tree.range::<&[u8], _>((begin, Bound::Excluded([PART_SPACE].as_slice())));
-            for (index, entry) in entries.take(SLICE_RECORDS).enumerate() {
+            for (index, entry) in tree.range::<&[u8], _>((begin, end)).take(LOOK_RECORDS).enumerate() {
                 let (key, stored) = entry.map_err(table::broken)?;
                 // What is no record of ours is not ours to delete.
                 if let Ok((header, _)) = record::decode(&stored)
@@ -98,13 +115,10 @@ impl Sweeper {
                 {
                     expired.push((key.clone(), header.version));
                 }
-                last = (index + 1 == SLICE_RECORDS).then_some(key);
+                last = (index + 1 == LOOK_RECORDS).then_some(key);
             }
-            Ok(())
-        })?;
-        let found = expired.len();
-        let forgotten = if found == 0 { 0 } else { self.forget(expired).await? };
-        Ok(Slice { last, found, forgotten })
+            Ok(last)
+        })
     }
 
     async fn forget(&self, records: Vec<(IVec, Version)>) -> Result<usize> {
