@@ -4,6 +4,7 @@
 //! life cycles of three commits at 1, 16 and 128 callers, for that many seconds each (2 by default).
 //! `cargo bench --bench store -- --churn N` puts N life cycles through a store where 100 thousand are alive at a time,
 //! and prints disk and memory after every tenth.
+#![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -215,7 +216,6 @@ async fn churn(cycles: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 fn now() -> Instant {
     Instant::now()
 }

@@ -4,7 +4,7 @@
 //!
 //! | floor | modules | may know |
 //! |---|---|---|
-//! | 9 | `main` | `server config telemetry auth` and the command line |
+//! | 9 | `main` · `cli` | `server config console telemetry auth proto`, words |
 //! | 8 | `server` | every concrete type: build, bind, run, drain |
 //! | 7 | `config` · `grpc` · `console` | services, `auth status proto`, words; no concrete store or vendor |
 //! | 6 | `verification` | messaging, event, store port, words |

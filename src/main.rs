@@ -1,22 +1,12 @@
-//! The `verigate` command line.
+//! The `verigate` program: chooses the allocator and hands over to the command line.
 
-use std::sync::Arc;
+mod cli;
 
-use verigate::clock::SystemClock;
-use verigate::random::OsRandom;
-use verigate::server::{Server, Surroundings};
-use verigate::{config, telemetry};
+use std::process::ExitCode;
 
-#[tokio::main]
-async fn main() {
-    let loaded = config::load(None, config::environment()).unwrap();
-    telemetry::start_log(&loaded.config.log).unwrap();
-    let surroundings = Surroundings {
-        clock: Arc::new(SystemClock),
-        random: Arc::new(OsRandom),
-        metrics: telemetry::start_metrics().unwrap(),
-    };
-    let server = Server::build(&loaded, surroundings).await.unwrap();
-    println!("{:?}", server.addresses());
-    server.run(async { drop(tokio::signal::ctrl_c().await) }).await.unwrap();
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cli::run()
 }

@@ -92,7 +92,8 @@ fn subscriber<W>(filter: EnvFilter, json: bool, ansi: bool, writer: W) -> Box<dy
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    // It would complain of a line that cannot be written by a macro that panics when nobody reads that, either.
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
     if json {
         Box::new(builder.json().flatten_event(true).finish())
     } else {

@@ -36,6 +36,9 @@ pub const DEFAULTS: &str = include_str!("defaults.toml");
 
 const DEV_PROFILE: &str = include_str!("dev_profile.toml");
 
+/// The API key of the dev profile.
+pub const DEV_KEY: &str = "dev.dev-secret";
+
 /// The secret of the dev profile. Published, so it opens nothing that others can reach.
 const DEV_SECRET: &str = "dev-secret";
 
@@ -134,6 +137,11 @@ fn leave_for_later<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMa
 // === impl Loaded ===
 
 impl Loaded {
+    /// The API key to show in examples: one that works as it is in the dev profile, else a placeholder.
+    pub fn example_key(&self) -> &'static str {
+        if self.dev_profile { DEV_KEY } else { "ID.SECRET" }
+    }
+
     /// The merged configuration as TOML: secrets hidden, and beside every value that is no default where it came from.
     pub fn render(&self) -> String {
         render::render(&self.tree.0, "vendors")
@@ -196,12 +204,17 @@ impl Config {
 
     fn check_key_file(&self, dev_profile: bool, found: &mut Violations) {
         match &self.store.key_file {
-            None => found.add("store.key_file", "is missing: records are sealed with the key that it holds".to_owned()),
+            None => {
+                let message = "is missing: records are sealed with the key that it holds; make one with";
+                found.add("store.key_file", format!("{message} `verigate store-key new FILE`"));
+            }
             // The dev profile makes its own when there is none yet.
             Some(_) if dev_profile => {}
             Some(path) => {
                 if let Err(error) = std::fs::File::open(path) {
-                    found.add("store.key_file", format!("the file {path:?} cannot be read: {error}"));
+                    let absent = error.kind() == std::io::ErrorKind::NotFound;
+                    let help = if absent { "; make it with `verigate store-key new FILE`" } else { "" };
+                    found.add("store.key_file", format!("the file {path:?} cannot be read: {error}{help}"));
                 }
             }
         }

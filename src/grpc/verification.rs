@@ -290,6 +290,9 @@ fn to_checked(checked: &Checked) -> pb::CheckVerificationResponse {
     let outcome = match checked.outcome {
         Outcome::RecipientLocked => pb::CheckOutcome::RecipientLocked,
         Outcome::Judged(Verdict::Approved) => pb::CheckOutcome::Approved,
+        Outcome::Judged(Verdict::Wrong) if checked.view.status == VerificationStatus::ChecksExhausted => {
+            pb::CheckOutcome::ChecksExhausted
+        }
         Outcome::Judged(Verdict::Wrong) => pb::CheckOutcome::WrongCode,
         Outcome::Judged(Verdict::Ended(status)) => match status {
             VerificationStatus::Approved => pb::CheckOutcome::AlreadyApproved,

@@ -443,3 +443,209 @@ impl SendReason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(15);
+    const RULES: Persistence = Persistence { max_attempts: 20, backoff: Duration::from_secs(2) };
+
+    /// A send on a route, with the time that has passed.
+    struct Case {
+        sending: Sending,
+        route: Vec<String>,
+        now: Timestamp,
+        history: History,
+    }
+
+    impl Case {
+        fn new(repeatable: bool, route: &[&str]) -> Self {
+            let now = Timestamp::from_millis(1_000_000);
+            let sending = Sending::new(0, Channel::Sms, now, now + Duration::from_secs(3600), repeatable);
+            let route = route.iter().map(ToString::to_string).collect();
+            Self { sending, route, now, history: History::default() }
+        }
+
+        /// Begins the next attempt when it is due, and returns its vendor.
+        fn begin(&mut self) -> String {
+            self.now = self.now.max(self.sending.due_at.unwrap());
+            let vendor = self.sending.next_vendor(&self.route).unwrap().to_owned();
+            let step = self.sending.begin(&vendor, self.now, LEASE, &mut self.history);
+            assert_eq!(step, Step::Attempt(self.sending.attempts));
+            vendor
+        }
+
+        fn settle(&mut self, outcome: Result<Accepted, Failure>, idempotent: bool) -> Step {
+            let Self { sending, route, now, history } = self;
+            sending.settle(sending.attempts, &outcome, route, RULES, idempotent, *now, history)
+        }
+
+        /// Begins an attempt and lets it fail.
+        fn fail(&mut self, failure: Failure) -> String {
+            let vendor = self.begin();
+            self.settle(Err(failure), false);
+            vendor
+        }
+
+        fn wake(&mut self) -> Step {
+            self.sending.wake(&self.route, RULES, self.now, &mut self.history)
+        }
+
+        fn receipt(&mut self, vendor: &str, status: ReceiptStatus) -> Step {
+            let receipt = Receipt { vendor: vendor.to_owned(), reference: "ours".into(), status, at: self.now };
+            self.sending.receipt(&receipt, self.now, &mut self.history)
+        }
+    }
+
+    fn accepted(reference: &str) -> Result<Accepted, Failure> {
+        Ok(Accepted { vendor_reference: Some(reference.to_owned()) })
+    }
+
+    #[test]
+    fn a_vendor_that_refuses_our_account_is_passed_over_from_then_on() {
+        let mut case = Case::new(false, &["a", "b", "c"]);
+        assert_eq!(case.fail(Failure::Rejected(Rejection::InsufficientCredit)), "a");
+        assert_eq!(case.fail(Failure::Unavailable), "b");
+        assert_eq!(case.fail(Failure::Rejected(Rejection::Unauthorized)), "c");
+        assert_eq!(case.fail(Failure::Unavailable), "b");
+        assert_eq!(case.fail(Failure::Rejected(Rejection::InvalidContent)), "b");
+        assert_eq!(case.sending.status, SendStatus::Rejected);
+        assert_eq!(case.sending.reason, Some(SendReason::Rejected(Rejection::InvalidContent)));
+        assert!(case.sending.failed());
+    }
+
+    #[test]
+    fn a_blocked_recipient_is_tried_nowhere_else() {
+        let mut case = Case::new(true, &["a", "b"]);
+        case.fail(Failure::Rejected(Rejection::Blocked));
+        assert_eq!((case.sending.status, case.sending.attempts), (SendStatus::Rejected, 1));
+    }
+
+    #[test]
+    fn doubt_at_a_vendor_that_drops_copies_is_answered_there() {
+        let mut case = Case::new(false, &["a", "b"]);
+        for _ in 0..3 {
+            assert_eq!(case.begin(), "a");
+            assert_eq!(case.settle(Err(Failure::Unknown), true), Step::Later);
+        }
+        case.begin();
+        case.settle(accepted("theirs"), true);
+        assert_eq!((case.sending.status, case.sending.reason), (SendStatus::Sent, None));
+    }
+
+    #[test]
+    fn waits_between_rounds_double_up_to_two_minutes_and_end_with_the_send() {
+        let mut case = Case::new(false, &["a", "b"]);
+        let mut waits = Vec::new();
+        for _ in 0..10 {
+            assert_eq!(case.fail(Failure::Unavailable), "a");
+            assert_eq!(case.sending.due_at, Some(case.now));
+            assert_eq!(case.fail(Failure::Unavailable), "b");
+            waits.extend(case.sending.due_at.map(|due| due.since(case.now).as_secs()));
+        }
+        // The twentieth attempt was the last.
+        assert_eq!(waits, [2, 4, 8, 16, 32, 64, 120, 120, 120]);
+        assert_eq!(case.sending.status, SendStatus::Rejected);
+
+        let mut case = Case::new(false, &["a"]);
+        case.now = Timestamp::from_millis(case.sending.expires_at.as_millis() - 1);
+        case.fail(Failure::Unavailable);
+        assert_eq!(case.sending.due_at, Some(case.sending.expires_at));
+        case.sending.put_off(case.now + Duration::from_secs(60));
+        assert_eq!(case.sending.due_at, Some(case.sending.expires_at));
+    }
+
+    #[test]
+    fn a_pause_ends_and_holds_for_the_vendor_that_asked_for_it_only() {
+        let mut case = Case::new(false, &["a", "b"]);
+        case.fail(Failure::Throttled { after: Some(Duration::from_secs(30)) });
+        case.fail(Failure::Rejected(Rejection::Unauthorized));
+        assert_eq!(case.sending.due_at, Some(case.now + Duration::from_secs(30)));
+        assert_eq!(case.fail(Failure::Unavailable), "a");
+        // The pause is over, so only the wait of the second round is left.
+        assert_eq!(case.sending.due_at, Some(case.now + Duration::from_secs(4)));
+    }
+
+    #[test]
+    fn the_outcome_of_an_attempt_that_is_over_moves_nothing() {
+        let mut case = Case::new(true, &["a", "b"]);
+        case.begin();
+        case.now = case.now + LEASE;
+        assert_eq!(case.wake(), Step::Later);
+        assert_eq!(case.begin(), "b");
+        let (sending, route) = (case.sending.clone(), case.route.clone());
+        let late = accepted("late");
+        assert_eq!(case.sending.settle(1, &late, &route, RULES, false, case.now, &mut case.history), Step::Ignored);
+        assert_eq!(case.sending, sending);
+    }
+
+    #[test]
+    fn an_answer_after_its_receipt_only_names_the_reference() {
+        let mut case = Case::new(false, &["a"]);
+        case.begin();
+        assert_eq!(case.receipt("a", ReceiptStatus::Delivered), Step::Done);
+        assert_eq!(case.settle(Err(Failure::Unavailable), false), Step::Ignored);
+        assert_eq!(case.settle(accepted("theirs"), false), Step::Done);
+        assert_eq!(case.settle(accepted("another"), false), Step::Ignored);
+        assert_eq!(case.sending.status, SendStatus::Delivered);
+        assert_eq!(case.sending.vendor_reference.as_deref(), Some("theirs"));
+    }
+
+    #[test]
+    fn good_news_of_an_earlier_attempt_counts_and_bad_news_does_not() {
+        let mut case = Case::new(true, &["a", "b"]);
+        assert_eq!(case.receipt("a", ReceiptStatus::Delivered), Step::Ignored);
+        case.fail(Failure::Unknown);
+        assert_eq!(case.receipt("a", ReceiptStatus::Undelivered), Step::Ignored);
+        let mut queued = case.sending.clone();
+        assert_eq!(case.begin(), "b");
+        assert_eq!(case.receipt("a", ReceiptStatus::Undelivered), Step::Ignored);
+        assert_eq!(case.receipt("a", ReceiptStatus::Expired), Step::Ignored);
+        assert_eq!(case.receipt("a", ReceiptStatus::Delivered), Step::Done);
+        // So it does before the second copy has left.
+        std::mem::swap(&mut case.sending, &mut queued);
+        assert_eq!(case.receipt("a", ReceiptStatus::Delivered), Step::Done);
+        assert_eq!((case.sending.status, case.sending.due_at), (SendStatus::Delivered, None));
+    }
+
+    #[test]
+    fn vendors_that_are_configured_no_more_are_not_waited_for() {
+        let mut case = Case::new(true, &["a", "b"]);
+        case.fail(Failure::Unavailable);
+        assert_eq!(case.sending.next_vendor(&case.route), Some("b"));
+        case.route = vec!["c".to_owned()];
+        assert_eq!(case.sending.next_vendor(&case.route), Some("c"));
+        case.route.clear();
+        assert_eq!(case.wake(), Step::Done);
+        assert_eq!((case.sending.status, case.sending.reason), (SendStatus::Rejected, Some(SendReason::NoVendor)));
+
+        let mut case = Case::new(true, &["a"]);
+        case.fail(Failure::Unknown);
+        case.route.clear();
+        assert_eq!(case.wake(), Step::Later);
+        assert_eq!((case.sending.status, case.sending.reason), (SendStatus::Unknown, Some(SendReason::NoClearAnswer)));
+        assert_eq!(case.sending.due_at, Some(case.sending.expires_at));
+    }
+
+    #[test]
+    fn nothing_happens_before_it_is_due_or_out_of_turn() {
+        let mut case = Case::new(false, &["a"]);
+        case.begin();
+        let sending = case.sending.clone();
+        case.now = Timestamp::from_millis((case.now + LEASE).as_millis() - 1);
+        assert_eq!(case.wake(), Step::Ignored);
+        assert_eq!(case.sending.begin("a", case.now, LEASE, &mut case.history), Step::Ignored);
+        assert_eq!(case.sending.put_off(case.now), Step::Ignored);
+        assert_eq!(case.sending.abandon(case.now, &mut case.history), Step::Ignored);
+        assert_eq!(case.sending, sending);
+    }
+
+    #[test]
+    fn an_attempt_at_the_end_is_not_begun() {
+        let mut case = Case::new(false, &["a"]);
+        case.now = case.sending.expires_at;
+        assert_eq!(case.sending.begin("a", case.now, LEASE, &mut case.history), Step::Done);
+        assert_eq!((case.sending.status, case.sending.attempts), (SendStatus::Expired, 0));
+    }
+}

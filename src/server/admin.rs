@@ -9,19 +9,18 @@ use axum::routing::get;
 use http::StatusCode;
 
 use crate::console;
-use crate::server::listen::Addresses;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::vendor::inbox::Inbox;
 
+/// `first_send`: a command for those who see an empty inbox.
 pub(crate) fn router(
-    addresses: &Addresses,
+    first_send: &str,
     inboxes: Vec<Arc<Inbox>>,
     metrics: Metrics,
     store: Arc<dyn Store>,
     ready: Arc<AtomicBool>,
 ) -> Router {
-    let first_send = console::first_send_command(&addresses.grpc.to_string(), "ID.SECRET");
     let readiness = move || {
         let (store, ready) = (Arc::clone(&store), Arc::clone(&ready));
         async move { readiness(&*store, &ready) }
@@ -33,7 +32,7 @@ pub(crate) fn router(
         // Ready: calls will be served. One that is not should get no traffic, but need not be restarted.
         .route("/readyz", get(readiness))
         .route("/metrics", get(page))
-        .merge(console::router(inboxes, console::Config::default(), &first_send))
+        .merge(console::router(inboxes, console::Config::default(), first_send))
 }
 
 fn readiness(store: &dyn Store, ready: &AtomicBool) -> Response {

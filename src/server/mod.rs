@@ -10,6 +10,7 @@ mod vendors;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -23,6 +24,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::config::Loaded;
+use crate::console;
 use crate::error::{Error, Result};
 use crate::grpc::access::Access;
 use crate::grpc::{self, Services};
@@ -79,6 +81,20 @@ pub struct Server {
     drain_deadline: Duration,
 }
 
+/// Checks what only the server can read of a configuration: the vendors' own keys. Opens and binds nothing.
+///
+/// Errors: `Invalid`, a line for each fault with its file, line and key.
+pub fn check(loaded: &Loaded, clock: Arc<dyn Clock>) -> Result<()> {
+    vendors::build(&loaded.config, &clock).map(drop)
+}
+
+/// Makes a file with a new key to seal the store with. One that is there already is read, and never replaced.
+///
+/// Errors: `Invalid` that names the file, when it cannot be made, or is there and is no key file.
+pub fn create_store_key(path: &Path, random: &dyn Random) -> Result<()> {
+    KeyRing::load_or_create(path, random).map(drop)
+}
+
 // === impl Server ===
 
 impl Server {
@@ -116,7 +132,8 @@ impl Server {
         let (grpc, health) = grpc::routes(Services { access, verifications, messaging, reflection })?;
         let (listeners, addresses) = Listeners::bind(&config.server).await?;
         let ready = Arc::new(AtomicBool::new(false));
-        let admin = admin::router(&addresses, inboxes, metrics.clone(), Arc::clone(&store), Arc::clone(&ready));
+        let first_send = console::first_send_command(&addresses.grpc.to_string(), loaded.example_key());
+        let admin = admin::router(&first_send, inboxes, metrics.clone(), Arc::clone(&store), Arc::clone(&ready));
         Ok(Self {
             addresses,
             listeners,

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::config::fault::ConfigError;
 use crate::config::section::Section;
-use crate::error::{Error, Result, Violation};
+use crate::error::{Error, Kind, Reason, Result, Violation};
 use crate::messaging::vendors::Vendors;
 use crate::vendor::inbox::{Inbox, Receipts};
 use crate::vendor::{Vendor, esms, inbox};
@@ -23,40 +24,47 @@ pub(crate) struct Built {
     pub(crate) receipts: Vec<Receipts>,
 }
 
-/// Errors: `Invalid` that names file, line and key.
+/// Errors: `Invalid`, a line for each fault with its file, line and key.
 pub(crate) fn build(config: &Config, clock: &Arc<dyn Clock>) -> Result<Built> {
     let mut built = Built::default();
+    let mut faults = Vec::new();
     for (name, section) in &config.vendors {
+        if let Err(error) = built.add(name, section, clock) {
+            faults.push(error.to_string());
+        }
+    }
+    if faults.is_empty() { Ok(built) } else { Err(Error::new(Kind::Invalid, Reason::InvalidField, faults.join("\n"))) }
+}
+
+// === impl Built ===
+
+impl Built {
+    fn add(&mut self, name: &str, section: &Section, clock: &Arc<dyn Clock>) -> Result<(), ConfigError> {
         match section.kind() {
             "inbox" => {
-                let config: inbox::Config = parse(section)?;
+                let config: inbox::Config = section.parse()?;
                 let (vendor, receipts) = config.build(name, Arc::clone(clock)).map_err(|e| refuse(section, &e))?;
-                built.inboxes.push(vendor.inbox());
-                built.receipts.push(receipts);
-                built.vendors.add(name, Arc::new(vendor), LOCAL_CONCURRENCY);
+                self.inboxes.push(vendor.inbox());
+                self.receipts.push(receipts);
+                self.vendors.add(name, Arc::new(vendor), LOCAL_CONCURRENCY);
             }
             "esms" => {
-                let config: esms::Config = parse(section)?;
+                let config: esms::Config = section.parse()?;
                 let vendor: Arc<dyn Vendor> = Arc::new(config.build(name).map_err(|e| refuse(section, &e))?);
-                built.vendors.add(name, vendor, CONCURRENCY);
+                self.vendors.add(name, vendor, CONCURRENCY);
             }
             other => {
                 let description = format!("must be esms or inbox, but is {other:?}");
                 return Err(refuse(section, &Error::invalid("kind", description)));
             }
         }
+        Ok(())
     }
-    Ok(built)
-}
-
-fn parse<T: serde::de::DeserializeOwned>(section: &Section) -> Result<T> {
-    section.parse().map_err(|error| Error::invalid(format!("vendors.{}", section.name()), error.to_string()))
 }
 
 /// The error of a vendor that knows its fields, told with the line that it stands on.
-fn refuse(section: &Section, error: &Error) -> Error {
+fn refuse(section: &Section, error: &Error) -> ConfigError {
     let other = Violation { field: "kind".to_owned(), description: error.message().to_owned() };
     let violations = if error.violations().is_empty() { vec![other] } else { error.violations().to_vec() };
-    let told = section.refuse(&violations).to_string();
-    Error::invalid(format!("vendors.{}", section.name()), told)
+    section.refuse(&violations)
 }

@@ -50,6 +50,10 @@ struct Newest {
     expires_at: Timestamp,
 }
 
+/// How long after its end a verification can still be named by scope and recipient, so that who types a code too late
+/// is told so.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+
 // === impl RecipientState ===
 
 impl RecipientState {
@@ -106,13 +110,13 @@ impl RecipientState {
         self.last_sent = Some(id);
     }
 
-    /// The newest verification of a scope that has not run out; it may be decided already.
-    pub fn newest(&self, scope: &str, now: Timestamp) -> Option<Id> {
-        self.newest.iter().find(|newest| newest.scope == scope && now < newest.expires_at).map(|newest| newest.id)
+    /// The newest verification of a scope; it may have ended.
+    pub fn newest(&self, scope: &str) -> Option<Id> {
+        self.newest.iter().find(|newest| newest.scope == scope).map(|newest| newest.id)
     }
 
     pub fn set_newest(&mut self, scope: &str, id: Id, expires_at: Timestamp, now: Timestamp) {
-        self.newest.retain(|newest| newest.scope != scope && now < newest.expires_at);
+        self.newest.retain(|newest| newest.scope != scope && now < newest.expires_at + REMEMBERED);
         self.newest.push(Newest { scope: scope.to_owned(), id, expires_at });
     }
 
@@ -134,7 +138,7 @@ impl RecipientState {
     pub fn ends_at(&self, limits: &Limits) -> Timestamp {
         let failures = self.failures.last().map(|last| *last + limits.failure_window);
         let sends = self.next_send_at.max(self.last_send_at + limits.cool_down_reset);
-        let newest = self.newest.iter().map(|newest| newest.expires_at);
+        let newest = self.newest.iter().map(|newest| newest.expires_at + REMEMBERED);
         newest.chain(failures).chain([self.listed_until]).fold(sends, Timestamp::max) + Duration::from_secs(1)
     }
 
@@ -220,12 +224,21 @@ mod tests {
     }
 
     #[test]
+    fn a_verification_is_remembered_for_an_hour_after_its_end() {
+        let (mut state, login, reset) = (RecipientState::default(), id(), id());
+        state.set_newest("login", login, at(100), at(0));
+        state.set_newest("reset", reset, at(5000), at(3699));
+        assert_eq!(state.newest("login"), Some(login));
+        state.set_newest("reset", reset, at(5000), at(3700));
+        assert_eq!(state.newest("login"), None);
+    }
+
+    #[test]
     fn each_scope_has_its_own_newest_verification() {
         let (mut state, login, reset) = (RecipientState::default(), id(), id());
         state.set_newest("login", login, at(100), at(0));
         state.set_newest("reset", reset, at(200), at(0));
-        assert_eq!((state.newest("login", at(99)), state.newest("login", at(100))), (Some(login), None));
-        assert_eq!((state.newest("reset", at(100)), state.newest("", at(0))), (Some(reset), None));
-        assert!(state.ends_at(&limits()) > at(200));
+        assert_eq!((state.newest("login"), state.newest("reset"), state.newest("")), (Some(login), Some(reset), None));
+        assert!(state.ends_at(&limits()) > at(200 + 3600));
     }
 }

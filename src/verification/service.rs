@@ -61,7 +61,7 @@ impl Verifications {
     /// Compares a candidate with the code. A failed check is durable before this returns, and so is a success, which
     /// happens once.
     ///
-    /// Errors: `NotFound` for an unknown id, another tenant's among them, and for a recipient with nothing pending;
+    /// Errors: `NotFound` for an unknown id, another tenant's among them, and for a recipient for whom nothing was started;
     /// `Conflict`; `Unavailable`, in which case nothing was approved.
     pub async fn check(&self, tenant: &Tenant, check: NewCheck) -> Result<Checked> {
         let id = match check.target {
@@ -85,6 +85,9 @@ impl Verifications {
             if verdict == Verdict::Wrong {
                 state.value.add_failure(limits, now);
                 batch = self.storage.put_state(batch, &state)?;
+            } else {
+                // Checks in other scopes may lock the recipient meanwhile, and the right code must not slip past that.
+                batch = batch.require(&state.key, state.read.as_ref());
             }
             // An ended verification changes only when this check is the first to see that its time is over.
             let changed = before.code().is_some() != loaded.value.code().is_some() || verdict == Verdict::Wrong;
@@ -139,7 +142,7 @@ impl Verifications {
 
     async fn newest(&self, tenant: &TenantName, scope: &str, recipient: &Recipient) -> Result<Id> {
         let state = self.storage.load_state(self.storage.tags(tenant, recipient)).await?;
-        state.value.newest(scope, self.ground.clock.now()).ok_or_else(not_found)
+        state.value.newest(scope).ok_or_else(not_found)
     }
 
     pub(crate) fn view(&self, verification: Verification, state: &RecipientState, now: Timestamp) -> View {

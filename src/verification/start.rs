@@ -136,7 +136,7 @@ impl Verifications {
         let tenant = &starting.tenant.name;
         let now = self.ground.clock.now();
         let state = self.storage.load_state(self.storage.tags(tenant, &starting.recipient)).await?;
-        for id in [Some(ticket.id), state.value.newest(starting.new.scope(), now)].into_iter().flatten() {
+        for id in [Some(ticket.id), state.value.newest(starting.new.scope())].into_iter().flatten() {
             let found = self.storage.find(tenant, id).await?;
             let ours = |verification: &Verification| {
                 id == ticket.id || verification.sends().iter().any(|sending| sending.is_for(ticket.tag))
@@ -196,7 +196,7 @@ impl Verifications {
         let now = self.ground.clock.now();
         self.forgive_cool_down(&tenant.name, &mut state.value, now).await?;
         self.check_may_send(&state.value, now)?;
-        let pending = match state.value.newest(new.scope(), now) {
+        let pending = match state.value.newest(new.scope()) {
             Some(id) => {
                 self.storage.find(&tenant.name, id).await?.filter(|old| old.value.status(now) == Status::Pending)
             }

@@ -27,6 +27,7 @@ const TOP_LEVEL: &[&str] = &[
     "build.rs",
     "deny.toml",
     "deploy",
+    "docs",
     "examples",
     "proto",
     "rust-toolchain.toml",

@@ -1,7 +1,5 @@
 //! Configuration as an operator meets it: files, variables, and the lines that say what is wrong.
 
-#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -379,7 +377,9 @@ fn a_file_needs_a_key_file_that_can_be_read() {
     let home = Home::new();
     let file = home.write("verigate.toml", TENANT);
     let lines = home.lines(&load(Some(&file), owned(&[])).unwrap_err());
-    assert_eq!(lines, ["defaults: store.key_file: is missing: records are sealed with the key that it holds"]);
+    let missing = "defaults: store.key_file: is missing: records are sealed with the key that it holds; make one with \
+                   `verigate store-key new FILE`";
+    assert_eq!(lines, [missing]);
     let errors = home.errors(TENANT, &[("verigate__store__path", ""), ("VERIGATE__LOG__FORMAT", "json")]);
     assert_eq!(errors, ["verigate__store__path: store.path: must not be empty"]);
     home.write("verigate.toml", &format!("{TENANT}[store]\nkey_file = '/nowhere/key'\n"));

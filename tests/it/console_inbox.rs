@@ -174,7 +174,7 @@ async fn without_an_inbox_there_is_no_page() {
 }
 
 /// The page after `seconds` of the browser's time, as its scripts left it.
-async fn browse(url: String, seconds: u32) -> String {
+pub(crate) async fn browse(url: String, seconds: u32) -> String {
     tokio::task::spawn_blocking(move || {
         let profile = tempfile::tempdir().unwrap();
         let output = Command::new("timeout")

@@ -4,14 +4,19 @@
 mod support;
 
 mod architecture;
+mod attacks;
 mod bad_input;
+mod cli;
 mod config;
 mod console_inbox;
 mod idempotency;
 mod lists_and_watches;
+mod outbox;
 mod proto;
+mod readme;
 mod store;
 mod transitions;
 mod vendor_esms;
 mod vendor_inbox;
+mod verification_rules;
 mod verify;

@@ -1,7 +1,5 @@
 //! Holds the gRPC contract to its style, as clients see it: through the descriptor set that reflection serves.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
 use std::collections::BTreeSet;
 
 use prost_reflect::{

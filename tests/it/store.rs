@@ -1,6 +1,5 @@
 //! What every store must do, run on each of them, and what only the embedded one can show: reopening, crashes, a disk
 //! that takes no more.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking; the lint sees only functions marked as tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -372,82 +371,109 @@ impl Versions {
     }
 }
 
+impl Dice {
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[usize::try_from(self.below(from.len() as u64)).unwrap()]
+    }
+
+    fn key(&mut self) -> Key {
+        key(&format!("k{}", self.below(40)))
+    }
+}
+
+/// A model and a store that get the same work, and have to give the same answers.
+struct Comparison {
+    clock: ManualClock,
+    model: ModelStore,
+    subject: Subject,
+    versions: Versions,
+    dice: Dice,
+}
+
+impl Comparison {
+    async fn get(&mut self) {
+        let key = self.dice.key();
+        let expected = self.model.get(&key).await.unwrap();
+        self.versions.check_record(expected, self.subject.store().get(&key).await.unwrap());
+    }
+
+    async fn scan(&mut self) {
+        let of = prefix(self.dice.pick(&["", "k", "k1", "k39", "x"]));
+        let after = (self.dice.below(2) == 0).then(|| self.dice.key());
+        let limit = self.dice.pick(&[0, 1, 2, 5, 50]);
+        let expected = self.model.scan(&of, after.as_ref(), limit).await.unwrap();
+        let found = self.subject.store().scan(&of, after.as_ref(), limit).await.unwrap();
+        assert_eq!(expected.len(), found.len());
+        for ((expected_key, expected), (found_key, found)) in expected.into_iter().zip(found) {
+            assert_eq!(expected_key, found_key);
+            self.versions.check_record(Some(expected), Some(found));
+        }
+    }
+
+    async fn commit(&mut self) {
+        let (mut expected, mut real) = (batch(), batch());
+        let keys: BTreeSet<Key> = (0..=self.dice.below(4)).map(|_| self.dice.key()).collect();
+        for key in keys {
+            if let Some((of_model, of_store)) = self.conditions(&key).await {
+                expected = expected.require_that(&key, of_model);
+                real = real.require_that(&key, of_store);
+            }
+            if self.dice.below(4) == 0 {
+                (expected, real) = (expected.delete(key.clone()), real.delete(key));
+            } else {
+                let size = self.dice.pick(&[0, 9, 300, 300, 300, 40_000]);
+                let value = vec![u8::try_from(self.dice.below(256)).unwrap(); size];
+                let lives = Duration::from_millis(self.dice.below(200));
+                let expires_at = (self.dice.below(2) == 0).then(|| self.clock.now() + lives);
+                expected = expected.put(key.clone(), value.clone(), expires_at);
+                real = real.put(key, value, expires_at);
+            }
+        }
+        let expected = self.model.commit(expected).await.unwrap();
+        match (expected, self.subject.store().commit(real).await.unwrap()) {
+            (Commit::Committed(expected), Commit::Committed(real)) => self.versions.check(expected, real),
+            (expected, real) => assert_eq!(expected, real),
+        }
+    }
+
+    /// A condition on `key` in the versions of both: mostly one that holds, at times any version that once was, at
+    /// times none.
+    async fn conditions(&mut self, key: &Key) -> Option<(Condition, Condition)> {
+        let version = match self.dice.below(12) {
+            0..4 => return None,
+            4 => self.versions.0.keys().nth(usize::try_from(self.dice.below(50)).unwrap()).copied(),
+            _ => self.model.get(key).await.unwrap().map(|record| record.version),
+        };
+        let Some(version) = version else { return Some((Condition::Absent, Condition::Absent)) };
+        let of_store = *self.versions.0.get(&version)?;
+        Some((Condition::At(version), Condition::At(of_store)))
+    }
+}
+
 async fn compare_with_model(make: impl Fn(Arc<dyn Clock>) -> Subject, seed: u64) {
     let clock = ManualClock::new(START);
     let model = ModelStore::new(Arc::new(clock.clone()));
-    let mut subject = make(Arc::new(clock.clone()));
-    let mut dice = Dice(seed);
-    let mut versions = Versions::default();
-    let name = |dice: &mut Dice| format!("k{}", dice.below(40));
-    for _ in 0..1_500 {
-        let store = Arc::clone(subject.store());
-        match dice.below(20) {
-            0..5 => {
-                let key = key(&name(&mut dice));
-                versions.check_record(model.get(&key).await.unwrap(), store.get(&key).await.unwrap());
-            }
-            5..7 => {
-                let of = prefix(["", "k", "k1", "k39", "x"][usize::try_from(dice.below(5)).unwrap()]);
-                let after = (dice.below(2) == 0).then(|| key(&name(&mut dice)));
-                let limit = usize::try_from(dice.below(12)).unwrap();
-                let expected = model.scan(&of, after.as_ref(), limit).await.unwrap();
-                let found = store.scan(&of, after.as_ref(), limit).await.unwrap();
-                assert_eq!(expected.len(), found.len());
-                for ((expected_key, expected), (found_key, found)) in expected.into_iter().zip(found) {
-                    assert_eq!(expected_key, found_key);
-                    versions.check_record(Some(expected), Some(found));
-                }
-            }
-            7..18 => {
-                let (mut expected, mut real) = (batch(), batch());
-                let chosen: BTreeSet<String> = (0..=dice.below(4)).map(|_| name(&mut dice)).collect();
-                for name in chosen {
-                    let key = key(&name);
-                    // Mostly what is there; at times any version that once was.
-                    if dice.below(3) > 0 {
-                        let current = model.get(&key).await.unwrap().map(|record| record.version);
-                        let any = versions.0.keys().nth(usize::try_from(dice.below(50)).unwrap()).copied();
-                        let model_version = if dice.below(8) == 0 { any } else { current };
-                        if let Some(model_version) = model_version {
-                            if let Some(real_version) = versions.0.get(&model_version) {
-                                expected = expected.require_that(&key, Condition::At(model_version));
-                                real = real.require_that(&key, Condition::At(*real_version));
-                            }
-                        } else {
-                            expected = expected.require_that(&key, Condition::Absent);
-                            real = real.require_that(&key, Condition::Absent);
-                        }
-                    }
-                    if dice.below(4) == 0 {
-                        (expected, real) = (expected.delete(key.clone()), real.delete(key));
-                    } else {
-                        let size = [0, 9, 300, 300, 300, 40_000][usize::try_from(dice.below(6)).unwrap()];
-                        let value = vec![u8::try_from(dice.below(256)).unwrap(); size];
-                        let at = (dice.below(2) == 0).then(|| clock.now() + Duration::from_millis(dice.below(200)));
-                        expected = expected.put(key.clone(), value.clone(), at);
-                        real = real.put(key, value, at);
-                    }
-                }
-                let expected = model.commit(expected).await.unwrap();
-                match (expected, store.commit(real).await.unwrap()) {
-                    (Commit::Committed(expected), Commit::Committed(real)) => versions.check(expected, real),
-                    (expected, real) => assert_eq!(expected, real),
-                }
-            }
-            18 => clock.advance(Duration::from_millis(dice.below(100))),
-            _ => {
-                drop(store);
-                if dice.below(4) == 0 {
-                    subject.reopen();
-                }
-            }
+    let subject = make(Arc::new(clock.clone()));
+    let mut comparison = Comparison { clock, model, subject, versions: Versions::default(), dice: Dice(seed) };
+    for _ in 0..700 {
+        match comparison.dice.below(80) {
+            0..20 => comparison.get().await,
+            20..28 => comparison.scan().await,
+            28..74 => comparison.commit().await,
+            74..79 => comparison.clock.advance(Duration::from_millis(comparison.dice.below(100))),
+            _ => comparison.subject.reopen(),
         }
     }
+    let of_all = prefix("");
+    let expected = comparison.model.scan(&of_all, None, usize::MAX).await.unwrap();
+    let found = comparison.subject.store().scan(&of_all, None, usize::MAX).await.unwrap();
+    assert_eq!(expected.len(), found.len());
+    assert!(expected.iter().zip(&found).all(|(one, other)| one.0 == other.0 && one.1.value == other.1.value));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn random_work_gives_what_the_model_gives() {
-    for seed in [1, 0x5EED, 0xC0FF_EE00_0001] {
+    for seed in [0x5EED, 0xC0FF_EE00_0001] {
         compare_with_model(sled, seed).await;
         compare_with_model(sealed, seed).await;
     }
@@ -563,7 +589,7 @@ async fn the_store_sweeps_by_itself_as_time_goes_by() {
     }
     let before = store.figures().commits;
     while store.figures().commits == before {
-        clock.advance(Duration::from_millis(10));
+        clock.advance(Duration::from_millis(100));
         tokio::task::yield_now().await;
     }
     assert_eq!(store.sweep_now().await.unwrap(), 0);
@@ -674,6 +700,9 @@ async fn what_was_acknowledged_survives_kill_9() {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let enough = 1 + dice.below(600);
         assert!(!read_acknowledgements(&mut lines, &mut acknowledged, enough));
+        // Waits for nothing: without it every kill would fall into the moment just after an acknowledgement.
+        #[expect(clippy::disallowed_methods, reason = "the moment of the kill must not depend on what is killed")]
+        std::thread::sleep(Duration::from_micros(dice.below(3_000)));
         child.kill().unwrap();
         // What it said before it died counts as well.
         read_acknowledgements(&mut lines, &mut acknowledged, u64::MAX);

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use sled::Db;
@@ -18,9 +19,8 @@ const LAYOUT_TREE: &str = "verigate";
 const LAYOUT_KEY: &str = "layout";
 const LAYOUT: &[u8] = &[1];
 
-/// How often, and how far apart, to look whether the lock is free: a second in all.
-const LOOKS: u32 = 200;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
+/// How long to wait for the lock.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Opens the database and, apart from it, its data file; both are durable as they are when this returns. Error:
 /// `Unavailable`, with a message for the operator.
@@ -43,12 +43,14 @@ pub(crate) fn open(path: &Path, cache_bytes: u64) -> Result<(Db, File)> {
 /// sled's pool may still hold its last write and with it the lock.
 pub(crate) fn wait_until_unlocked(path: &Path) {
     let Ok(data) = File::open(path.join("db")) else { return };
-    for _ in 0..LOOKS {
-        if data.try_lock().is_ok() {
-            return;
-        }
-        std::thread::sleep(BETWEEN_LOOKS);
-    }
+    let (unlocked, seen) = mpsc::channel();
+    // Taking a lock cannot be given up, so a thread of its own does, and lets go at once.
+    std::thread::spawn(move || {
+        let lock = data.lock();
+        drop(data);
+        drop(unlocked.send(lock));
+    });
+    drop(seen.recv_timeout(LONGEST_WAIT));
 }
 
 fn note_layout(db: &Db, path: &Path) -> Result<()> {

@@ -4,8 +4,8 @@
 //! It deletes a record only at the version that it saw, so one that was put again meanwhile survives.
 //!
 //! Spaces in order of time expire at their low end and hashed ones anywhere, and no index says where, so it walks
-//! everything: fast through a stretch where most has expired, slower and slower where nothing has. At one million live
-//! records and nothing to find, a walk is 7,800 slices, takes 13 minutes and about a second of one core.
+//! everything: fast through a stretch where much has expired, slower where nothing has. At one million live records and
+//! nothing to find, a walk is 7,800 slices, takes 80 seconds and about one second of a core.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use sled::IVec;
 use tokio::sync::oneshot;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::error::{Reason, Result};
 use crate::store::Version;
 use crate::store::sled::queue::{Job, Queue};
@@ -36,13 +36,16 @@ struct Slice {
     forgotten: usize,
 }
 
-/// Records that one slice looks at: about 0.1 ms of holding the table.
-const SLICE_RECORDS: usize = 128;
+/// Records that the sweeper looks at in one turn at the table, about 0.1 ms; and most turns in one slice.
+const LOOK_RECORDS: usize = 128;
+const MAX_LOOKS: usize = 16;
 
-/// Between two slices where most has expired, where some has, and at most where nothing has.
+/// After a slice where much has expired.
 const SHORT_PAUSE: Duration = Duration::from_millis(1);
-const MIDDLE_PAUSE: Duration = Duration::from_millis(10);
-const LONG_PAUSE: Duration = Duration::from_millis(100);
+/// At most, after slices where nothing has.
+const LONG_PAUSE: Duration = Duration::from_millis(10);
+/// After a walk, so that a small store is not walked without end; and when the store has more to do than it can.
+const REST: Duration = Duration::from_secs(1);
 
 // === impl Sweeper ===
 
@@ -50,19 +53,18 @@ impl Sweeper {
     /// Walks round and round; ends when the store is closed or has failed.
     pub(crate) async fn run(self) {
         let mut after = None;
-        let mut pause = LONG_PAUSE;
+        let mut pace = LONG_PAUSE;
+        let mut pause = REST;
         loop {
             self.clock.sleep_until(self.clock.now() + pause).await;
             match self.slice(after.as_ref()).await {
                 Ok(slice) => {
-                    pause = match slice.found {
-                        0 => (pause * 2).min(LONG_PAUSE),
-                        found if found >= SLICE_RECORDS / 2 => SHORT_PAUSE,
-                        _ => MIDDLE_PAUSE,
-                    };
+                    let much = slice.found >= LOOK_RECORDS / 8;
+                    pace = if much { SHORT_PAUSE } else { (pace * 2).min(LONG_PAUSE) };
+                    pause = if slice.last.is_some() { pace } else { REST };
                     after = slice.last;
                 }
-                Err(error) if error.reason() == Reason::Overloaded => pause = LONG_PAUSE,
+                Err(error) if error.reason() == Reason::Overloaded => pause = REST,
                 Err(_) => return,
             }
         }
@@ -85,11 +87,27 @@ impl Sweeper {
     async fn slice(&self, after: Option<&IVec>) -> Result<Slice> {
         let now = self.clock.now();
         let mut expired = Vec::new();
+        let mut last = after.cloned();
+        for _ in 0..MAX_LOOKS {
+            last = self.look(last.as_ref(), now, &mut expired)?;
+            // Where some have expired more are likely, and a commit is worth more than a few.
+            if last.is_none() || expired.is_empty() || expired.len() >= LOOK_RECORDS {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        let found = expired.len();
+        let forgotten = if found == 0 { 0 } else { self.forget(expired).await? };
+        Ok(Slice { last, found, forgotten })
+    }
+
+    /// Looks at the next records and returns the last of them, if there may be more.
+    fn look(&self, after: Option<&IVec>, now: Timestamp, expired: &mut Vec<(IVec, Version)>) -> Result<Option<IVec>> {
+        let begin = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_ref()));
+        let end = Bound::Excluded([PART_SPACE].as_slice());
         let mut last = None;
         self.table.with(|tree| {
-            let begin = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_ref()));
-            let entries = tree.range::<&[u8], _>((begin, Bound::Excluded([PART_SPACE].as_slice())));
-            for (index, entry) in entries.take(SLICE_RECORDS).enumerate() {
+            for (index, entry) in tree.range::<&[u8], _>((begin, end)).take(LOOK_RECORDS).enumerate() {
                 let (key, stored) = entry.map_err(table::broken)?;
                 // What is no record of ours is not ours to delete.
                 if let Ok((header, _)) = record::decode(&stored)
@@ -97,13 +115,10 @@ impl Sweeper {
                 {
                     expired.push((key.clone(), header.version));
                 }
-                last = (index + 1 == SLICE_RECORDS).then_some(key);
+                last = (index + 1 == LOOK_RECORDS).then_some(key);
             }
-            Ok(())
-        })?;
-        let found = expired.len();
-        let forgotten = if found == 0 { 0 } else { self.forget(expired).await? };
-        Ok(Slice { last, found, forgotten })
+            Ok(last)
+        })
     }
 
     async fn forget(&self, records: Vec<(IVec, Version)>) -> Result<usize> {

@@ -59,10 +59,25 @@ const HOUSE: &[Module] = &[
     assembler("console", 7, &[8]),
     assembler("server", 8, &[]),
     assembler("bench", 8, &[]),
+    assembler("cli", 9, &[]),
 ];
 
-/// All that `main` knows of the house.
-const MAIN_KNOWS: &[&str] = &["server", "config", "telemetry", "auth", "bench", "clock", "random"];
+/// All that the program, `main` and `cli`, knows of the house.
+const PROGRAM_KNOWS: &[&str] = &[
+    "server",
+    "config",
+    "console",
+    "telemetry",
+    "auth",
+    "bench",
+    "clock",
+    "random",
+    // As a client: the contract, and the words that its arguments are read as.
+    "proto",
+    "error",
+    "id",
+    "recipient",
+];
 
 /// Words that know no other.
 const GROUND: &[&str] = &["error", "clock"];
@@ -117,14 +132,14 @@ struct Target<'a> {
 impl<'a> Target<'a> {
     /// `None` for paths that lead out of the crate.
     fn of(path: &Path, source: &Source, modules: &BTreeMap<Vec<&str>, &'a Source>) -> Option<Self> {
-        let root = if source.path == "src/main.rs" { "verigate" } else { "crate" };
         let mut segments: Vec<_> = path.segments.iter().map(String::as_str).collect();
         let own = source.module();
         // In the file of a module a child may be named without `crate`.
         if modules.contains_key(&[own.as_slice(), &segments[..1]].concat()) && !own.is_empty() {
-            segments = [&[root], own.as_slice(), &segments].concat();
+            segments = [&["crate"], own.as_slice(), &segments].concat();
         }
-        if segments[0] != root || segments.len() < 2 {
+        let ours = segments[0] == "crate" || (segments[0] == "verigate" && is_program(source));
+        if !ours || segments.len() < 2 {
             return None;
         }
         let inner = &segments[1..];
@@ -139,6 +154,11 @@ impl<'a> Target<'a> {
     }
 }
 
+/// Part of the program, which sees the rest of the house as the crate `verigate`.
+fn is_program(source: &Source) -> bool {
+    source.is_under(&["src/main.rs", "src/cli"])
+}
+
 fn module(name: &str) -> Option<&'static Module> {
     HOUSE.iter().find(|module| module.name == name)
 }
@@ -148,11 +168,14 @@ fn objection(source: &Source, target: &Target<'_>) -> Option<String> {
     let Some(to) = module(&target.module) else {
         return Some(format!("`{}` has no place in the table of floors", target.module));
     };
-    if source.path == "src/main.rs" {
-        let known = MAIN_KNOWS.contains(&to.name);
-        return (!known).then(|| format!("`main` knows only {}", MAIN_KNOWS.join(", ")));
-    }
     let own = source.module();
+    if is_program(source) && to.name != "cli" {
+        let known = PROGRAM_KNOWS.contains(&to.name);
+        return (!known).then(|| format!("the program knows only {}", PROGRAM_KNOWS.join(", ")));
+    }
+    if source.path == "src/main.rs" {
+        return None;
+    }
     let from = own.first().and_then(|name| module(name))?;
     if from.name == to.name {
         return objection_in_folder(to.folder, own.get(1).copied(), target.child.as_deref());

@@ -28,6 +28,7 @@ const VENDORS_NAMED: &[(&str, &[&str], &str)] = &[
     ("src/server", VENDORS, "one match arm for each kind of vendor"),
     ("src/rest/mod.rs", VENDORS, "mounts each dialect under its name"),
     ("src/console", &["inbox"], "the page of the dev inbox"),
+    ("src/cli/serve.rs", &["inbox"], "the banner of the dev profile says where that page is"),
 ];
 
 /// Ways to wait that no clock of ours can wind forward.
@@ -40,7 +41,10 @@ const WAITS: &[&[&str]] = &[
 ];
 
 /// Files that wait all the same, and why.
-const WAITERS: &[(&str, &str)] = &[("src/clock.rs", "the clock of the machine waits by the machine's timer")];
+const WAITERS: &[(&str, &str)] = &[
+    ("src/clock.rs", "the clock of the machine waits by the machine's timer"),
+    ("tests/it/store.rs", "a process is killed at a moment that depends on nothing it does"),
+];
 
 pub(crate) fn check(source: &Source) -> Vec<Finding> {
     let mut findings = waits(source);

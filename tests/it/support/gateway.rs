@@ -18,24 +18,31 @@ use tonic_types::StatusExt;
 use verigate::clock::{ManualClock, Timestamp};
 use verigate::config;
 use verigate::config::settings::Address;
+use verigate::event::EventKind;
 use verigate::proto::messaging::v1::messaging_service_client::MessagingServiceClient;
 use verigate::proto::messaging::v1::{Recipient, SendMessageRequest, recipient, send_message_request};
 use verigate::proto::verification::v1::verification_service_client::VerificationServiceClient;
 use verigate::proto::verification::v1::{
-    CheckOutcome, CheckVerificationRequest, CheckVerificationResponse, StartVerificationRequest, Verification,
+    CancelVerificationRequest, CheckOutcome, CheckVerificationRequest, CheckVerificationResponse,
+    GetVerificationRequest, ResendVerificationRequest, StartVerificationRequest, Verification,
     check_verification_request,
 };
 use verigate::random::OsRandom;
 use verigate::server::listen::Addresses;
 use verigate::server::{Server, Surroundings};
+use verigate::store::keys::Keys;
+use verigate::store::seal::{KeyRing, SealedStore};
+use verigate::store::sled::{self, SledStore};
+use verigate::store::{Store, record};
 use verigate::telemetry;
+use verigate::verification::verification::Verification as Stored;
 
 use crate::support::http::get;
 
-pub const START: Timestamp = Timestamp::from_millis(1_795_324_560_125);
+pub(crate) const START: Timestamp = Timestamp::from_millis(1_795_324_560_125);
 
 /// Two tenants with a key each, one inbox, and an outcome for each ending of a Malaysian mobile number.
-pub const CONFIG: &str = r#"
+pub(crate) const CONFIG: &str = r#"
 [server]
 grpc = "127.0.0.1:0"
 http = "127.0.0.1:0"
@@ -79,12 +86,12 @@ vendors = ["inbox"]
 "#;
 
 /// A recipient to whom everything is delivered.
-pub const PHONE: &str = "+60123456789";
+pub(crate) const PHONE: &str = "+60123456789";
 
 /// A gateway that runs until it is stopped or dropped.
-pub struct Gateway {
-    pub clock: ManualClock,
-    pub addresses: Addresses,
+pub(crate) struct Gateway {
+    pub(crate) clock: ManualClock,
+    pub(crate) addresses: Addresses,
     place: TempDir,
     config: String,
     stop: Option<oneshot::Sender<()>>,
@@ -93,20 +100,20 @@ pub struct Gateway {
 
 /// Adds a tenant's credentials to each call.
 #[derive(Clone)]
-pub struct Credentials(MetadataValue<tonic::metadata::Ascii>);
+pub(crate) struct Credentials(MetadataValue<tonic::metadata::Ascii>);
 
-pub type Verifications = VerificationServiceClient<InterceptedService<Channel, Credentials>>;
-pub type Messages = MessagingServiceClient<InterceptedService<Channel, Credentials>>;
+pub(crate) type Verifications = VerificationServiceClient<InterceptedService<Channel, Credentials>>;
+pub(crate) type Messages = MessagingServiceClient<InterceptedService<Channel, Credentials>>;
 
 // === impl Gateway ===
 
 impl Gateway {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(CONFIG).await
     }
 
     /// `config`: a whole configuration, in which PLACE stands for the temporary folder.
-    pub async fn start_with(config: &str) -> Self {
+    pub(crate) async fn start_with(config: &str) -> Self {
         let place = TempDir::new().unwrap();
         let ring = format!("1:{}\n", "A".repeat(43) + "=");
         std::fs::write(place.path().join("key"), ring).unwrap();
@@ -116,7 +123,7 @@ impl Gateway {
     }
 
     /// Stops, and starts again on the same store at the same time of day.
-    pub async fn restart(mut self) -> Self {
+    pub(crate) async fn restart(mut self) -> Self {
         self.stop.take().unwrap().send(()).unwrap();
         self.running.await.unwrap().unwrap();
         Self::run(self.place, self.config, self.clock).await
@@ -138,7 +145,7 @@ impl Gateway {
         Self { clock, addresses, place, config, stop: Some(stop), running }
     }
 
-    pub fn grpc(&self) -> SocketAddr {
+    pub(crate) fn grpc(&self) -> SocketAddr {
         match self.addresses.grpc {
             Address::Tcp(address) => address,
             Address::Unix(_) => unreachable!("tests listen on TCP"),
@@ -151,33 +158,33 @@ impl Gateway {
     }
 
     /// The folder that holds the store's files.
-    pub fn data(&self) -> std::path::PathBuf {
+    pub(crate) fn data(&self) -> std::path::PathBuf {
         self.place.path().join("data")
     }
 
     /// A client of tenant `acme`.
-    pub async fn verifications(&self) -> Verifications {
+    pub(crate) async fn verifications(&self) -> Verifications {
         self.verifications_as("acme.acme-secret-of-some-length").await
     }
 
-    pub async fn verifications_as(&self, key: &str) -> Verifications {
+    pub(crate) async fn verifications_as(&self, key: &str) -> Verifications {
         VerificationServiceClient::with_interceptor(self.channel().await, Credentials::new(key))
     }
 
-    pub async fn messages(&self) -> Messages {
+    pub(crate) async fn messages(&self) -> Messages {
         MessagingServiceClient::with_interceptor(
             self.channel().await,
             Credentials::new("acme.acme-secret-of-some-length"),
         )
     }
 
-    pub async fn channel(&self) -> Channel {
+    pub(crate) async fn channel(&self) -> Channel {
         let address = format!("http://{}", self.grpc());
         Channel::from_shared(address).unwrap().connect().await.unwrap()
     }
 
     /// What the inbox took for a recipient, newest first.
-    pub async fn inbox(&self, recipient: &str) -> Vec<Value> {
+    pub(crate) async fn inbox(&self, recipient: &str) -> Vec<Value> {
         let target = format!("/inbox/messages?recipient={}", recipient.replace('+', "%2B"));
         let answer = get(self.addresses.admin, &target, &[&format!("Host: {}", self.addresses.admin)]).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
@@ -185,7 +192,7 @@ impl Gateway {
     }
 
     /// The code in the newest message to a recipient: its longest run of digits.
-    pub async fn code(&self, recipient: &str) -> String {
+    pub(crate) async fn code(&self, recipient: &str) -> String {
         let messages = self.inbox(recipient).await;
         let text = messages.first().expect("a message")["text"].as_str().unwrap().to_owned();
         let runs = text.split(|c: char| !c.is_ascii_digit());
@@ -193,14 +200,14 @@ impl Gateway {
     }
 
     /// Starts a verification and waits until the vendor has answered.
-    pub async fn begin(&self, client: &mut Verifications, phone: &str) -> Verification {
+    pub(crate) async fn begin(&self, client: &mut Verifications, phone: &str) -> Verification {
         let request = StartVerificationRequest { delivery_wait: seconds(5), ..start(phone) };
         client.start_verification(request).await.unwrap().into_inner().verification.unwrap()
     }
 }
 
 impl Credentials {
-    pub fn new(key: &str) -> Self {
+    pub(crate) fn new(key: &str) -> Self {
         Self(format!("Bearer {key}").parse().unwrap())
     }
 }
@@ -213,19 +220,23 @@ impl Interceptor for Credentials {
 }
 
 /// A start request with nothing but a phone number.
-pub fn start(phone: &str) -> StartVerificationRequest {
+pub(crate) fn start(phone: &str) -> StartVerificationRequest {
     StartVerificationRequest { recipient: Some(self::phone(phone)), ..StartVerificationRequest::default() }
 }
 
-pub fn phone(phone: &str) -> Recipient {
+pub(crate) fn phone(phone: &str) -> Recipient {
     Recipient { address: Some(recipient::Address::Phone(phone.to_owned())) }
 }
 
-pub fn seconds(seconds: i64) -> Option<prost_types::Duration> {
+pub(crate) fn seconds(seconds: i64) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos: 0 })
 }
 
-pub async fn check(client: &mut Verifications, id: &str, code: &str) -> Result<CheckVerificationResponse, Status> {
+pub(crate) async fn check(
+    client: &mut Verifications,
+    id: &str,
+    code: &str,
+) -> Result<CheckVerificationResponse, Status> {
     let request = CheckVerificationRequest {
         target: Some(check_verification_request::Target::Id(id.to_owned())),
         code: code.to_owned(),
@@ -235,23 +246,80 @@ pub async fn check(client: &mut Verifications, id: &str, code: &str) -> Result<C
 }
 
 /// A six-digit code that is not `code`.
-pub fn wrong(code: &str, turn: u32) -> String {
+pub(crate) fn wrong(code: &str, turn: u32) -> String {
     let number: u32 = code.parse().unwrap();
     format!("{:06}", (number + 1 + turn) % 1_000_000)
 }
 
 /// The machine-readable reason of a refused call.
-pub fn reason(status: &Status) -> String {
+pub(crate) fn reason(status: &Status) -> String {
     status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
 }
 
 /// How long the server says to wait.
-pub fn retry_after(status: &Status) -> Option<Duration> {
+pub(crate) fn retry_after(status: &Status) -> Option<Duration> {
     status.get_details_retry_info().and_then(|info| info.retry_delay)
 }
 
-pub fn outcome(checked: &CheckVerificationResponse) -> CheckOutcome {
-    checked.outcome()
+impl Gateway {
+    /// What happened to each of these verifications of tenant `acme`, as the store holds it. The gateway stops for the
+    /// reading and comes back as from a restart.
+    pub(crate) async fn histories(mut self, ids: &[String]) -> (Self, Vec<Vec<EventKind>>) {
+        let path = self.data();
+        self.stop.take().unwrap().send(()).unwrap();
+        self.running.await.unwrap().unwrap();
+        let config = sled::Config { path, ..sled::Config::default() };
+        let files = Arc::new(SledStore::open(&config, Arc::new(self.clock.clone())).unwrap());
+        let ring = KeyRing::load(&self.place.path().join("key")).unwrap();
+        let store = SealedStore::new(files.clone(), ring, Arc::new(OsRandom));
+        let keys = Keys::open(&store, &OsRandom).await.unwrap();
+        let tenant = keys.tenant(&"acme".parse().unwrap());
+        let mut histories = Vec::new();
+        for id in ids {
+            let key = keys.verification(tenant, id.parse().unwrap());
+            let record = store.get(&key).await.unwrap().expect("a record");
+            let verification: Stored = record::decode(&record.value).unwrap();
+            histories.push(verification.history().events().iter().map(|event| event.kind).collect());
+        }
+        files.close();
+        drop((store, files));
+        (Self::run(self.place, self.config, self.clock).await, histories)
+    }
+}
+
+/// What a check came to, and nothing else of it.
+pub(crate) async fn judge(client: &mut Verifications, id: &str, code: &str) -> CheckOutcome {
+    check(client, id, code).await.unwrap().outcome()
+}
+
+pub(crate) async fn get_verification(client: &mut Verifications, id: &str) -> Verification {
+    let request = GetVerificationRequest { id: id.to_owned() };
+    client.get_verification(request).await.unwrap().into_inner().verification.unwrap()
+}
+
+pub(crate) async fn resend(client: &mut Verifications, id: &str) -> Result<Verification, Status> {
+    let request = ResendVerificationRequest { id: id.to_owned(), channel: 0 };
+    client.resend_verification(request).await.map(|answer| answer.into_inner().verification.unwrap())
+}
+
+pub(crate) async fn cancel(client: &mut Verifications, id: &str) -> Result<Verification, Status> {
+    let request = CancelVerificationRequest { id: id.to_owned() };
+    client.cancel_verification(request).await.map(|answer| answer.into_inner().verification.unwrap())
+}
+
+/// A start that waits until the vendor has answered.
+pub(crate) async fn start_now(
+    client: &mut Verifications,
+    request: StartVerificationRequest,
+) -> Result<Verification, Status> {
+    let request = StartVerificationRequest { delivery_wait: seconds(5), ..request };
+    client.start_verification(request).await.map(|answer| answer.into_inner().verification.unwrap())
+}
+
+/// The fields that a refused call names as wrong.
+pub(crate) fn wrong_fields(status: &Status) -> Vec<String> {
+    let details = status.get_details_bad_request();
+    details.into_iter().flat_map(|details| details.field_violations).map(|violation| violation.field).collect()
 }
 
 impl Gateway {
