@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::signal::unix::{SignalKind, signal};
 use verigate::clock::SystemClock;
 use verigate::random::OsRandom;
 use verigate::server::{Server, Surroundings};
@@ -18,5 +19,12 @@ async fn main() {
     };
     let server = Server::build(&loaded, surroundings).await.unwrap();
     println!("{:?}", server.addresses());
-    server.run(async { drop(tokio::signal::ctrl_c().await) }).await.unwrap();
+    let mut terminate = signal(SignalKind::terminate()).unwrap();
+    let stop = async move {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    server.run(stop).await.unwrap();
 }
