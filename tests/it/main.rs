@@ -6,6 +6,7 @@ mod support;
 mod architecture;
 mod config;
 mod console_inbox;
+mod kill;
 mod proto;
 mod transitions;
 mod vendor_esms;
