@@ -9,6 +9,7 @@ mod bad_input;
 mod cli;
 mod config;
 mod console_inbox;
+mod kill;
 mod outbox;
 mod proto;
 mod readme;
