@@ -87,7 +87,10 @@ impl Person {
 
     /// Takes in the answer to a start or resend.
     pub(crate) fn note_send(&mut self, shown: &Verification) {
-        self.next_send_at = self.next_send_at.max(time(shown.next_resend_time));
+        // One that was sent often enough tells no time for another send.
+        if let Some(next) = shown.next_resend_time {
+            self.next_send_at = self.next_send_at.max(time(Some(next)));
+        }
     }
 
     pub(crate) fn is_locked(&self) -> bool {
@@ -129,7 +132,8 @@ impl Person {
         entry.approval_open = false;
         entry.cancel_open = false;
         entry.ended = ended(shown);
-        let next_send_at = time(shown.next_resend_time);
+        // What has ended tells no time for another send; the recipient's cool-down shows at the next start.
+        let Some(next_send_at) = shown.next_resend_time.map(|next| time(Some(next))) else { return };
         assert!(
             next_send_at >= self.next_send_at,
             "the cool-down after {} shrank from {} to {next_send_at}",

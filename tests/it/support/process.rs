@@ -2,7 +2,8 @@
 //!
 //! It runs the dev profile with what a test needs set by environment: listeners of its own, a folder of the test's own,
 //! short times. gRPC listens on a socket in that folder, because the port of a program that was killed may be somebody
-//! else's a moment later, even that of the very client that tries to connect to it. What it prints is read to its end, so that it never waits for us, and the newest lines are kept for failures.
+//! else's a moment later, even that of the very client that tries to connect to it. What it prints is read to its end, so
+//! that it never waits for us, and the newest lines are kept for failures.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
