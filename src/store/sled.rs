@@ -4,11 +4,9 @@
 //! preconditions against the table and what the group has already changed, applies the group as one atomic sled batch,
 //! flushes sled's buffers, calls fdatasync on the data file once, and answers. Any error on that way ends writing.
 //!
-//! What a reader sees: one `get` sees the state between two groups; two of them, or a `scan` of more than 128 records,
-//! may fall on both sides of a group. A reader may see a group that is not on the disk yet, for the few hundred
-//! microseconds until it is. Neither breaks a rule: whoever decides by what it read commits under a precondition, in a
-//! later group, and the log is recovered only from its beginning to its first gap, so no later group outlives a lost
-//! earlier one.
+//! What a reader sees: only what is durable ([`table`] keeps aside what a group replaces until it is). One `get` sees the
+//! state between two groups; two of them, or a `scan` of more than 128 records, may fall on both sides of a group.
+//! That breaks no rule: whoever decides by what it read commits under a precondition.
 //!
 //! What is known of sled 0.34.7, from its source and from tests here:
 //!
@@ -56,7 +54,7 @@ use crate::store::sled::committer::{Committer, Tally};
 use crate::store::sled::queue::{Job, Queue};
 use crate::store::sled::record::PART_SPACE;
 use crate::store::sled::sweep::Sweeper;
-use crate::store::sled::table::Table;
+use crate::store::sled::table::{Durable, Table};
 use crate::store::{Batch, Commit, Key, MAX_SCAN_ROWS, MAX_VALUE_BYTES, Prefix, Record, SEAL_BYTES, Store, Write};
 
 mod committer;
@@ -175,9 +173,9 @@ impl SledStore {
 impl Store for SledStore {
     async fn get(&self, key: &Key) -> Result<Option<Record>> {
         let now = self.clock.now();
-        self.table.with(|tree| {
-            let Some(stored) = tree.get(key.bytes()).map_err(table::broken)? else { return Ok(None) };
-            Ok(record::read(tree, key.bytes(), &stored, now)?.map(|(_, record)| record))
+        self.table.read(|durable| {
+            let Some(stored) = durable.get(key.bytes())? else { return Ok(None) };
+            Ok(record::read(durable, key.bytes(), &stored, now)?.map(|(_, record)| record))
         })
     }
 
@@ -190,7 +188,7 @@ impl Store for SledStore {
         let limit = limit.min(MAX_SCAN_ROWS);
         let mut rows = Vec::new();
         while rows.len() < limit {
-            let next = self.table.with(|tree| scan_turn(tree, begin, prefix, now, limit, &mut rows))?;
+            let next = self.table.read(|durable| scan_turn(durable, begin, prefix, now, limit, &mut rows))?;
             match next {
                 Some(last) => begin = Bound::Excluded(last),
                 None => break,
@@ -219,7 +217,7 @@ impl Drop for SledStore {
 
 /// Looks at the next records of a scan, live or not, and returns the key to go on after, if there may be more.
 fn scan_turn(
-    tree: &sled::Tree,
+    durable: &Durable,
     begin: Bound<IVec>,
     prefix: &Prefix,
     now: Timestamp,
@@ -228,12 +226,12 @@ fn scan_turn(
 ) -> Result<Option<IVec>> {
     let end = Bound::Excluded(IVec::from(&[PART_SPACE]));
     let mut last = None;
-    for entry in tree.range((begin, end)).take(SCAN_TURN_RECORDS) {
-        let (key, stored) = entry.map_err(table::broken)?;
+    for entry in durable.range(begin, end, false).take(SCAN_TURN_RECORDS) {
+        let (key, stored) = entry?;
         if !key.starts_with(&prefix.bytes) || rows.len() == limit {
             return Ok(None);
         }
-        if let Some((header, record)) = record::read(tree, &key, &stored, now)? {
+        if let Some((header, record)) = record::read(durable, &key, &stored, now)? {
             rows.push((Key::new(header.partition, &*key), record));
         }
         last = Some(key);
