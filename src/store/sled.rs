@@ -4,11 +4,9 @@
 //! preconditions against the table and what the group has already changed, applies the group as one atomic sled batch,
 //! flushes sled's buffers, calls fdatasync on the data file once, and answers. Any error on that way ends writing.
 //!
-//! What a reader sees: one `get` sees the state between two groups; two of them, or a `scan` of more than 128 records,
-//! may fall on both sides of a group. A reader may see a group that is not on the disk yet, for the few hundred
-//! microseconds until it is. Neither breaks a rule: whoever decides by what it read commits under a precondition, in a
-//! later group, and the log is recovered only from its beginning to its first gap, so no later group outlives a lost
-//! earlier one.
+//! What a reader sees: only what is durable ([`table`] keeps aside what a group replaces until it is). One `get` sees the
+//! state between two groups; two of them, or a `scan` of more than 128 records, may fall on both sides of a group.
+//! That breaks no rule: whoever decides by what it read commits under a precondition.
 //!
 //! What is known of sled 0.34.7, from its source and from tests here:
 //!
@@ -56,7 +54,7 @@ use crate::store::sled::committer::{Committer, Tally};
 use crate::store::sled::queue::{Job, Queue};
 use crate::store::sled::record::PART_SPACE;
 use crate::store::sled::sweep::Sweeper;
-use crate::store::sled::table::Table;
+use crate::store::sled::table::{Durable, Table};
 use crate::store::{
     Batch, Commit, Key, MAX_SCAN_ROWS, MAX_VALUE_BYTES, Order, Prefix, Record, SEAL_BYTES, Store, Write,
 };
@@ -177,9 +175,9 @@ impl SledStore {
 impl Store for SledStore {
     async fn get(&self, key: &Key) -> Result<Option<Record>> {
         let now = self.clock.now();
-        self.table.with(|tree| {
-            let Some(stored) = tree.get(key.bytes()).map_err(table::broken)? else { return Ok(None) };
-            Ok(record::read(tree, key.bytes(), &stored, now)?.map(|(_, record)| record))
+        self.table.read(|durable| {
+            let Some(stored) = durable.get(key.bytes())? else { return Ok(None) };
+            Ok(record::read(durable, key.bytes(), &stored, now)?.map(|(_, record)| record))
         })
     }
 
@@ -189,7 +187,7 @@ impl Store for SledStore {
         let limit = limit.min(MAX_SCAN_ROWS);
         let mut rows = Vec::new();
         while rows.len() < limit {
-            after = self.table.with(|tree| scan_turn(tree, after.take(), prefix, now, limit, &mut rows))?;
+            after = self.table.read(|durable| scan_turn(durable, after.take(), prefix, now, limit, &mut rows))?;
             if after.is_none() {
                 break;
             }
@@ -217,31 +215,34 @@ impl Drop for SledStore {
 
 /// Looks at the next records of a scan, live or not, and returns the key to go on after, if there may be more.
 fn scan_turn(
-    tree: &sled::Tree,
+    durable: &Durable,
     after: Option<IVec>,
     prefix: &Prefix,
     now: Timestamp,
     limit: usize,
     rows: &mut Vec<(Key, Record)>,
 ) -> Result<Option<IVec>> {
-    let first = Bound::Included(IVec::from(&*prefix.bytes));
-    let beyond = after_all_with(&prefix.bytes);
-    let entries: &mut dyn Iterator<Item = sled::Result<(IVec, IVec)>> = match (prefix.order, after) {
-        (Order::Ascending, Some(after)) if *after >= *prefix.bytes => &mut tree.range((Bound::Excluded(after), beyond)),
-        (Order::Ascending, _) => &mut tree.range((first, beyond)),
-        (Order::Descending, Some(before)) if before.starts_with(&prefix.bytes) => {
-            &mut tree.range((first, Bound::Excluded(before))).rev()
+    let (first, beyond) = (Bound::Included(IVec::from(&*prefix.bytes)), after_all_with(&prefix.bytes));
+    let is_before = |key: &IVec| **key < *prefix.bytes;
+    let entries = match (prefix.order, after) {
+        (Order::Ascending, Some(after)) if after.starts_with(&prefix.bytes) => {
+            durable.range(Bound::Excluded(after), beyond, false)
         }
-        (Order::Descending, Some(before)) if *before < *prefix.bytes => &mut std::iter::empty(),
-        (Order::Descending, _) => &mut tree.range((first, beyond)).rev(),
+        (Order::Descending, Some(after)) if after.starts_with(&prefix.bytes) => {
+            durable.range(first, Bound::Excluded(after), true)
+        }
+        // Beyond the end that the scan goes to.
+        (Order::Ascending, Some(after)) if !is_before(&after) => return Ok(None),
+        (Order::Descending, Some(after)) if is_before(&after) => return Ok(None),
+        (order, _) => durable.range(first, beyond, order == Order::Descending),
     };
     let mut last = None;
     for entry in entries.take(SCAN_TURN_RECORDS) {
-        let (key, stored) = entry.map_err(table::broken)?;
+        let (key, stored) = entry?;
         if !key.starts_with(&prefix.bytes) || rows.len() == limit {
             return Ok(None);
         }
-        if let Some((header, record)) = record::read(tree, &key, &stored, now)? {
+        if let Some((header, record)) = record::read(durable, &key, &stored, now)? {
             rows.push((Key::new(header.partition, &*key), record));
         }
         last = Some(key);

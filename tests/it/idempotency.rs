@@ -123,7 +123,8 @@ async fn a_code_is_returned_only_where_it_is_allowed() {
     let refused = client.start_verification(asked.clone()).await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::PermissionDenied, "NOT_PERMITTED"));
 
-    let gateway = Gateway::start_with(&CONFIG.replace("brand = \"Acme\"", "brand = \"Acme\"\nreturn_code = true")).await;
+    let gateway =
+        Gateway::start_with(&CONFIG.replace("brand = \"Acme\"", "brand = \"Acme\"\nreturn_code = true")).await;
     let mut client = gateway.verifications().await;
     let silent = client.start_verification(start("+60123456788")).await.unwrap().into_inner();
     assert_eq!(silent.code, "");

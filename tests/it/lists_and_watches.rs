@@ -117,7 +117,10 @@ async fn a_watch_ends_when_the_code_expires_and_when_the_server_stops() {
     let mut client = gateway.verifications().await;
     let expiring = gateway.begin(&mut client, PHONE).await;
     let lasting = client
-        .start_verification(StartVerificationRequest { on_existing: OnExisting::Parallel.into(), ..start("+60123456788") })
+        .start_verification(StartVerificationRequest {
+            on_existing: OnExisting::Parallel.into(),
+            ..start("+60123456788")
+        })
         .await
         .unwrap()
         .into_inner()
@@ -162,7 +165,10 @@ async fn verifications_may_stand_beside_each_other() {
     assert_ne!(first.id, second.id);
     let second_code = gateway.code(PHONE).await;
     for (verification, code) in [(first, first_code), (second, second_code)] {
-        assert_eq!(check(&mut client, &verification.id, &code).await.unwrap().outcome().as_str_name(), "CHECK_OUTCOME_APPROVED");
+        assert_eq!(
+            check(&mut client, &verification.id, &code).await.unwrap().outcome().as_str_name(),
+            "CHECK_OUTCOME_APPROVED"
+        );
     }
 }
 

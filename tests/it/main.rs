@@ -10,6 +10,7 @@ mod cli;
 mod config;
 mod console_inbox;
 mod idempotency;
+mod kill;
 mod lists_and_watches;
 mod outbox;
 mod proto;

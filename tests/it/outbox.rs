@@ -10,11 +10,12 @@ use verigate::clock::{Clock, ManualClock, Timestamp};
 use verigate::messaging::holder::Ground;
 use verigate::messaging::message::{Message as Kept, Text};
 use verigate::messaging::outbox::{Outbox, Settings};
+use verigate::messaging::request::NewMessage;
 use verigate::messaging::route::Routes;
 use verigate::messaging::sending::{Persistence, SendStatus};
+use verigate::messaging::service::Messaging;
 use verigate::messaging::vendors::Vendors;
 use verigate::messaging::worker::Worker;
-use verigate::messaging::{Messaging, NewMessage};
 use verigate::proto::messaging::v1::{
     Channel, Encoding, FailureReason, GetMessageRequest, Message, MessageStatus, SendMessageRequest,
     send_message_request,
@@ -704,7 +705,13 @@ impl Floor {
         running.extend(
             receipts.into_iter().map(|later| tokio::spawn(later.run(Arc::clone(&outbox) as Arc<dyn ReceiptSink>))),
         );
-        let tenant = Tenant { name: "acme".parse().unwrap(), default_country: None, brand: None, sender: None };
+        let tenant = Tenant {
+            name: "acme".parse().unwrap(),
+            default_country: None,
+            brand: None,
+            sender: None,
+            may_return_code: false,
+        };
         Self { messaging, outbox, clock, tenant, running, _place: place }
     }
 
@@ -714,8 +721,10 @@ impl Floor {
             channel: None,
             text: Some(Text::new("Hello".to_owned())),
             sender: None,
+            send_at: None,
             validity: None,
             metadata: std::collections::BTreeMap::new(),
+            idempotency_key: None,
             unread: Vec::new(),
         };
         self.messaging.send(&self.tenant, new).await.unwrap()

@@ -4,7 +4,7 @@
 //! The first error of a write or a sync is the last thing that this thread does. After a failed sync nobody can say
 //! which pages the kernel has dropped, so going on would answer for writes that are not there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,6 +43,8 @@ struct Group {
     /// What will lie under each key touched so far; `None` for nothing.
     headers: HashMap<IVec, Option<Header>>,
     writes: Option<sled::Batch>,
+    /// The keys of all writes, those of further parts among them.
+    keys: BTreeSet<IVec>,
     answers: Vec<Answer>,
 }
 
@@ -138,7 +140,7 @@ impl Committer {
         if let Some(header) = group.headers.get(key) {
             return Ok(*header);
         }
-        let stored = self.table.with(|tree| tree.get(key).map_err(table::broken))?;
+        let stored = self.table.read(|durable| durable.get(key))?;
         stored.map(|stored| record::decode(&stored).map(|(header, _)| header)).transpose()
     }
 
@@ -146,10 +148,11 @@ impl Committer {
         let Some(writes) = group.writes.take() else {
             return Ok(());
         };
-        self.table.with(|tree| tree.apply_batch(writes).map_err(table::broken))?;
+        self.table.apply(writes, std::mem::take(&mut group.keys))?;
         // `flush` hands sled's buffers to the kernel, and only the sync brings them to the disk.
         self.db.flush().map_err(table::broken)?;
-        self.data.sync_data().map_err(table::broken)
+        self.data.sync_data().map_err(table::broken)?;
+        self.table.settle()
     }
 }
 
@@ -160,16 +163,19 @@ impl Group {
         let writes = self.writes.get_or_insert_default();
         // Later writes of a sled batch replace earlier ones of the same key.
         for part_key in old.iter().flat_map(|old| old.part_keys(key)) {
+            self.keys.insert(part_key.clone());
             writes.remove(part_key);
         }
         match new {
             Some((header, entries)) => {
                 for (entry_key, stored) in entries {
+                    self.keys.insert(entry_key.clone());
                     writes.insert(entry_key, stored);
                 }
                 self.headers.insert(IVec::from(key), Some(header));
             }
             None => {
+                self.keys.insert(IVec::from(key));
                 writes.remove(key);
                 self.headers.insert(IVec::from(key), None);
             }

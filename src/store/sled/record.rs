@@ -7,12 +7,12 @@
 //! file of its own, which sled never syncs. So no entry is longer than [`PART_BYTES`]: what is longer continues under
 //! `0xFF | key | number of the part`, a space that belongs to this file.
 
-use sled::{IVec, Tree};
+use sled::IVec;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::Partition;
-use crate::store::sled::table;
+use crate::store::sled::table::Durable;
 use crate::store::{Record, Version};
 
 /// What the store itself has to know of a record.
@@ -82,14 +82,14 @@ pub(crate) fn decode(stored: &[u8]) -> Result<(Header, &[u8])> {
 }
 
 /// The whole record of an entry that was found under `key`, and its header; `None` when it has expired.
-pub(crate) fn read(tree: &Tree, key: &[u8], stored: &[u8], now: Timestamp) -> Result<Option<(Header, Record)>> {
+pub(crate) fn read(table: &Durable, key: &[u8], stored: &[u8], now: Timestamp) -> Result<Option<(Header, Record)>> {
     let (header, first) = decode(stored)?;
     if !header.is_live(now) {
         return Ok(None);
     }
     let mut value = first.to_vec();
     for part_key in header.part_keys(key) {
-        let part = tree.get(part_key).map_err(table::broken)?;
+        let part = table.get(&part_key)?;
         value.extend_from_slice(&part.ok_or_else(|| Error::internal("a part of a stored record is missing"))?);
     }
     Ok(Some((header, Record { value, version: header.version })))
@@ -106,12 +106,14 @@ fn part_key(key: &[u8], number: u8) -> IVec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::sled::table::Table;
 
     const NOW: Timestamp = Timestamp::from_millis(1_000);
 
     #[test]
     fn records_come_back_as_they_were_put() {
         let db = sled::Config::new().temporary(true).open().unwrap();
+        let table = Table::new(sled::Tree::clone(&db));
         for expires_at in [None, Some(Timestamp::from_millis(1_001))] {
             for length in [0, 1, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 4 * PART_BYTES + 42] {
                 let value: Vec<u8> = (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect();
@@ -122,7 +124,8 @@ mod tests {
                     db.insert(key, stored).unwrap();
                 }
                 let stored = db.get(b"key").unwrap().unwrap();
-                let (read_header, record) = read(&db, b"key", &stored, NOW).unwrap().unwrap();
+                let read = |durable: &Durable| read(durable, b"key", &stored, NOW);
+                let (read_header, record) = table.read(read).unwrap().unwrap();
                 assert_eq!((read_header, record.version), (header, Version(7)));
                 assert!(record.value == value, "{length} bytes");
             }

@@ -103,12 +103,12 @@ impl Sweeper {
 
     /// Looks at the next records and returns the last of them, if there may be more.
     fn look(&self, after: Option<&IVec>, now: Timestamp, expired: &mut Vec<(IVec, Version)>) -> Result<Option<IVec>> {
-        let begin = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_ref()));
-        let end = Bound::Excluded([PART_SPACE].as_slice());
+        let begin = after.cloned().map_or(Bound::Unbounded, Bound::Excluded);
+        let end = Bound::Excluded(IVec::from(&[PART_SPACE]));
         let mut last = None;
-        self.table.with(|tree| {
-            for (index, entry) in tree.range::<&[u8], _>((begin, end)).take(LOOK_RECORDS).enumerate() {
-                let (key, stored) = entry.map_err(table::broken)?;
+        self.table.read(|durable| {
+            for (index, entry) in durable.range(begin, end, false).take(LOOK_RECORDS).enumerate() {
+                let (key, stored) = entry?;
                 // What is no record of ours is not ours to delete.
                 if let Ok((header, _)) = record::decode(&stored)
                     && !header.is_live(now)

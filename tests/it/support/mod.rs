@@ -3,3 +3,6 @@
 pub(crate) mod esms_server;
 pub(crate) mod gateway;
 pub(crate) mod http;
+pub(crate) mod ledger;
+pub(crate) mod load;
+pub(crate) mod process;
