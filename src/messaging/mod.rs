@@ -2,6 +2,8 @@
 
 pub mod due;
 pub mod holder;
+pub mod last_line;
+pub mod locale;
 pub mod message;
 pub mod outbox;
 pub mod route;
