@@ -10,6 +10,8 @@ pub mod route;
 pub mod segment;
 pub mod sending;
 pub mod template;
+pub mod template_source;
+pub mod variables;
 pub mod vendors;
 pub mod worker;
 
