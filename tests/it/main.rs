@@ -7,6 +7,7 @@ mod architecture;
 mod config;
 mod console_inbox;
 mod proto;
+mod templates;
 mod transitions;
 mod vendor_esms;
 mod vendor_inbox;
