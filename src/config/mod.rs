@@ -25,8 +25,10 @@ use crate::config::read::{Quoting, read};
 use crate::config::section::Section;
 use crate::config::settings::{ServerConfig, StoreConfig, TenantConfig};
 use crate::error::{Result, Violation};
+use crate::id::TenantName;
 use crate::messaging::route::RouteConfig;
 use crate::messaging::service::MessagingConfig;
+use crate::messaging::template::{TemplateConfig, Templates};
 use crate::telemetry;
 use crate::verification::policy::VerificationConfig;
 use crate::violations::Violations;
@@ -57,6 +59,8 @@ pub struct Config {
     pub vendors: BTreeMap<String, Section>,
     #[serde(default)]
     pub routes: Vec<RouteConfig>,
+    #[serde(default)]
+    pub templates: Vec<TemplateConfig>,
 }
 
 /// A configuration that passed every check.
@@ -164,6 +168,13 @@ impl Config {
         auth::Keys::new(self.tenants.iter().flat_map(|tenant| tenant.keys.iter().map(|key| (&tenant.name, key))))
     }
 
+    /// The texts that can be sent.
+    ///
+    /// Errors: none once the configuration was loaded, for the checks found the same.
+    pub fn templates(&self) -> Result<Templates> {
+        Templates::new(&self.templates)
+    }
+
     fn violations(&self, dev_profile: bool) -> Vec<Violation> {
         let mut found = Violations::default();
         found.nest("server", self.server.violations());
@@ -181,6 +192,7 @@ impl Config {
         self.check_key_file(dev_profile, &mut found);
         self.check_tenants(&mut found);
         self.check_routes(&mut found);
+        self.check_templates(&mut found);
         found.0
     }
 
@@ -251,11 +263,25 @@ impl Config {
                 }
             }
             for (at, name) in route.tenants.iter().enumerate() {
-                if !self.tenants.iter().any(|tenant| tenant.name == *name) {
-                    let message = format!("must be a configured tenant, but is {:?}", name.as_str());
-                    found.add(&format!("routes[{index}].tenants[{at}]"), message);
-                }
+                self.check_tenant(&format!("routes[{index}].tenants[{at}]"), name, found);
             }
+        }
+    }
+
+    fn check_templates(&self, found: &mut Violations) {
+        if let Err(error) = self.templates() {
+            found.0.extend_from_slice(error.violations());
+        }
+        for (index, template) in self.templates.iter().enumerate() {
+            if let Some(name) = &template.tenant {
+                self.check_tenant(&format!("templates[{index}].tenant"), name, found);
+            }
+        }
+    }
+
+    fn check_tenant(&self, path: &str, name: &TenantName, found: &mut Violations) {
+        if !self.tenants.iter().any(|tenant| tenant.name == *name) {
+            found.add(path, format!("must be a configured tenant, but is {:?}", name.as_str()));
         }
     }
 

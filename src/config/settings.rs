@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer};
 use crate::auth;
 use crate::error::Violation;
 use crate::id::TenantName;
+use crate::messaging::template::check_brand;
 use crate::recipient::Country;
 use crate::violations::Violations;
 
@@ -157,10 +158,9 @@ impl StoreConfig {
 impl TenantConfig {
     pub fn violations(&self) -> Vec<Violation> {
         let mut found = Violations::default();
-        for (field, text) in [("brand", &self.brand), ("sender", &self.sender)] {
-            if text.as_ref().is_some_and(|text| text.chars().count() > 64 || text.chars().any(char::is_control)) {
-                found.add(field, "must be at most 64 characters, on one line".to_owned());
-            }
+        found.0.extend(self.brand.as_deref().and_then(check_brand));
+        if self.sender.as_ref().is_some_and(|text| text.chars().count() > 64 || text.chars().any(char::is_control)) {
+            found.add("sender", "must be at most 64 characters, on one line".to_owned());
         }
         if self.keys.is_empty() {
             found.add("keys", "must hold at least one key, or the tenant cannot call".to_owned());

@@ -7,7 +7,7 @@ use tonic::Status;
 use tracing::{error, warn};
 
 use crate::clock::Timestamp;
-use crate::error::{Error, Kind, Reason, Result};
+use crate::error::{Error, Kind, Result};
 use crate::id::Id;
 use crate::messaging::page::{MAX_SIZE, PageRequest, PageToken};
 use crate::messaging::sending::{SendReason, SendStatus, Sending};
@@ -30,16 +30,6 @@ pub fn to_status(error: Error) -> Status {
         _ => {}
     }
     status::to_status(&error)
-}
-
-/// The error of an rpc or a field that is in the contract, but not served by this version.
-pub fn not_served(what: &str) -> Error {
-    Error::new(Kind::Unimplemented, Reason::NotServed, format!("{what} is not served by this version"))
-}
-
-/// Refuses a field that is set, but not served: to ignore it could cost the caller money.
-pub fn refuse_unserved(field: &str, is_set: bool) -> Result<()> {
-    if is_set { Err(not_served(field)) } else { Ok(()) }
 }
 
 pub fn parse_id(text: &str) -> Result<Id> {

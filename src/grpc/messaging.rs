@@ -11,14 +11,14 @@ use tonic::{Request, Response, Status};
 use crate::error::{Error, Result};
 use crate::grpc::access::tenant_of;
 use crate::grpc::convert::{
-    not_served, parse_address, parse_channel, parse_duration, parse_id, parse_message_status, parse_metadata,
-    parse_page, parse_text, parse_time, to_channel, to_count, to_failure_reason, to_message_status, to_metadata,
-    to_recipient, to_status, to_time,
+    parse_address, parse_channel, parse_duration, parse_id, parse_message_status, parse_metadata, parse_page,
+    parse_text, parse_time, to_channel, to_count, to_failure_reason, to_message_status, to_metadata, to_recipient,
+    to_status, to_time,
 };
 use crate::messaging::list::MessageFilter;
 use crate::messaging::message::{Message, Text};
 use crate::messaging::page::PageRequest;
-use crate::messaging::request::NewMessage;
+use crate::messaging::request::{Content, NewMessage};
 use crate::messaging::segment::{Encoding, measure};
 use crate::messaging::sending::SendStatus;
 use crate::messaging::service::Messaging;
@@ -147,16 +147,19 @@ impl MessagingService for MessagingApi {
 }
 
 fn parse_send(request: pb::SendMessageRequest) -> Result<NewMessage> {
-    let text = match request.content {
-        Some(pb::send_message_request::Content::Text(text)) => Some(Text::new(text)),
-        Some(pb::send_message_request::Content::Template(_)) => return Err(not_served("template")),
-        None => None,
-    };
+    let content = request.content.map(|content| match content {
+        pb::send_message_request::Content::Text(text) => Content::Text(Text::new(text)),
+        pb::send_message_request::Content::Template(template) => Content::Template {
+            name: template.name,
+            locale: parse_text(template.locale),
+            variables: parse_metadata(template.variables),
+        },
+    });
     let mut unread = Violations::default();
     Ok(NewMessage {
         recipient: parse_address(request.recipient),
         channel: unread.note(parse_channel(request.channel))?.flatten(),
-        text,
+        content,
         sender: parse_text(request.sender),
         validity: parse_duration(request.validity),
         metadata: parse_metadata(request.metadata),

@@ -10,8 +10,8 @@ use tonic::{Request, Response, Status};
 use crate::error::{Error, Result};
 use crate::grpc::access::tenant_of;
 use crate::grpc::convert::{
-    parse_address, parse_channel, parse_duration, parse_id, parse_metadata, parse_page, parse_text, refuse_unserved,
-    to_channel, to_count, to_failure_reason, to_message_status, to_metadata, to_recipient, to_status, to_time,
+    parse_address, parse_channel, parse_duration, parse_id, parse_metadata, parse_page, parse_text, to_channel,
+    to_count, to_failure_reason, to_message_status, to_metadata, to_recipient, to_status, to_time,
 };
 use crate::id::Id;
 use crate::messaging::holder::SendRecord;
@@ -31,8 +31,6 @@ use crate::verification::verification::{Status as VerificationStatus, Verdict};
 use crate::verification::view::{Checked, Outcome, View};
 use crate::violations::Violations;
 
-/// The name of the only template so far.
-const DEFAULT_TEMPLATE: &str = "default";
 /// Longest device id, in characters.
 const MAX_DEVICE_ID: usize = 128;
 
@@ -144,13 +142,7 @@ impl VerificationService for VerificationApi {
 }
 
 fn parse_start(request: pb::StartVerificationRequest) -> Result<NewVerification> {
-    refuse_unserved("variables", !request.variables.is_empty())?;
-    refuse_unserved("android_app_hash", !request.android_app_hash.is_empty())?;
-    refuse_unserved("web_otp_domain", !request.web_otp_domain.is_empty())?;
     let mut unread = Violations::default();
-    if !["", DEFAULT_TEMPLATE].contains(&request.template.as_str()) {
-        unread.add("template", format!("must be {DEFAULT_TEMPLATE:?}, the only template known"));
-    }
     unread.note(check_client_ip(&request.client_ip))?;
     if request.device_id.chars().count() > MAX_DEVICE_ID {
         unread.add("device_id", format!("must be at most {MAX_DEVICE_ID} characters"));
@@ -163,6 +155,10 @@ fn parse_start(request: pb::StartVerificationRequest) -> Result<NewVerification>
         policy: parse_policy(request.policy.unwrap_or_default(), &mut unread)?,
         custom_code: unread.note(custom_code)?.flatten(),
         locale: parse_text(request.locale),
+        template: parse_text(request.template),
+        variables: parse_metadata(request.variables),
+        web_otp_domain: parse_text(request.web_otp_domain),
+        android_app_hash: parse_text(request.android_app_hash),
         sender: parse_text(request.sender),
         metadata: parse_metadata(request.metadata),
         on_existing: unread.note(parse_on_existing(request.on_existing))?.unwrap_or_default(),

@@ -94,7 +94,7 @@ impl Messaging {
     ///
     /// Errors: `Invalid`; `Precondition`/`NoRoute`.
     pub fn preview(&self, tenant: &Tenant, message: &NewMessage) -> Result<Preview> {
-        let (recipient, channel, text) = message.check(tenant.default_country, self.ground.clock.now())?;
+        let (recipient, channel, text) = message.check(tenant, &self.templates, self.ground.clock.now())?;
         let vendors = self.outbox.route(&tenant.name, channel, recipient.country())?;
         let carries = |vendor: &String| {
             let vendor = self.outbox.vendors.get(vendor);

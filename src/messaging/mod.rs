@@ -3,7 +3,9 @@
 pub mod due;
 pub mod holder;
 pub mod idempotency;
+pub mod last_line;
 pub mod list;
+pub mod locale;
 pub mod message;
 pub mod outbox;
 pub mod page;
@@ -13,6 +15,8 @@ pub mod segment;
 pub mod sending;
 pub mod service;
 pub mod template;
+pub mod template_source;
+pub mod variables;
 pub mod vendors;
 pub mod watches;
 pub mod worker;

@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use secrecy::ExposeSecret;
+
 use crate::clock::Timestamp;
 use crate::error::{Error, Result, Violation};
 use crate::messaging::idempotency::MAX_KEY;
+use crate::messaging::locale;
 use crate::messaging::message::Text;
 use crate::messaging::segment;
+use crate::messaging::template::{Templates, Wording};
 use crate::recipient::{Address, Country, Recipient};
+use crate::tenant::Tenant;
 use crate::vendor::Channel;
 use crate::violations::Violations;
 
@@ -36,7 +41,7 @@ pub struct NewMessage {
     /// By default SMS for phone numbers and e-mail for addresses.
     pub channel: Option<Channel>,
     /// Required.
-    pub text: Option<Text>,
+    pub content: Option<Content>,
     pub sender: Option<String>,
     /// When to send it, if not at once; at most [`MAX_AHEAD`] ahead.
     pub send_at: Option<Timestamp>,
@@ -49,19 +54,40 @@ pub struct NewMessage {
     pub unread: Vec<Violation>,
 }
 
+/// What a message says.
+#[derive(Debug, Clone)]
+pub enum Content {
+    Text(Text),
+    Template {
+        name: String,
+        /// When not given, the language of the recipient's country.
+        locale: Option<String>,
+        variables: BTreeMap<String, String>,
+    },
+}
+
 // === impl NewMessage ===
 
 impl NewMessage {
     /// Errors: `Invalid` that names every field that is wrong.
-    pub(crate) fn check(&self, default: Option<Country>, now: Timestamp) -> Result<(Recipient, Channel, Text)> {
+    pub(crate) fn check(
+        &self,
+        tenant: &Tenant,
+        templates: &Templates,
+        now: Timestamp,
+    ) -> Result<(Recipient, Channel, Text)> {
         let mut found = Violations(self.unread.clone());
-        let recipient = found.note(parse_recipient(self.recipient.as_ref(), default))?;
+        let recipient = found.note(parse_recipient(self.recipient.as_ref(), tenant.default_country))?;
         let channel = recipient.as_ref().map(|recipient| channel_for(recipient, self.channel)).transpose();
         let channel = found.note(channel)?.flatten();
+        let country = recipient.as_ref().and_then(Recipient::country);
+        let text = found.note(self.words(tenant, templates, country))?.flatten();
         let validity = self.validity.filter(|validity| !VALIDITY.contains(validity));
         let send_at = self.send_at.filter(|at| *at > now + MAX_AHEAD);
+        let content = self.content.is_none().then(|| violation("content", "must be set".to_owned()));
         let checks = [
-            check_text(self.text.as_ref().map(Text::expose), channel),
+            content,
+            check_text(text.as_ref().map(Text::expose), channel),
             check_sender(self.sender.as_deref()),
             validity.map(|_| violation("validity", "must be 1 minute to 72 hours".to_owned())),
             send_at.map(|_| violation("send_at", "must be at most 35 days ahead".to_owned())),
@@ -69,11 +95,42 @@ impl NewMessage {
             self.idempotency_key.as_deref().and_then(check_idempotency_key),
         ];
         found.0.extend(checks.into_iter().flatten());
-        match (recipient, channel, self.text.clone()) {
+        match (recipient, channel, text) {
             (Some(recipient), Some(channel), Some(text)) if found.0.is_empty() => Ok((recipient, channel, text)),
             _ => Err(Error::invalid_fields(found.0)),
         }
     }
+
+    /// The text as it will be sent.
+    fn words(&self, tenant: &Tenant, templates: &Templates, country: Option<Country>) -> Result<Option<Text>> {
+        let (name, locale, variables) = match &self.content {
+            None => return Ok(None),
+            Some(Content::Text(text)) => return Ok(Some(text.clone())),
+            Some(Content::Template { name, locale, variables }) => (name, locale, variables),
+        };
+        let wording = Wording {
+            tenant: &tenant.name,
+            template: name,
+            locale: locale.as_deref().or_else(|| country.and_then(locale::of_country)),
+            variables,
+            brand: tenant.brand.as_deref(),
+        };
+        let text = templates.render_text(&wording).map_err(within_template)?;
+        Ok(Some(Text::new(text.expose_secret().to_owned())))
+    }
+}
+
+/// The fields of a template as callers wrote them.
+fn within_template(error: Error) -> Error {
+    if error.violations().is_empty() {
+        return error;
+    }
+    let path = |field: &str| match field {
+        "template" => "template.name".to_owned(),
+        field => format!("template.{field}"),
+    };
+    let within = error.violations().iter().map(|it| Violation { field: path(&it.field), ..it.clone() });
+    Error::invalid_fields(within.collect())
 }
 
 /// The recipient that a caller names.
@@ -86,7 +143,7 @@ pub fn parse_recipient(address: Option<&Address>, default: Option<Country>) -> R
 
 /// What is wrong with a text, if anything. Of one whose channel is not known only what is wrong on each.
 fn check_text(text: Option<&str>, channel: Option<Channel>) -> Option<Violation> {
-    let Some(text) = text else { return Some(violation("content", "must be set".to_owned())) };
+    let text = text?;
     let characters = text.chars().count();
     let wrong = if text.is_empty() || characters > MAX_CHARACTERS {
         format!("must be 1 to {MAX_CHARACTERS} characters, but has {characters}")

@@ -15,6 +15,7 @@ use crate::messaging::message::{Message, Text};
 use crate::messaging::outbox::Outbox;
 use crate::messaging::request::{DEFAULT_VALIDITY, NewMessage};
 use crate::messaging::sending::{SendStatus, Sending, Step};
+use crate::messaging::template::Templates;
 use crate::recipient::Recipient;
 use crate::store::keys::{Holder, SendRef};
 use crate::store::{Batch, Commit, Condition, record};
@@ -41,6 +42,7 @@ pub struct Messaging {
     pub(crate) outbox: Arc<Outbox>,
     records: Arc<Records<Message>>,
     idempotency: Idempotency,
+    pub(crate) templates: Arc<Templates>,
     retention: Duration,
 }
 
@@ -62,11 +64,11 @@ impl MessagingConfig {
 
 impl Messaging {
     /// `retention`: how long a message is kept after its validity ends.
-    pub fn new(outbox: Arc<Outbox>, retention: Duration) -> Self {
+    pub fn new(outbox: Arc<Outbox>, templates: Arc<Templates>, retention: Duration) -> Self {
         let ground = outbox.ground.clone();
         let records = Arc::new(Records::new(ground.clone(), outbox.watches.clone(), retention, Box::new(render)));
         let idempotency = Idempotency::new(ground.clone());
-        Self { ground, outbox, records, idempotency, retention }
+        Self { ground, outbox, records, idempotency, templates, retention }
     }
 
     /// The records that the outbox moves.
@@ -81,7 +83,7 @@ impl Messaging {
     /// `Conflict`; `Unavailable`.
     pub async fn send(&self, tenant: &Tenant, new: NewMessage) -> Result<Message> {
         let now = self.ground.clock.now();
-        let (recipient, channel, text) = new.check(tenant.default_country, now)?;
+        let (recipient, channel, text) = new.check(tenant, &self.templates, now)?;
         self.outbox.route(&tenant.name, channel, recipient.country())?;
         let partition = self.ground.keys.recipient(&tenant.name, &recipient).partition();
         let id = Id::new(now, partition, &*self.ground.random);
@@ -183,9 +185,10 @@ impl Messaging {
                 if store.commit(batch).await? == Commit::Conflict {
                     return Err(contention());
                 }
-                match permit {
-                    Some(permit) => drop(outbox.launch(permit, send, message.sending.attempts, outgoing)),
-                    None => outbox.note(id.partition(), &message.sending),
+                // With an attempt under way too: should its outcome get lost, the lease must be known to run out.
+                outbox.note(id.partition(), &message.sending);
+                if let Some(permit) = permit {
+                    drop(outbox.launch(permit, send, message.sending.attempts, outgoing));
                 }
                 Ok(message)
             })

@@ -1,18 +1,34 @@
-//! Templates: the words around a code, in the reader's language.
+//! Templates: the words around a code, or of a whole message, in the reader's language.
 //!
-//! Holds the built-in texts and renders them; knows neither the tenant nor how long an SMS may be. A rendered text is as
-//! secret as the code in it, so it is written into a buffer that never moves and is wiped.
+//! Holds the built-in texts and the configured ones, chooses among them, and renders; does not know how long an SMS may
+//! be. A rendered text is as secret as the code in it, so it is written into a buffer that never moves and is wiped.
+//!
+//! Which text is taken: first whose, then in which language. Whoever has a text of the wanted name comes before all
+//! others, in this order: the tenant, the configuration for all tenants, we ourselves. Among that one's texts the
+//! language asked for is looked up with its broader ones (`zh-hant-tw`, `zh-hant`, `zh`), and failing that English, and
+//! failing that the text declared first. So a tenant's own text in another language goes before ours in the right one:
+//! what a tenant may send is often what was registered with carriers, word for word, and anything else is filtered on
+//! the way; its variables are its own, so that a request would be right or wrong by the reader's language; and a code
+//! can be read in any language. Who wants ours for a language configures it.
 
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use minijinja::value::{Object, ObjectRepr, Value};
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
+use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Violation};
+use crate::id::TenantName;
+use crate::messaging::locale::Locale;
+use crate::messaging::template_source::{Source, line_of, misread_at};
+use crate::messaging::variables::{self, breaks_line, marks_line};
+use crate::violations::Violations;
 
 /// The template of a verification that asks for no other.
 pub const DEFAULT: &str = "default";
@@ -20,19 +36,23 @@ pub const DEFAULT: &str = "default";
 /// Longest brand in characters.
 pub const MAX_BRAND_CHARACTERS: usize = 20;
 
-/// The locale that every template has.
+/// Longest name of a template in characters.
+const MAX_NAME: usize = 40;
+
+/// The locale that every built-in template has, and that stands in for others where it is declared.
 const FALLBACK_LOCALE: &str = "en";
 
-/// Longest language tag in bytes that is looked at (RFC 5646 §4.4.1).
-const MAX_LOCALE_BYTES: usize = 35;
+/// Longest source of a template in bytes.
+const MAX_SOURCE_BYTES: usize = 2_048;
 
-/// Longest rendered text in bytes.
-const MAX_TEXT_BYTES: usize = 2_048;
+/// Longest rendered text in bytes: room for ten segments of SMS in any script.
+const MAX_TEXT_BYTES: usize = 3_072;
 
-/// Name, locale in lower case, source.
+/// Name, locale, source.
 ///
-/// In each language one segment holds the text for a lifetime of up to 9,999 minutes: in GSM-7 with the longest code that
-/// an alphabet draws and the longest brand, in UCS-2 with a code of 8 characters and no brand. Tamil spends all of it.
+/// In each language one segment holds the text for a lifetime of up to 9,999 minutes: in GSM-7 with the longest code
+/// that an alphabet draws and the longest brand, in UCS-2 with a code of 8 characters and no brand. Tamil spends all of
+/// it.
 const BUILTIN: [(&str, &str, &str); 6] = [
     (DEFAULT, "en", include_str!("templates/default/en.txt")),
     (DEFAULT, "fr", include_str!("templates/default/fr.txt")),
@@ -42,13 +62,104 @@ const BUILTIN: [(&str, &str, &str); 6] = [
     (DEFAULT, "zh", include_str!("templates/default/zh.txt")),
 ];
 
+/// The longest that a verification can put into a text.
+const LONGEST: CodeFacts<'_> = CodeFacts {
+    code: "WWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWW",
+    lifetime: Duration::from_secs(9_999_999 * 60),
+    scope: "WWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWW",
+};
+
+/// One `[[templates]]` entry: one text of a template.
+#[derive(Debug, Clone, Deserialize)]
+pub struct TemplateConfig {
+    /// 1 to 40 of a-z, 0-9, '-' and '_'. All texts of one name, kind and tenant are one template.
+    pub name: String,
+    /// Whose it is; without, everybody's.
+    #[serde(default)]
+    pub tenant: Option<TenantName>,
+    /// The language that it is in, as a BCP 47 tag.
+    pub locale: String,
+    #[serde(default)]
+    pub kind: Kind,
+    pub text: String,
+}
+
+/// What a template is for. Each kind has names of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Carries a code.
+    #[default]
+    Verification,
+    /// Carries no code.
+    Message,
+}
+
+/// The text that a caller asks for, and what the caller puts into it.
+#[derive(Clone, Copy)]
+pub struct Wording<'a> {
+    pub tenant: &'a TenantName,
+    /// The template's name.
+    pub template: &'a str,
+    /// A language tag, the caller's own or that of the recipient's country; without, the template's own choice.
+    pub locale: Option<&'a str>,
+    /// A value for each variable that the template uses beside ours, and no others.
+    pub variables: &'a BTreeMap<String, String>,
+    /// What the tenant calls itself: 1 to [`MAX_BRAND_CHARACTERS`] characters on one line.
+    pub brand: Option<&'a str>,
+}
+
+/// What a text tells of a verification.
+#[derive(Clone, Copy)]
+pub struct CodeFacts<'a> {
+    pub code: &'a str,
+    /// Told in whole minutes, rounded up, at least 1.
+    pub lifetime: Duration,
+    pub scope: &'a str,
+}
+
 /// Every template that can be rendered.
 #[derive(Debug)]
 pub struct Templates {
-    /// Sources by `name/locale`.
+    /// Sources by the keys of the texts.
     environment: Environment<'static>,
-    /// Each once, in alphabetical order.
-    names: Vec<&'static str>,
+    own: BTreeMap<TenantName, Vec<Template>>,
+    shared: Vec<Template>,
+    builtin: Vec<Template>,
+}
+
+/// A template in all its languages.
+#[derive(Debug)]
+struct Template {
+    kind: Kind,
+    name: String,
+    /// What callers give: the same in every language, or a request would be right or wrong by its locale.
+    variables: BTreeSet<String>,
+    /// In the order of their declaration. Not empty.
+    texts: Vec<Text>,
+}
+
+#[derive(Debug)]
+struct Text {
+    locale: Locale,
+    /// Where the environment keeps its source.
+    key: String,
+}
+
+/// What the engine finds when it looks for a variable.
+struct Filling {
+    code: Option<Value>,
+    minutes: Option<Value>,
+    scope: Option<Value>,
+    /// Empty when there is none: then `{% if brand %}` does not hold.
+    brand: Value,
+    given: Vec<(Box<str>, Value)>,
+}
+
+/// Why there is no text.
+enum Unwritten {
+    TooLong,
+    Failed(ErrorKind),
 }
 
 /// Lets the engine write a code into the text without keeping a copy of it.
@@ -60,103 +171,288 @@ struct SecretValue(SecretString);
 impl Templates {
     /// The templates that are compiled in.
     ///
-    /// Errors: `Internal` when one of them does not parse, which a test rules out.
+    /// Errors: `Internal` when one of them is not right, which a test rules out.
     pub fn builtin() -> Result<Self> {
-        let mut environment = Environment::new();
+        // No filters, tests, functions or globals; no markup, so no escaping.
+        let mut environment = Environment::empty();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_auto_escape_callback(|_| AutoEscape::None);
+        let mut templates = Self { environment, own: BTreeMap::new(), shared: Vec::new(), builtin: Vec::new() };
         for (name, locale, source) in BUILTIN {
-            environment.add_template_owned(key(name, locale), source).map_err(Error::internal)?;
+            let key = format!("{name}/{locale}");
+            let locale = Locale::parse(locale)?;
+            let source = templates.compile(&key, Kind::Verification, source).map_err(Error::internal)?;
+            let variables = source.callers_variables();
+            insert(&mut templates.builtin, Kind::Verification, name, variables, Text { locale, key })
+                .map_err(|clash| Error::internal(clash.description))?;
         }
-        let mut names: Vec<_> = BUILTIN.iter().map(|(name, ..)| *name).collect();
-        names.sort_unstable();
-        names.dedup();
-        Ok(Self { environment, names })
+        Ok(templates)
     }
 
-    /// The text that carries `code` to a person.
+    /// Those that are compiled in, and the configured ones before them.
     ///
-    /// `locale` is a language tag such as `ms` or `zh-Hant-TW` (RFC 5646, case ignored, `_` read as `-`); it loses
-    /// subtags from its end until the template knows it (RFC 4647 §3.4), and English stands in for the rest. The
-    /// lifetime is told in whole minutes, rounded up, at least 1. `brand` says who the code is for: 1 to
-    /// [`MAX_BRAND_CHARACTERS`] characters on one line.
+    /// Errors: `Invalid` with all that is wrong, by paths such as `templates[0].text`.
+    pub fn new(configured: &[TemplateConfig]) -> Result<Self> {
+        let mut templates = Self::builtin()?;
+        let mut found = Violations::default();
+        for (index, config) in configured.iter().enumerate() {
+            found.nest(&format!("templates[{index}]"), templates.add(index, config));
+        }
+        if found.0.is_empty() { Ok(templates) } else { Err(Error::invalid_fields(found.0)) }
+    }
+
+    /// The text that carries a code to a person.
     ///
-    /// Errors: `Invalid`, fields `template`, `locale`, `brand`; `Internal` when the template is at fault.
-    pub fn render_code(
+    /// Errors: `Invalid`, fields `template`, `locale`, `brand`, `variables` and `variables.NAME`; `Internal` when the
+    /// template is at fault.
+    pub fn render_verification(&self, wording: &Wording<'_>, facts: &CodeFacts<'_>) -> Result<SecretString> {
+        let template = self.find(Kind::Verification, Some(wording.tenant), wording.template)?;
+        self.render(template, wording.locale, wording.variables, wording.brand, Some(facts))
+    }
+
+    /// Whether a verification can be worded so, whatever its code and lifetime: what passes here renders later, too.
+    ///
+    /// Errors: as for [`Templates::render_verification`].
+    pub fn check_verification(&self, wording: &Wording<'_>) -> Result<()> {
+        self.render_verification(wording, &LONGEST).map(drop)
+    }
+
+    /// The text of a message without a code.
+    ///
+    /// Errors: as for [`Templates::render_verification`].
+    pub fn render_text(&self, wording: &Wording<'_>) -> Result<SecretString> {
+        let template = self.find(Kind::Message, Some(wording.tenant), wording.template)?;
+        self.render(template, wording.locale, wording.variables, wording.brand, None)
+    }
+
+    /// The template of this name that comes first for the tenant.
+    fn find(&self, kind: Kind, tenant: Option<&TenantName>, name: &str) -> Result<&Template> {
+        let own = tenant.and_then(|tenant| self.own.get(tenant)).map_or(&[][..], Vec::as_slice);
+        let of_kind = own.iter().chain(&self.shared).chain(&self.builtin).filter(|template| template.kind == kind);
+        if let Some(found) = of_kind.clone().find(|template| template.name == name) {
+            return Ok(found);
+        }
+        // Another tenant's names are nobody's business.
+        let known: BTreeSet<_> = of_kind.map(|template| template.name.as_str()).collect();
+        let known = known.into_iter().collect::<Vec<_>>().join(", ");
+        let wanted =
+            if known.is_empty() { "there is none for messages".to_owned() } else { format!("must be one of: {known}") };
+        Err(Error::invalid("template", wanted))
+    }
+
+    /// `facts`: for templates that carry a code.
+    fn render(
         &self,
-        name: &str,
+        template: &Template,
         locale: Option<&str>,
-        code: &str,
-        lifetime: Duration,
+        given: &BTreeMap<String, String>,
         brand: Option<&str>,
+        facts: Option<&CodeFacts<'_>>,
     ) -> Result<SecretString> {
-        if !self.names.contains(&name) {
-            return Err(Error::invalid("template", format!("must be one of: {}", self.names.join(", "))));
+        let mut wrong = variables::check(&template.variables, given);
+        wrong.extend(brand.and_then(check_brand));
+        let locale = locale.map(Locale::parse).transpose().unwrap_or_else(|error| {
+            wrong.extend_from_slice(error.violations());
+            None
+        });
+        if !wrong.is_empty() {
+            return Err(Error::invalid_fields(wrong));
         }
-        let key = self.find(name, locale)?;
-        let variables = context! {
-            code => Value::from_object(SecretValue(SecretString::new(Box::from(code)))),
-            minutes => whole_minutes(lifetime),
-            brand => brand.map(checked_brand).transpose()?,
-        };
-        self.render(&key, variables)
+        let text = template.text(locale.as_ref());
+        let text = text.ok_or_else(|| Error::internal(format!("template {} has no text", template.name)))?;
+        self.write(&text.key, Filling::new(given, brand, facts)).map_err(|error| match error {
+            Unwritten::TooLong if !given.is_empty() => {
+                Error::invalid("variables", "must be shorter: the text gets too long")
+            }
+            Unwritten::TooLong => Error::internal(format!("template {}: the text gets too long", text.key)),
+            Unwritten::Failed(kind) => Error::internal(format!("template {}: {kind}", text.key)),
+        })
     }
 
-    /// The key of the template in the closest locale.
-    fn find(&self, name: &str, locale: Option<&str>) -> Result<String> {
-        let tag = locale.map_or_else(|| Ok(FALLBACK_LOCALE.to_owned()), parse_locale)?;
-        let candidates = std::iter::successors(Some(tag.as_str()), |tag| tag.rsplit_once('-').map(|(rest, _)| rest));
-        let mut keys = candidates.chain([FALLBACK_LOCALE]).map(|locale| key(name, locale));
-        keys.find(|key| self.environment.get_template(key).is_ok())
-            .ok_or_else(|| Error::internal(format!("template {name} has no {FALLBACK_LOCALE} text")))
-    }
-
-    fn render(&self, key: &str, variables: Value) -> Result<SecretString> {
+    fn write(&self, key: &str, filling: Filling) -> Result<SecretString, Unwritten> {
         // Only the kind of an error is kept: its detail may tell a value.
-        let failed = |error: minijinja::Error| Error::internal(format!("template {key}: {}", error.kind()));
+        let failed = |error: minijinja::Error| match error.kind() {
+            ErrorKind::WriteFailure => Unwritten::TooLong,
+            kind => Unwritten::Failed(kind),
+        };
         let template = self.environment.get_template(key).map_err(failed)?;
         let mut buffer = Zeroizing::new([0; MAX_TEXT_BYTES]);
         let mut free = buffer.as_mut_slice();
-        template.render_captured_to(variables, &mut free).map_err(failed)?;
+        template.render_captured_to(Value::from_object(filling), &mut free).map_err(failed)?;
         let used = MAX_TEXT_BYTES - free.len();
-        let text = str::from_utf8(&buffer[..used]).map_err(Error::internal)?;
+        let text = str::from_utf8(&buffer[..used]).map_err(|_| Unwritten::Failed(ErrorKind::BadSerialization))?;
         Ok(SecretString::new(Box::from(text)))
     }
-}
 
-fn key(name: &str, locale: &str) -> String {
-    format!("{name}/{locale}")
-}
+    /// Takes one configured text. What is wrong is told by key.
+    fn add(&mut self, index: usize, config: &TemplateConfig) -> Vec<Violation> {
+        let mut found = Violations::default();
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+        if !(1..=MAX_NAME).contains(&config.name.len()) || !config.name.chars().all(plain) {
+            found.add("name", format!("must be 1 to {MAX_NAME} of a-z, 0-9, '-' and '_'"));
+        }
+        let locale = Locale::parse(&config.locale).map_err(|error| found.0.extend_from_slice(error.violations()));
+        let key = format!("templates[{index}]");
+        let source = self.compile(&key, config.kind, &config.text).map_err(|wrong| found.add("text", wrong));
+        if let (Ok(locale), Ok(source), true) = (locale, source, found.0.is_empty()) {
+            let among = match &config.tenant {
+                Some(tenant) => self.own.entry(tenant.clone()).or_default(),
+                None => &mut self.shared,
+            };
+            let text = Text { locale, key };
+            if let Err(clash) = insert(among, config.kind, &config.name, source.callers_variables(), text) {
+                found.0.push(clash);
+            }
+        }
+        found.0
+    }
 
-/// The tag in lower case with `-` between its subtags.
-fn parse_locale(text: &str) -> Result<String> {
-    let tag = text.replace('_', "-").to_ascii_lowercase();
-    let well_formed =
-        tag.split('-').all(|part| (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric()));
-    if well_formed && tag.len() <= MAX_LOCALE_BYTES {
-        Ok(tag)
-    } else {
-        Err(Error::invalid("locale", "must be a language tag such as en, ms or zh-Hant-TW, at most 35 characters long"))
+    /// Gives a source to the engine, unless something is wrong with it. What passes here renders whatever its values
+    /// are, but for the length.
+    fn compile(&mut self, key: &str, kind: Kind, source: &str) -> Result<Source, String> {
+        let text = if source.contains('\r') { Cow::from(source.replace("\r\n", "\n")) } else { Cow::from(source) };
+        let trimmed = text.trim();
+        let begins_at = line_of(&text, text.len() - text.trim_start().len());
+        let at_line = |line: usize, wrong: &str| match text.trim_end().contains('\n') {
+            true => format!("line {} of the text: {wrong}", begins_at + line - 1),
+            false => wrong.to_owned(),
+        };
+        if trimmed.is_empty() || trimmed.len() > MAX_SOURCE_BYTES {
+            return Err(format!("must be 1 to {MAX_SOURCE_BYTES} bytes"));
+        }
+        if let Some(at) = trimmed.find(|c: char| c.is_control() && c != '\n') {
+            return Err(at_line(line_of(trimmed, at), "control characters other than line breaks cannot be sent"));
+        }
+        self.environment.add_template_owned(key.to_owned(), trimmed.to_owned()).map_err(|error| {
+            let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+            at_line(error.line().unwrap_or(1), &detail)
+        })?;
+        let read = Source::read(trimmed).map_err(|flaw| at_line(flaw.line, &flaw.message))?;
+        if let Some(at) = misread_at(trimmed, kind == Kind::Verification) {
+            return Err(at_line(
+                line_of(trimmed, at),
+                "phones may take this @ for a mark of theirs; the line @domain #code is added on request",
+            ));
+        }
+        check_kind(kind, &read)?;
+        let facts = Some(&LONGEST).filter(|_| kind == Kind::Verification);
+        let longest_brand = "字".repeat(MAX_BRAND_CHARACTERS);
+        let blank = read.callers_variables().into_iter().map(|name| (name, String::new())).collect();
+        self.write(key, Filling::new(&blank, Some(&longest_brand), facts)).map_err(|error| match error {
+            Unwritten::TooLong => {
+                "must be shorter: with a long code and brand nothing of this length can be sent".to_owned()
+            }
+            Unwritten::Failed(kind) => format!("cannot be rendered: {kind}"),
+        })?;
+        Ok(read)
     }
 }
 
-/// Refuses what could start a line of its own or turn the text around: the lines of a message are ours.
-fn checked_brand(brand: &str) -> Result<&str> {
-    let misplaced = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+/// What a template of this kind must do, and what it cannot.
+fn check_kind(kind: Kind, source: &Source) -> Result<(), String> {
+    match kind {
+        Kind::Verification if !source.always_writes_code => {
+            Err("must hold {{ code }} in every case; a text without one is of kind \"message\"".to_owned())
+        }
+        // Whoever chooses a value could choose an app's hash, and have the phone give that app the code.
+        Kind::Verification if source.may_end_with_callers_value => {
+            Err("must not end with a variable, for phones look for marks at the end; a full stop will do".to_owned())
+        }
+        Kind::Verification => Ok(()),
+        Kind::Message => match ["code", "minutes", "scope"].into_iter().find(|name| source.variables.contains(*name)) {
+            Some(name) => Err(format!("must not use {name}: a text of kind \"message\" belongs to no verification")),
+            None => Ok(()),
+        },
+    }
+}
+
+/// Adds a text to the template that it belongs to.
+fn insert(
+    among: &mut Vec<Template>,
+    kind: Kind,
+    name: &str,
+    variables: BTreeSet<String>,
+    text: Text,
+) -> Result<(), Violation> {
+    let Some(template) = among.iter_mut().find(|template| template.kind == kind && template.name == name) else {
+        among.push(Template { kind, name: name.to_owned(), variables, texts: vec![text] });
+        return Ok(());
     };
-    let fits = brand.chars().count() <= MAX_BRAND_CHARACTERS;
-    if fits && !brand.trim().is_empty() && !brand.contains(misplaced) {
-        Ok(brand)
-    } else {
-        Err(Error::invalid("brand", "must be 1 to 20 characters on one line, without control or invisible characters"))
+    let clash = |field: &str, description: String| Err(Violation { field: field.to_owned(), description });
+    if let Some(same) = template.texts.iter().find(|other| other.locale == text.locale) {
+        let locale = text.locale.as_str();
+        return clash(
+            "locale",
+            format!("must be unique for name, kind and tenant, but is {locale:?} like {}", same.key),
+        );
     }
+    if template.variables != variables {
+        let list = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let first = template.texts.first().map_or("", |text| text.key.as_str());
+        let (theirs, ours) = (list(&template.variables), list(&variables));
+        let wanted = "must use the same variables in every language";
+        return clash("text", format!("{wanted}: those of {first} are [{theirs}], these are [{ours}]"));
+    }
+    template.texts.push(text);
+    Ok(())
+}
+
+/// What is wrong with a brand, if anything: the lines of a message are ours.
+pub fn check_brand(brand: &str) -> Option<Violation> {
+    let fits = brand.chars().count() <= MAX_BRAND_CHARACTERS && !brand.trim().is_empty();
+    (!fits || brand.contains(breaks_line) || marks_line(brand)).then(|| Violation {
+        field: "brand".to_owned(),
+        description: format!(
+            "must be 1 to {MAX_BRAND_CHARACTERS} characters on one line, without control or invisible characters, and \
+             no word beginning with @"
+        ),
+    })
 }
 
 fn whole_minutes(lifetime: Duration) -> u64 {
     let begun = u64::from(lifetime.subsec_nanos() > 0);
     lifetime.as_secs().saturating_add(begun).div_ceil(60).max(1)
+}
+
+// === impl Template ===
+
+impl Template {
+    fn text(&self, locale: Option<&Locale>) -> Option<&Text> {
+        let find = |tag: &str| self.texts.iter().find(|text| text.locale.as_str() == tag);
+        let asked = locale.and_then(|locale| locale.and_broader().find_map(find));
+        asked.or_else(|| find(FALLBACK_LOCALE)).or_else(|| self.texts.first())
+    }
+}
+
+// === impl Filling ===
+
+impl Filling {
+    fn new(given: &BTreeMap<String, String>, brand: Option<&str>, facts: Option<&CodeFacts<'_>>) -> Self {
+        Self {
+            code: facts.map(|facts| Value::from_object(SecretValue(SecretString::new(Box::from(facts.code))))),
+            minutes: facts.map(|facts| Value::from(whole_minutes(facts.lifetime))),
+            scope: facts.map(|facts| Value::from(facts.scope)),
+            brand: Value::from(brand.unwrap_or_default()),
+            given: given.iter().map(|(name, value)| (Box::from(name.as_str()), Value::from(value.as_str()))).collect(),
+        }
+    }
+}
+
+impl Object for Filling {
+    fn get_value(self: &Arc<Self>, name: &Value) -> Option<Value> {
+        match name.as_str()? {
+            "code" => self.code.clone(),
+            "minutes" => self.minutes.clone(),
+            "scope" => self.scope.clone(),
+            "brand" => Some(self.brand.clone()),
+            name => self.given.iter().find(|(given, _)| **given == *name).map(|(_, value)| value.clone()),
+        }
+    }
+}
+
+impl fmt::Debug for Filling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Filling")
+    }
 }
 
 // === impl SecretValue ===
@@ -174,8 +470,24 @@ impl Object for SecretValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Kind;
+    use crate::error;
     use crate::messaging::segment::{Encoding, measure};
+
+    impl Templates {
+        /// A text for nobody in particular, without variables.
+        fn render_code(
+            &self,
+            template: &str,
+            locale: Option<&str>,
+            code: &str,
+            lifetime: Duration,
+            brand: Option<&str>,
+        ) -> Result<SecretString> {
+            let (tenant, variables) = ("nobody".parse()?, BTreeMap::new());
+            let wording = Wording { tenant: &tenant, template, locale, variables: &variables, brand };
+            self.render_verification(&wording, &CodeFacts { code, lifetime, scope: "" })
+        }
+    }
 
     const TEN_MINUTES: Duration = Duration::from_secs(600);
 
@@ -253,7 +565,7 @@ mod tests {
         let templates = Templates::builtin().unwrap();
         for name in ["other", "", "default/en", "Default"] {
             let error = templates.render_code(name, None, "1234", TEN_MINUTES, None).unwrap_err();
-            assert_eq!((error.kind(), error.message()), (Kind::Invalid, "template: must be one of: default"));
+            assert_eq!((error.kind(), error.message()), (error::Kind::Invalid, "template: must be one of: default"));
         }
     }
 
@@ -285,7 +597,7 @@ mod tests {
     #[test]
     fn a_text_too_long_fails_without_telling_it() {
         let error = render(None, &"7".repeat(MAX_TEXT_BYTES), TEN_MINUTES, None).unwrap_err();
-        assert_eq!(error.kind(), Kind::Internal);
+        assert_eq!(error.kind(), error::Kind::Internal);
         assert!(!format!("{error:?}").contains("777"));
     }
 
@@ -293,7 +605,8 @@ mod tests {
     fn a_value_that_a_template_forgot_is_an_error() {
         let mut templates = Templates::builtin().unwrap();
         templates.environment.add_template("default/en", "{{ code }} {{ nobody }}").unwrap();
-        assert_eq!(templates.render(&key(DEFAULT, "en"), context! { code => 1 }).unwrap_err().kind(), Kind::Internal);
+        let error = templates.render_code(DEFAULT, None, "1234", TEN_MINUTES, None).unwrap_err();
+        assert_eq!(error.kind(), error::Kind::Internal);
     }
 
     #[test]

@@ -32,7 +32,6 @@ use crate::messaging::holder::Ground;
 use crate::messaging::outbox::Outbox;
 use crate::messaging::route::Routes as MessageRoutes;
 use crate::messaging::service::Messaging;
-use crate::messaging::template::Templates;
 use crate::messaging::worker::Worker;
 use crate::random::Random;
 use crate::server::listen::{Addresses, Listeners};
@@ -118,13 +117,11 @@ impl Server {
         let routes = MessageRoutes::new(config.routes.clone());
         let outbox = Arc::new(Outbox::new(ground, vendors, routes, settings::outbox(&config.messaging)));
         let tenants = settings::tenants(config);
-        let messaging = Arc::new(Messaging::new(Arc::clone(&outbox), config.messaging.retention));
-        let verifications = Arc::new(Verifications::new(
-            Arc::clone(&outbox),
-            config.verification.clone(),
-            Templates::builtin()?,
-            brands(&tenants),
-        ));
+        let templates = Arc::new(config.templates()?);
+        let messaging =
+            Arc::new(Messaging::new(Arc::clone(&outbox), Arc::clone(&templates), config.messaging.retention));
+        let verifications =
+            Arc::new(Verifications::new(Arc::clone(&outbox), config.verification.clone(), templates, brands(&tenants)));
         outbox.hold(messaging.holder(), verifications.holder());
 
         let access = Access::new(Arc::new(config.keys()?), Arc::new(tenants));

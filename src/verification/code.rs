@@ -197,6 +197,11 @@ impl Alphabet {
         (self.characters.len() as f64).log2() * length as f64
     }
 
+    /// All characters that a code may have.
+    pub fn characters(&self) -> String {
+        self.characters.iter().copied().map(char::from).collect()
+    }
+
     /// The character that a random byte stands for. `None` for the bytes that would make the first ones more likely
     /// than the rest, that is for those after the last whole run of the alphabet.
     fn pick(&self, byte: u8) -> Option<char> {

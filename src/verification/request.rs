@@ -29,8 +29,16 @@ pub struct NewVerification {
     pub policy: PolicyOverrides,
     /// A code that the caller chose, instead of a random one.
     pub custom_code: Option<Code>,
-    /// BCP 47; falls back to a broader one and at last to English.
+    /// BCP 47; falls back to a broader one and at last to English. When not given, the language of the recipient's
+    /// country.
     pub locale: Option<String>,
+    /// The template of its texts; [`DEFAULT`](crate::messaging::template::DEFAULT) when not given.
+    pub template: Option<String>,
+    /// A value for each variable that the template uses beside ours, and no others.
+    pub variables: BTreeMap<String, String>,
+    /// Ends the texts with what browsers and Android look for.
+    pub web_otp_domain: Option<String>,
+    pub android_app_hash: Option<String>,
     pub sender: Option<String>,
     pub metadata: BTreeMap<String, String>,
     pub on_existing: OnExisting,

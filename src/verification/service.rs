@@ -10,7 +10,7 @@ use crate::messaging::holder::{Ground, MAX_ROUNDS, Records, SendHolder, SendReco
 use crate::messaging::idempotency::Idempotency;
 use crate::messaging::outbox::Outbox;
 use crate::messaging::sending::Sending;
-use crate::messaging::template::{self, Templates};
+use crate::messaging::template::{CodeFacts, Templates, Wording};
 use crate::recipient::Recipient;
 use crate::store::keys::SendRef;
 use crate::store::{Batch, Commit};
@@ -30,6 +30,7 @@ pub struct Verifications {
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) records: Arc<Records<Verification>>,
     pub(crate) idempotency: Idempotency,
+    pub(crate) templates: Arc<Templates>,
     pub(crate) config: VerificationConfig,
 }
 
@@ -40,17 +41,18 @@ impl Verifications {
     pub fn new(
         outbox: Arc<Outbox>,
         config: VerificationConfig,
-        templates: Templates,
+        templates: Arc<Templates>,
         brands: BTreeMap<TenantName, String>,
     ) -> Self {
         let ground = outbox.ground.clone();
+        let own = Arc::clone(&templates);
         let render = Box::new(move |verification: &Verification, sending: &Sending, send: &SendRef| {
-            render(verification, sending, send, &templates, brands.get(&verification.tenant).map(String::as_str))
+            render(verification, sending, send, &own, brands.get(&verification.tenant).map(String::as_str))
         });
         let records = Arc::new(Records::new(ground.clone(), outbox.watches.clone(), config.retention, render));
         let storage = Storage::new(ground.clone(), config.limits.clone(), config.retention);
         let idempotency = Idempotency::new(ground.clone());
-        Self { ground, storage, outbox, records, idempotency, config }
+        Self { ground, storage, outbox, records, idempotency, templates, config }
     }
 
     /// The records that the outbox moves.
@@ -169,15 +171,23 @@ fn render(
     brand: Option<&str>,
 ) -> Result<Outgoing> {
     let code = verification.code().ok_or_else(|| Error::internal("an ended verification was about to be sent"))?;
+    let wording = Wording {
+        tenant: &verification.tenant,
+        template: &verification.template,
+        locale: verification.locale.as_deref(),
+        variables: &verification.variables,
+        brand,
+    };
     let lifetime = verification.expires_at.since(sending.updated_at);
-    let locale = verification.locale.as_deref();
+    let facts = CodeFacts { code: code.expose(), lifetime, scope: &verification.scope };
+    let text = templates.render_verification(&wording, &facts)?;
     Ok(Outgoing {
         reference: send.to_string().into(),
         tenant: verification.tenant.clone(),
         channel: sending.channel,
         recipient: verification.recipient.clone(),
         sender: verification.sender.clone(),
-        text: templates.render_code(template::DEFAULT, locale, code.expose(), lifetime, brand)?,
+        text: verification.last_line.append(text, code.expose())?,
         expires_at: sending.expires_at,
     })
 }

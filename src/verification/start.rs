@@ -10,8 +10,11 @@ use crate::error::{Error, Kind, Reason, Result};
 use crate::id::{Id, TenantName};
 use crate::messaging::holder::{MAX_ROUNDS, SendRecord, contention, count_conflict};
 use crate::messaging::idempotency::{self, Claim, Request, Ticket};
+use crate::messaging::last_line::LastLine;
+use crate::messaging::locale;
 use crate::messaging::request::{channel_for, parse_recipient};
 use crate::messaging::sending::Sending;
+use crate::messaging::template::{self, Wording};
 use crate::messaging::vendors::Permit;
 use crate::recipient::Recipient;
 use crate::store::keys::{Holder, RequestTag, SendRef, TenantTag};
@@ -35,6 +38,14 @@ struct Plan {
     permit: Option<Permit>,
 }
 
+/// What the fields of a start came to.
+struct Checked {
+    policy: Policy,
+    recipient: Recipient,
+    channel: Channel,
+    last_line: LastLine,
+}
+
 /// A start whose fields have been checked.
 struct Starting<'a> {
     tenant: &'a Tenant,
@@ -42,6 +53,7 @@ struct Starting<'a> {
     policy: Policy,
     recipient: Recipient,
     channel: Channel,
+    last_line: LastLine,
     /// For a new verification; a pending one keeps its own.
     code: Code,
 }
@@ -65,7 +77,7 @@ impl Verifications {
     /// `CoolDown` or `RecipientLocked` and the time to wait; `Precondition` with `NoRoute`, `VerificationNotPending` or
     /// `IdempotencyMismatch`; `Conflict`; `Unavailable`.
     pub async fn start(&self, tenant: &Tenant, new: NewVerification) -> Result<Started> {
-        let (policy, recipient, channel) = self.check_new(tenant, &new)?;
+        let Checked { policy, recipient, channel, last_line } = self.check_new(tenant, &new)?;
         if new.return_code && !tenant.may_return_code {
             return Err(may_not_return_code());
         }
@@ -74,7 +86,7 @@ impl Verifications {
             Some(code) => code.clone(),
             None => Code::generate(policy.length as usize, &policy.alphabet()?, &*self.ground.random)?,
         };
-        let starting = Starting { tenant, new: &new, policy, recipient, channel, code };
+        let starting = Starting { tenant, new: &new, policy, recipient, channel, last_line, code };
         match &new.idempotency_key {
             Some(key) => self.start_once(&starting, key).await,
             None => {
@@ -86,13 +98,34 @@ impl Verifications {
     }
 
     /// Errors: `Invalid` that names every field that is wrong.
-    fn check_new(&self, tenant: &Tenant, new: &NewVerification) -> Result<(Policy, Recipient, Channel)> {
+    fn check_new(&self, tenant: &Tenant, new: &NewVerification) -> Result<Checked> {
         let mut found = new.violations();
         let policy = found.note(self.config.policy.with(&new.policy))?;
         let recipient = found.note(parse_recipient(new.recipient.as_ref(), tenant.default_country))?;
         let channel = recipient.as_ref().map(|recipient| channel_for(recipient, new.channel)).transpose();
-        match (policy, recipient, found.note(channel)?.flatten()) {
-            (Some(policy), Some(recipient), Some(channel)) if found.0.is_empty() => Ok((policy, recipient, channel)),
+        let channel = found.note(channel)?.flatten();
+        let last_line = LastLine::parse(new.web_otp_domain.as_deref(), new.android_app_hash.as_deref());
+        let last_line = found.note(last_line)?;
+        if let (Some(policy), Some(last_line)) = (&policy, &last_line) {
+            let characters = match &new.custom_code {
+                Some(code) => code.expose().to_owned(),
+                None => policy.alphabet()?.characters(),
+            };
+            found.note(last_line.check_code(&characters))?;
+        }
+        let wording = Wording {
+            tenant: &tenant.name,
+            template: new.template.as_deref().unwrap_or(template::DEFAULT),
+            // A locale that is wrong has been told already.
+            locale: new.locale.as_deref().filter(|_| found.0.iter().all(|violation| violation.field != "locale")),
+            variables: &new.variables,
+            brand: tenant.brand.as_deref(),
+        };
+        found.note(self.templates.check_verification(&wording))?;
+        match (policy, recipient, channel, last_line) {
+            (Some(policy), Some(recipient), Some(channel), Some(last_line)) if found.0.is_empty() => {
+                Ok(Checked { policy, recipient, channel, last_line })
+            }
             _ => Err(Error::invalid_fields(found.0)),
         }
     }
@@ -190,7 +223,7 @@ impl Verifications {
     }
 
     async fn plan_start(&self, starting: &Starting<'_>, ticket: Option<&Ticket>) -> Result<Plan> {
-        let Starting { tenant, new, policy, recipient, channel, code } = starting;
+        let Starting { tenant, new, policy, recipient, channel, last_line, code } = starting;
         let tags = self.storage.tags(&tenant.name, recipient);
         let mut state = self.storage.load_state(tags).await?;
         let now = self.ground.clock.now();
@@ -221,9 +254,12 @@ impl Verifications {
             code: code.clone(),
             expires_at: now + policy.lifetime,
             max_checks: policy.max_checks,
-            locale: new.locale.clone(),
+            locale: new.locale.clone().or_else(|| language(recipient).map(str::to_owned)),
             sender: new.sender.clone().or_else(|| tenant.sender.clone()),
             metadata: new.metadata.clone(),
+            template: new.template.clone().unwrap_or_else(|| template::DEFAULT.to_owned()),
+            variables: new.variables.clone(),
+            last_line: last_line.clone(),
         };
         let key = self.ground.keys.verification(tags.0, id);
         let fresh = Loaded { key, read: None, value: Verification::new(beginning, now) };
@@ -340,6 +376,11 @@ fn started(new: &NewVerification, view: View) -> Started {
     Started { view, code }
 }
 
+/// The language of a recipient's country.
+fn language(recipient: &Recipient) -> Option<&'static str> {
+    recipient.country().and_then(locale::of_country)
+}
+
 fn may_not_return_code() -> Error {
     let message = "return_code is not allowed for this tenant; set return_code = true in its configuration";
     Error::new(Kind::Forbidden, Reason::NotPermitted, message)
@@ -371,7 +412,8 @@ impl Starting<'_> {
             "{:?}",
             (self.channel, new.scope(), &new.policy, &new.locale, &new.sender, &new.metadata, new.on_existing)
         );
+        let wording = format!("{:?}", (&new.template, &new.variables, &self.last_line));
         let custom_code = new.custom_code.as_ref().map_or("", Code::expose);
-        [self.recipient.as_str(), custom_code, &plain].map(|part| part.as_bytes().to_vec()).to_vec()
+        [self.recipient.as_str(), custom_code, &plain, &wording].map(|part| part.as_bytes().to_vec()).to_vec()
     }
 }

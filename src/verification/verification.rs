@@ -14,6 +14,7 @@ use crate::clock::Timestamp;
 use crate::event::{EventKind, History};
 use crate::id::{Id, TenantName};
 use crate::messaging::holder::SendRecord;
+use crate::messaging::last_line::LastLine;
 use crate::messaging::sending::Sending;
 use crate::recipient::Recipient;
 use crate::store::Key;
@@ -58,6 +59,15 @@ pub struct Verification {
     pub metadata: BTreeMap<String, String>,
     #[n(15)]
     history: History,
+    /// The name of the template that makes its texts.
+    #[n(16)]
+    pub template: String,
+    /// What the caller puts into them.
+    #[n(17)]
+    pub variables: BTreeMap<String, String>,
+    /// What ends them.
+    #[n(18)]
+    pub last_line: LastLine,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
@@ -101,33 +111,37 @@ pub struct Beginning {
     pub locale: Option<String>,
     pub sender: Option<String>,
     pub metadata: BTreeMap<String, String>,
+    pub template: String,
+    pub variables: BTreeMap<String, String>,
+    pub last_line: LastLine,
 }
 
 // === impl Verification ===
 
 impl Verification {
     pub fn new(beginning: Beginning, now: Timestamp) -> Self {
-        let Beginning { id, tenant, recipient, scope, code, expires_at, max_checks, locale, sender, metadata } =
-            beginning;
         let mut history = History::default();
         history.add(now, EventKind::Started);
         Self {
-            id,
-            tenant,
-            recipient,
-            scope,
+            id: beginning.id,
+            tenant: beginning.tenant,
+            recipient: beginning.recipient,
+            scope: beginning.scope,
             status: Status::Pending,
-            code: Some(code),
+            code: Some(beginning.code),
             created_at: now,
-            expires_at,
+            expires_at: beginning.expires_at,
             decided_at: None,
-            max_checks,
+            max_checks: beginning.max_checks,
             checks_used: 0,
             sends: Vec::new(),
-            locale,
-            sender,
-            metadata,
+            locale: beginning.locale,
+            sender: beginning.sender,
+            metadata: beginning.metadata,
             history,
+            template: beginning.template,
+            variables: beginning.variables,
+            last_line: beginning.last_line,
         }
     }
 

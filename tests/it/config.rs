@@ -316,6 +316,7 @@ fn tenants_and_keys_are_unique_and_complete() {
         ("name = 'Acme'", "tenants[0].name: ", "must be 1 to 63 of a-z, 0-9"),
         ("name = 'acme'\ndefault_country = 'Malaysia'", "tenants[0].default_country: ", "ISO 3166-1"),
         ("name = 'acme'\nbrand = \"a\\nb\"", "tenants[0].brand: ", "on one line"),
+        ("name = 'acme'\nbrand = 'A name of 21 letters.'", "tenants[0].brand: ", "1 to 20 characters"),
     ];
     for (lines, path, wanted) in bad {
         let errors = home.errors(&TENANT.replace("name = \"acme\"", lines), &[]);
@@ -360,6 +361,69 @@ fn routes_name_what_is_configured() {
     assert_eq!(none, "verigate.toml:8: routes[0].vendors: must name at least one vendor");
     let country = refused("[[routes]]\nchannel = 'sms'\nvendors = []\ncountries = ['Malaysia']");
     assert!(country.starts_with("verigate.toml:9: routes[0].countries[0]: "), "{country}");
+}
+
+#[test]
+fn templates_are_refused_with_the_line_of_what_is_wrong() {
+    let entry = "[[templates]]\nname = 'hi'\nlocale = 'en'\n";
+    for (rest, expected) in [
+        (
+            "text = '{{ code'",
+            "verigate.toml:9: templates[0].text: unexpected end of input, expected end of variable block",
+        ),
+        (
+            "text = \"\"\"\nYour code:\n{% if a %}{{ code }}\n\"\"\"",
+            "verigate.toml:9: templates[0].text: line 2 of the text: unexpected end of input, expected end of block",
+        ),
+        ("text = '{{ code | upper }}'", "verigate.toml:9: templates[0].text: {{ }} must hold the name of a variable"),
+        ("text = 'Hello.'", "verigate.toml:9: templates[0].text: must hold {{ code }} in every case"),
+        ("text = '{{ code }} for {{ what }}'", "verigate.toml:9: templates[0].text: must not end with a variable"),
+        ("text = '{{ code }} by @acme'", "verigate.toml:9: templates[0].text: phones may take this @ for a mark"),
+        ("text = ''", "verigate.toml:9: templates[0].text: must be 1 to 2048 bytes"),
+        ("kind = 'message'\ntext = '{{ code }}'", "verigate.toml:10: templates[0].text: must not use code"),
+        ("kind = 'both'\ntext = 'Hi'", "verigate.toml:9: templates[0].kind: must be one of verification, message"),
+        ("tenant = 'other'\ntext = '{{ code }}'", "verigate.toml:9: templates[0].tenant: must be a configured tenant"),
+        (
+            "txt = 'Hi'\ntext = '{{ code }}'",
+            "verigate.toml:9: templates[0].txt: is not a known key; did you mean text?",
+        ),
+    ] {
+        let error = refused(&format!("{entry}{rest}"));
+        assert!(error.starts_with(expected), "{error}");
+    }
+    for (key, value) in [("name", "Hi"), ("name", ""), ("locale", "english language"), ("locale", "")] {
+        let other = if key == "name" { "locale = 'en'" } else { "name = 'hi'" };
+        let error = refused(&format!("[[templates]]\n{key} = '{value}'\n{other}\ntext = '{{{{ code }}}}'"));
+        assert!(error.starts_with(&format!("verigate.toml:7: templates[0].{key}: must be ")), "{error}");
+    }
+}
+
+#[test]
+fn texts_of_one_template_agree_with_each_other() {
+    let text = |locale: &str, text: &str| format!("[[templates]]\nname = 'hi'\nlocale = '{locale}'\ntext = '{text}'\n");
+    let twice = [text("zh-Hant", "{{ code }}"), text("ms", "{{ code }}"), text("ZH_hant", "{{ code }}")].concat();
+    assert_eq!(
+        refused(&twice),
+        "verigate.toml:16: templates[2].locale: must be unique for name, kind and tenant, but is \"zh-hant\" like templates[0]"
+    );
+    let differing = [text("en", "{{ a }} {{ b }} {{ code }}"), text("ms", "{{ a }} {{ code }}")].concat();
+    assert_eq!(
+        refused(&differing),
+        "verigate.toml:13: templates[1].text: must use the same variables in every language: \
+         those of templates[0] are [a, b], these are [a]"
+    );
+    let apart = [text("en", "{{ a }} {{ code }}"), format!("{}tenant = 'acme'\n", text("en", "{{ code }}"))].concat();
+    assert!(Home::new().load(&format!("{TENANT}{apart}kind = 'verification'"), &[]).is_ok());
+}
+
+#[test]
+fn a_text_may_lie_in_a_file_and_is_shown_where_it_came_from() {
+    let home = Home::new();
+    let path = home.write("hi.txt", "Line one\r\n{{ code }}\r\n");
+    let entry = format!("[[templates]]\nname = 'hi'\nlocale = 'en'\ntext_file = {:?}\n", path.display().to_string());
+    let loaded = home.load(&format!("{TENANT}{entry}"), &[]).unwrap();
+    assert!(loaded.config.templates().is_ok());
+    assert!(loaded.render().contains("text_file = "), "{}", loaded.render());
 }
 
 #[test]

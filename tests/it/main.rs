@@ -16,6 +16,7 @@ mod outbox;
 mod proto;
 mod readme;
 mod store;
+mod templates;
 mod transitions;
 mod vendor_esms;
 mod vendor_inbox;

@@ -10,7 +10,7 @@ use verigate::clock::{Clock, ManualClock, Timestamp};
 use verigate::messaging::holder::Ground;
 use verigate::messaging::message::{Message as Kept, Text};
 use verigate::messaging::outbox::{Outbox, Settings};
-use verigate::messaging::request::NewMessage;
+use verigate::messaging::request::{Content, NewMessage};
 use verigate::messaging::route::Routes;
 use verigate::messaging::sending::{Persistence, SendStatus};
 use verigate::messaging::service::Messaging;
@@ -719,7 +719,7 @@ impl Floor {
         let new = NewMessage {
             recipient: Some(recipient),
             channel: None,
-            text: Some(Text::new("Hello".to_owned())),
+            content: Some(Content::Text(Text::new("Hello".to_owned()))),
             sender: None,
             send_at: None,
             validity: None,
