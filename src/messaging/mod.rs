@@ -139,9 +139,10 @@ impl Messaging {
                 if store.commit(batch).await? == Commit::Conflict {
                     return Err(contention());
                 }
-                match permit {
-                    Some(permit) => drop(outbox.launch(permit, send, message.sending.attempts, outgoing)),
-                    None => outbox.note(partition, &message.sending),
+                // With an attempt under way too: should its outcome get lost, the lease must be known to run out.
+                outbox.note(partition, &message.sending);
+                if let Some(permit) = permit {
+                    drop(outbox.launch(permit, send, message.sending.attempts, outgoing));
                 }
                 Ok(message)
             })
