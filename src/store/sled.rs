@@ -4,7 +4,7 @@
 //! preconditions against the table and what the group has already changed, applies the group as one atomic sled batch,
 //! flushes sled's buffers, calls fdatasync on the data file once, and answers. Any error on that way ends writing.
 //!
-//! What a reader sees: only what is durable ([`table`] keeps aside what a group replaces until it is). One `get` sees the
+//! What a reader sees: only what is durable (the table keeps aside what a group replaces until it is). One `get` sees the
 //! state between two groups; two of them, or a `scan` of more than 128 records, may fall on both sides of a group.
 //! That breaks no rule: whoever decides by what it read commits under a precondition.
 //!

@@ -14,6 +14,7 @@ use verigate::messaging::request::{Content, NewMessage};
 use verigate::messaging::route::Routes;
 use verigate::messaging::sending::{Persistence, SendStatus};
 use verigate::messaging::service::Messaging;
+use verigate::messaging::template::Templates;
 use verigate::messaging::vendors::Vendors;
 use verigate::messaging::worker::Worker;
 use verigate::proto::messaging::v1::{
@@ -699,7 +700,7 @@ impl Floor {
         let persistence = Persistence { max_attempts: 3, backoff: 2 * SECOND };
         let settings = Settings { attempt_timeout: 10 * SECOND, persistence };
         let outbox = Arc::new(Outbox::new(ground, slots, Routes::new(routes), settings));
-        let messaging = Messaging::new(Arc::clone(&outbox), 3600 * SECOND);
+        let messaging = Messaging::new(Arc::clone(&outbox), Arc::new(Templates::builtin().unwrap()), 3600 * SECOND);
         outbox.hold(messaging.holder(), messaging.holder());
         let mut running = vec![tokio::spawn(Worker::new(Arc::clone(&outbox), 4).run())];
         running.extend(

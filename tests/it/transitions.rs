@@ -9,6 +9,7 @@ use verigate::clock::Timestamp;
 use verigate::event::EventKind;
 use verigate::id::{Id, Partition};
 use verigate::messaging::holder::SendRecord;
+use verigate::messaging::last_line::LastLine;
 use verigate::messaging::sending::{Persistence, SendStatus, Sending};
 use verigate::random::OsRandom;
 use verigate::recipient::{Phone, Recipient};
@@ -105,6 +106,9 @@ fn verification(now: Timestamp) -> Verification {
         locale: None,
         sender: None,
         metadata: std::collections::BTreeMap::new(),
+        template: "default".to_owned(),
+        variables: std::collections::BTreeMap::new(),
+        last_line: LastLine::default(),
     };
     let mut verification = Verification::new(beginning, now);
     let (sending, history) = verification.add_send(Channel::Sms, MAX_SENDS, now).unwrap();
