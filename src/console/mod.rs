@@ -59,7 +59,7 @@ pub fn router(inboxes: Vec<Arc<Inbox>>, config: Config, first_send: &str) -> Rou
 pub fn first_send_command(address: &str, key: &str) -> String {
     [
         &format!("grpcurl -plaintext -H 'authorization: Bearer {key}'"),
-        r#"  -d '{"recipient": {"phone": "+60123456789"}}'"#,
+        r#"  -d '{"recipient": {"phone": "+60123456789"}, "locale": "en"}'"#,
         &format!("  {address}"),
         "  verigate.verification.v1.VerificationService/StartVerification",
     ]
@@ -109,7 +109,7 @@ mod tests {
         let command = first_send_command("127.0.0.1:50051", "dev.dev-secret");
         let joined = command.replace(" \\\n ", "");
         let wanted = "grpcurl -plaintext -H 'authorization: Bearer dev.dev-secret' -d \
-                      '{\"recipient\": {\"phone\": \"+60123456789\"}}' 127.0.0.1:50051 \
+                      '{\"recipient\": {\"phone\": \"+60123456789\"}, \"locale\": \"en\"}' 127.0.0.1:50051 \
                       verigate.verification.v1.VerificationService/StartVerification";
         assert_eq!(joined, wanted);
     }

@@ -165,6 +165,7 @@ fn parse_send(request: pb::SendMessageRequest) -> Result<NewMessage> {
         metadata: parse_metadata(request.metadata),
         send_at: unread.note(parse_time("send_at", request.send_at))?.flatten(),
         idempotency_key: parse_text(request.idempotency_key),
+        batched: false,
         unread: unread.0,
     })
 }
@@ -190,7 +191,7 @@ fn parse_batch(request: pb::SendMessagesRequest) -> Result<Vec<NewMessage>> {
         metadata: request.metadata,
     };
     let one = parse_send(one)?;
-    let each = |recipient| NewMessage { recipient: parse_address(Some(recipient)), ..one.clone() };
+    let each = |recipient| NewMessage { recipient: parse_address(Some(recipient)), batched: true, ..one.clone() };
     Ok(request.recipients.into_iter().map(each).collect())
 }
 

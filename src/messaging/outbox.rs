@@ -137,9 +137,13 @@ impl Outbox {
         }
     }
 
-    /// Ends the worker and waits for the vendor calls under way.
-    pub async fn drain(&self) {
+    /// Ends the worker and all watches.
+    pub fn stop(&self) {
         self.stop.cancel();
+    }
+
+    /// Waits for the vendor calls under way.
+    pub async fn drain(&self) {
         self.tasks.close();
         self.tasks.wait().await;
     }

@@ -12,8 +12,8 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result, Violation};
 use crate::id::Id;
 use crate::messaging::holder::Ground;
+use crate::store::Prefix;
 use crate::store::keys::Fingerprint;
-use crate::store::{Key, Prefix};
 
 /// Records on a page, when the caller does not say.
 pub const DEFAULT_SIZE: usize = 50;
@@ -131,7 +131,7 @@ impl Pager {
         let old_enough = |id: &Id| self.from.is_none_or(|from| id.created_at() >= from);
         match &self.source {
             Source::Keys(prefix) => {
-                let after = self.before.map(|id| Key::new(id.partition(), [&*prefix.bytes, id.as_bytes()].concat()));
+                let after = self.before.map(|id| ground.keys.with_id(prefix, id));
                 let rows = ground.store.scan(&prefix.clone().descending(), after.as_ref(), SLICE).await?;
                 let ids = rows.iter().map(|(key, _)| ground.keys.parse_id(key));
                 ids.filter(|id| id.as_ref().map_or(true, old_enough)).collect()

@@ -50,6 +50,8 @@ pub struct NewMessage {
     pub metadata: BTreeMap<String, String>,
     /// Makes a repeated request harmless for 24 hours. At most [`MAX_KEY`] bytes.
     pub idempotency_key: Option<String>,
+    /// Whether it is one of many with one key, in which case the key counts for each recipient by itself.
+    pub batched: bool,
     /// Fields that could not be read and are left out above: told together with those that are out of range.
     pub unread: Vec<Violation>,
 }

@@ -88,7 +88,9 @@ impl Messaging {
         let partition = self.ground.keys.recipient(&tenant.name, &recipient).partition();
         let id = Id::new(now, partition, &*self.ground.random);
         let to = (recipient, channel, text);
-        let Some(key) = new.idempotency_key.clone() else {
+        // No key of a caller's holds a blank.
+        let of_batch = |key: String| if new.batched { format!("{key} {}", to.0.as_str()) } else { key };
+        let Some(key) = new.idempotency_key.clone().map(of_batch) else {
             return self.accept(tenant, new, to, id).await;
         };
         let fingerprint = self.ground.keys.fingerprint(&[

@@ -177,6 +177,7 @@ impl Server {
         background.abort_all();
         set_health(&self.health, ServingStatus::NotServing).await;
         closing.cancel();
+        self.outbox.stop();
         let drained = async {
             while serving.join_next().await.is_some() {}
             self.outbox.drain().await;

@@ -148,6 +148,11 @@ impl Keys {
         Prefix::new(bytes, Some(recipient.partition))
     }
 
+    /// Where the record of this id lies, or would lie, among those with a prefix of ours.
+    pub fn with_id(&self, prefix: &Prefix, id: Id) -> Key {
+        Key::new(id.partition(), [&*prefix.bytes, id.as_bytes()].concat())
+    }
+
     /// The id at the end of the key of a message, a verification, or a message of a recipient.
     pub fn parse_id(&self, key: &Key) -> Result<Id> {
         match (key.bytes(), key.bytes().split_last_chunk()) {

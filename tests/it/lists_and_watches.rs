@@ -68,6 +68,7 @@ async fn verifications_are_found_by_recipient_scope_status_and_time() {
     gateway.clock.advance(Duration::from_secs(60));
     let login = StartVerificationRequest { scope: "login".to_owned(), ..start(PHONE) };
     let login = client.start_verification(login).await.unwrap().into_inner().verification.unwrap();
+    gateway.clock.advance(Duration::from_millis(1));
     let elsewhere = gateway.begin(&mut client, "+60123456788").await;
 
     let all = ListVerificationsRequest::default;

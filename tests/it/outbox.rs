@@ -726,6 +726,7 @@ impl Floor {
             validity: None,
             metadata: std::collections::BTreeMap::new(),
             idempotency_key: None,
+            batched: false,
             unread: Vec::new(),
         };
         self.messaging.send(&self.tenant, new).await.unwrap()

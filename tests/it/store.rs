@@ -399,6 +399,7 @@ impl Comparison {
 
     async fn scan(&mut self) {
         let of = prefix(self.dice.pick(&["", "k", "k1", "k39", "x"]));
+        let of = if self.dice.below(2) == 0 { of } else { of.descending() };
         let after = (self.dice.below(2) == 0).then(|| self.dice.key());
         let limit = self.dice.pick(&[0, 1, 2, 5, 50]);
         let expected = self.model.scan(&of, after.as_ref(), limit).await.unwrap();

@@ -143,17 +143,3 @@ async fn a_code_works_once() {
     let verification = get_verification(&mut client, &id).await;
     assert_eq!((verification.status(), verification.checks_used), (VerificationStatus::Approved, 0));
 }
-
-/// A key that were ignored would let a repeated request send, and cost, twice.
-#[tokio::test]
-async fn an_idempotency_key_is_refused_until_it_is_served() {
-    let gateway = Gateway::start().await;
-    let mut client = gateway.verifications().await;
-    let request = StartVerificationRequest { idempotency_key: "order-1".to_owned(), ..start(PHONE) };
-    let refused = start_now(&mut client, request).await.unwrap_err();
-    assert_eq!((refused.code(), &*reason(&refused)), (tonic::Code::Unimplemented, "NOT_SERVED"));
-    assert!(refused.message().contains("idempotency_key"), "{}", refused.message());
-    assert_eq!(gateway.inbox(PHONE).await.len(), 0);
-    // Nor did it begin a cool-down.
-    gateway.begin(&mut client, PHONE).await;
-}
