@@ -4,6 +4,7 @@
 mod support;
 
 mod architecture;
+mod bench;
 mod config;
 mod console_inbox;
 mod proto;
