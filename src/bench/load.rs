@@ -81,6 +81,7 @@ const WARMING_UP: u8 = 0;
 const MEASURING: u8 = 1;
 const STOPPED: u8 = 2;
 
+const LONGEST_WARM_UP: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(100);
 const SHORT_TICK: Duration = Duration::from_millis(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -102,7 +103,7 @@ pub(crate) async fn run(
     let (warm_up, time, calls) = match task.extent {
         // Checks use up what was started, so none is spent on warming up what the starts have just warmed.
         Extent::For(time) if task.operation == Operation::Check => (Duration::ZERO, time, u64::MAX),
-        Extent::For(time) => (time / 4, time, u64::MAX),
+        Extent::For(time) => ((time / 4).min(LONGEST_WARM_UP), time, u64::MAX),
         Extent::Pending(calls) => (Duration::ZERO, Duration::MAX, calls),
     };
     let shared = Arc::new(Shared {
@@ -119,7 +120,9 @@ pub(crate) async fn run(
         () = clock.sleep_until(clock.now() + warm_up) => {}
         () = stop.cancelled() => {}
     }
-    shared.phase.store(MEASURING, Ordering::Release);
+    if !stop.is_cancelled() {
+        shared.phase.store(MEASURING, Ordering::Release);
+    }
     let begin = Used::by_now(aim.server);
     let (mut moved, mut known) = (Stopwatch::start(), 0);
     // However slow the server is, something is measured.

@@ -38,7 +38,7 @@ use crate::store::Store;
 /// What to measure.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// Seconds that each point is measured; a quarter more goes before, to warm up
+    /// Seconds that each point is measured; up to two more go before, to warm up
     #[arg(long, default_value_t = 3.0, value_parser = parse_seconds)]
     pub seconds: f64,
 
@@ -235,6 +235,9 @@ impl Run<'_> {
         };
         let clock = Arc::clone(&self.surroundings.clock);
         let measured = load::run(&self.aim, task, &self.stock, &*clock, &self.stop, &mut tell).await?;
+        if self.stop.is_cancelled() && measured.latencies.total() == 0 && measured.failures.is_empty() {
+            return Ok(());
+        }
         self.report.add(callers, operation, &measured);
         let Some(point) = self.report.points.last() else { return Ok(()) };
         self.progress.done(&point.to_string());
