@@ -4,8 +4,9 @@
 //!
 //! | floor | modules | may know |
 //! |---|---|---|
-//! | 9 | `main` · `cli` | `server config console telemetry auth proto`, words |
+//! | 9 | `main` · `cli` | `server bench config console telemetry auth proto`, words |
 //! | 8 | `server` | every concrete type: build, bind, run, drain |
+//! | 8 | `bench` | the store port, `proto`, words; never `server` |
 //! | 7 | `config` · `grpc` · `console` | services, `auth status proto`, words; no concrete store or vendor |
 //! | 6 | `verification` | messaging, event, store port, words |
 //! | 5 | `messaging` | vendor port, event, store port, words |
@@ -54,5 +55,6 @@ pub mod config;
 pub mod console;
 pub mod grpc;
 
-// Floor 8: the whole.
+// Floor 8: the whole, and how fast it is.
+pub mod bench;
 pub mod server;

@@ -3,6 +3,7 @@
 //! Answers go to standard output; logs, warnings and reasons go to standard error. A reader who leaves early is no
 //! fault. Every way to fail has an exit code: see [`exit`].
 
+mod bench;
 mod client;
 mod configuration;
 mod exit;
@@ -68,6 +69,7 @@ enum Command {
     StoreKey(StoreKeyCommand),
     Verify(verify::Arguments),
     Send(send::Arguments),
+    Bench(bench::Arguments),
     Completions(CompletionsArguments),
 }
 
@@ -100,6 +102,7 @@ pub(crate) fn run() -> ExitCode {
         Command::StoreKey(StoreKeyCommand::New(arguments)) => keys::new_store_key(&arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Send(arguments) => send::run(arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Completions(arguments) => print_completions(arguments.shell),
     };
     done.unwrap_or_else(|failure| failure.report())

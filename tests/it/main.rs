@@ -6,6 +6,7 @@ mod support;
 mod architecture;
 mod attacks;
 mod bad_input;
+mod bench;
 mod cli;
 mod config;
 mod console_inbox;

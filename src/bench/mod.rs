@@ -1,0 +1,262 @@
+//! `verigate bench`: how many calls a second, how long each takes, and what they cost beside a call that does nothing.
+//!
+//! Measures a server of its own, a child process with durable writes on a disk, or one that it is given. Knows nothing
+//! of how a server works: it calls what every client calls. Only the store is also measured alone, inside this process,
+//! when the caller hands one in.
+
+mod calls;
+mod child;
+mod latency;
+mod load;
+mod process;
+mod progress;
+pub mod report;
+mod store;
+
+use std::future::Future;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::transport::Endpoint;
+
+use crate::bench::calls::{Operation, Stock};
+use crate::bench::child::Gateway;
+use crate::bench::load::{Aim, Extent, Task};
+use crate::bench::process::Process;
+use crate::bench::progress::Progress;
+use crate::bench::report::{Live, Point, Report, STORE_CYCLE};
+use crate::bench::store::Cycles;
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::random::Random;
+use crate::store::Store;
+
+/// What to measure.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Seconds that each point is measured; up to two more go before, to warm up
+    #[arg(long, default_value_t = 3.0, value_parser = parse_seconds)]
+    pub seconds: f64,
+
+    /// Callers that each have one call under way; a list, measured one after the other
+    #[arg(long, value_delimiter = ',', default_value = "1,16,64,128,256", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub callers: Vec<u16>,
+
+    /// HTTP/2 connections that the callers share
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub connections: u16,
+
+    /// Threads that the callers run on
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub threads: u16,
+
+    /// First make so many verifications that stay pending
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u64).range(..=10_000_000))]
+    pub live: u64,
+
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// Where our own server keeps its store while it is measured [default: the folder for temporary files]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "address")]
+    pub directory: Option<PathBuf>,
+
+    /// Measure this server instead of one of our own, such as http://127.0.0.1:50051
+    ///
+    /// Every start hands a text to whatever vendor the server routes SMS to Malaysia to, and phone numbers are taken at
+    /// random: point it only at a server whose vendor sends nothing.
+    #[arg(long, value_name = "URL", requires_all = ["key", "sends_nothing"])]
+    pub address: Option<String>,
+
+    /// The API key for --address, ID.SECRET
+    #[arg(long, requires = "address")]
+    pub key: Option<String>,
+
+    /// Confirms that the server at --address sends nothing to anybody
+    #[arg(long, requires = "address")]
+    pub sends_nothing: bool,
+}
+
+/// What a run is given from outside.
+pub struct Surroundings {
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+    /// The program that `serve` starts a server of.
+    pub program: PathBuf,
+    /// An empty, sealed store to be measured alone.
+    pub store: Option<Arc<dyn Store>>,
+}
+
+/// Where a run writes.
+pub struct Output<'a> {
+    pub report: &'a mut (dyn Write + Send),
+    pub progress: &'a mut (dyn Write + Send),
+    /// Progress goes to a terminal.
+    pub terminal: bool,
+}
+
+/// A run under way.
+struct Run<'a> {
+    options: &'a Options,
+    surroundings: Surroundings,
+    aim: Aim,
+    stock: Arc<Stock>,
+    stop: CancellationToken,
+    progress: Progress<'a>,
+    report: Report,
+}
+
+/// Callers that make the verifications which stay pending.
+const LIVE_CALLERS: usize = 128;
+
+/// Measures, writes the report and returns it. Completes early, with what was measured, when `stop` does.
+///
+/// Errors: `Invalid` for an address or key that cannot be used; `Unavailable` when the server does not start, cannot be
+/// reached or stops answering.
+pub async fn run(
+    options: &Options,
+    surroundings: Surroundings,
+    output: Output<'_>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<Report> {
+    let stopping = CancellationToken::new();
+    let stopped = stopping.clone();
+    let _watch = AbortOnDropHandle::new(tokio::spawn(async move {
+        stop.await;
+        stopped.cancel();
+    }));
+    let mut first = [0; 8];
+    let (own, address, key) = match (&options.address, &options.key) {
+        (Some(address), Some(key)) => {
+            surroundings.random.fill(&mut first);
+            (None, address.clone(), format!("Bearer {key}"))
+        }
+        (Some(_), None) => return Err(Error::invalid("key", "is missing: a given server needs an API key")),
+        (None, _) => {
+            let directory = options.directory.clone().unwrap_or_else(std::env::temp_dir);
+            let own = Gateway::start(&surroundings.program, &directory, &*surroundings.random).await?;
+            let (address, key) = (own.address.clone(), own.key.clone());
+            (Some(own), address, key)
+        }
+    };
+    let aim = Aim {
+        endpoint: Endpoint::from_shared(address).map_err(|error| {
+            Error::invalid("address", "must be a URL such as http://127.0.0.1:50051").with_source(error)
+        })?,
+        authorization: key.parse().map_err(|_| Error::invalid("key", "must be ID.SECRET in visible ASCII"))?,
+        connections: options.connections.into(),
+        threads: options.threads.into(),
+        server: own.as_ref().map(|own| Process::Child(own.process_id())),
+    };
+    let mut run = Run {
+        options,
+        surroundings,
+        aim,
+        stock: Arc::new(Stock::new(u64::from_be_bytes(first))),
+        stop: stopping,
+        progress: Progress::new(output.progress, output.terminal),
+        report: Report::new(
+            options.address.as_deref(),
+            options.connections.into(),
+            options.threads.into(),
+            options.seconds,
+        ),
+    };
+    run.measure().await?;
+    let report = run.report;
+    let written = if options.json {
+        let json = serde_json::to_string_pretty(&report).map_err(Error::internal)?;
+        writeln!(output.report, "{json}")
+    } else {
+        write!(output.report, "{report}")
+    };
+    written.map_err(Error::internal)?;
+    Ok(report)
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.05..=3600.0).contains(seconds));
+    seconds.ok_or_else(|| "must be 0.05 to 3600".to_owned())
+}
+
+// === impl Run ===
+
+impl Run<'_> {
+    async fn measure(&mut self) -> Result<()> {
+        if self.options.live > 0 {
+            self.make_live().await?;
+        }
+        for callers in self.options.callers.iter().map(|callers| usize::from(*callers)) {
+            for operation in Operation::ALL {
+                if self.stop.is_cancelled() {
+                    break;
+                }
+                self.point(callers, operation).await?;
+            }
+            self.stock.clear();
+        }
+        self.report.server_memory = self.aim.server.and_then(Process::memory);
+        if let Some(store) = self.surroundings.store.take() {
+            self.store_alone(store).await?;
+        }
+        self.report.interrupted = self.stop.is_cancelled();
+        Ok(())
+    }
+
+    async fn make_live(&mut self) -> Result<()> {
+        let count = self.options.live;
+        let task = Task { operation: Operation::Start, callers: LIVE_CALLERS, extent: Extent::Pending(count) };
+        let progress = &mut self.progress;
+        let mut tell = |done: u64, elapsed: Duration| {
+            let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
+            progress.draw(&format!("making verifications: {done} of {count}, {rate:.0}/s"));
+        };
+        let clock = Arc::clone(&self.surroundings.clock);
+        let measured = load::run(&self.aim, task, &self.stock, &*clock, &self.stop, &mut tell).await?;
+        self.report.note_failures(LIVE_CALLERS, Operation::Start, &measured);
+        let made = Point::new(LIVE_CALLERS, Operation::Start.as_str(), &measured);
+        self.progress.done(&format!("made {} verifications in {:.1} s", made.calls, made.seconds));
+        self.report.live = Some(Live { count: made.calls, seconds: made.seconds, per_second: made.per_second });
+        Ok(())
+    }
+
+    async fn point(&mut self, callers: usize, operation: Operation) -> Result<()> {
+        let time = Duration::from_secs_f64(self.options.seconds);
+        let task = Task { operation, callers, extent: Extent::For(time) };
+        let progress = &mut self.progress;
+        let mut tell = |done: u64, elapsed: Duration| {
+            let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
+            progress.draw(&format!("{callers} callers, {}: {rate:.0}/s", operation.as_str()));
+        };
+        let clock = Arc::clone(&self.surroundings.clock);
+        let measured = load::run(&self.aim, task, &self.stock, &*clock, &self.stop, &mut tell).await?;
+        if self.stop.is_cancelled() && measured.latencies.total() == 0 && measured.failures.is_empty() {
+            return Ok(());
+        }
+        self.report.add(callers, operation, &measured);
+        let Some(point) = self.report.points.last() else { return Ok(()) };
+        self.progress.done(&point.to_string());
+        Ok(())
+    }
+
+    async fn store_alone(&mut self, store: Arc<dyn Store>) -> Result<()> {
+        let (clock, random) = (Arc::clone(&self.surroundings.clock), Arc::clone(&self.surroundings.random));
+        let cycles = Arc::new(Cycles::new(store, clock, random).await?);
+        let time = Duration::from_secs_f64(self.options.seconds);
+        for callers in self.options.callers.iter().map(|callers| usize::from(*callers)) {
+            if self.stop.is_cancelled() {
+                break;
+            }
+            let measured = cycles.measure(callers, time, &self.stop).await?;
+            let point = Point::new(callers, STORE_CYCLE, &measured);
+            self.progress.done(&point.to_string());
+            self.report.store.push(point);
+        }
+        Ok(())
+    }
+}

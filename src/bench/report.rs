@@ -1,0 +1,211 @@
+//! What a run has measured, for people as tables and for machines as JSON.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::bench::calls::Operation;
+use crate::bench::load::Measured;
+
+/// All that a run has measured. Times are in microseconds where a name ends in `_us`, else in seconds.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    pub version: &'static str,
+    /// The address that was given, or none for a server of our own.
+    pub address: Option<String>,
+    pub connections: usize,
+    pub threads: usize,
+    /// How long each point was meant to be measured.
+    pub seconds: f64,
+    /// Pending verifications that were made before anything was measured.
+    pub live: Option<Live>,
+    pub points: Vec<Point>,
+    /// Pairs a second over empty calls a second, at each number of callers that has both.
+    pub ratios: Vec<Ratio>,
+    /// Life cycles in the store alone, inside this process.
+    pub store: Vec<Point>,
+    pub failures: Vec<FailureCount>,
+    /// Resident memory of our own server at the end, in bytes.
+    pub server_memory: Option<u64>,
+    /// The run was stopped before it had measured everything.
+    pub interrupted: bool,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Live {
+    pub count: u64,
+    pub seconds: f64,
+    pub per_second: f64,
+}
+
+/// One kind of call at one number of callers.
+#[derive(Debug, Clone, Serialize)]
+pub struct Point {
+    pub callers: usize,
+    pub call: &'static str,
+    pub calls: u64,
+    pub failed: u64,
+    pub seconds: f64,
+    pub per_second: f64,
+    pub p50_us: f64,
+    pub p99_us: f64,
+    pub p999_us: f64,
+    pub max_us: f64,
+    /// Processor time of the server for each call; none for a server that is not ours.
+    pub server_cpu_us: Option<f64>,
+    /// Processor time of this process for each call.
+    pub own_cpu_us: Option<f64>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Ratio {
+    pub callers: usize,
+    pub pair_to_empty: f64,
+    /// The same by what the server's processors spend, which does not depend on who else uses them.
+    pub by_server_cpu: Option<f64>,
+}
+
+/// Calls that were refused or answered wrongly, warm-up included.
+#[derive(Debug, Clone, Serialize)]
+pub struct FailureCount {
+    pub callers: usize,
+    pub call: &'static str,
+    pub what: String,
+    pub count: u64,
+}
+
+/// What stands for a life cycle of the store among the calls.
+pub(crate) const STORE_CYCLE: &str = "store";
+
+// === impl Report ===
+
+impl Report {
+    /// Nothing measured yet.
+    pub(crate) fn new(address: Option<&str>, connections: usize, threads: usize, seconds: f64) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            address: address.map(str::to_owned),
+            connections,
+            threads,
+            seconds,
+            live: None,
+            points: Vec::new(),
+            ratios: Vec::new(),
+            store: Vec::new(),
+            failures: Vec::new(),
+            server_memory: None,
+            interrupted: false,
+        }
+    }
+
+    /// Adds a point and what failed at it.
+    pub(crate) fn add(&mut self, callers: usize, operation: Operation, measured: &Measured) {
+        self.note_failures(callers, operation, measured);
+        self.points.push(Point::new(callers, operation.as_str(), measured));
+        let of = |operation: Operation| {
+            self.points.iter().find(|point| point.callers == callers && point.call == operation.as_str())
+        };
+        if operation == Operation::Pair
+            && let (Some(pair), Some(empty)) = (of(Operation::Pair), of(Operation::Empty))
+            && empty.per_second > 0.0
+        {
+            let by_server_cpu = empty.server_cpu_us.zip(pair.server_cpu_us).filter(|(_, pair)| *pair > 0.0);
+            self.ratios.push(Ratio {
+                callers,
+                pair_to_empty: pair.per_second / empty.per_second,
+                by_server_cpu: by_server_cpu.map(|(empty, pair)| empty / pair),
+            });
+        }
+    }
+
+    pub(crate) fn note_failures(&mut self, callers: usize, operation: Operation, measured: &Measured) {
+        self.failures.extend(measured.failures.iter().map(|(what, count)| FailureCount {
+            callers,
+            call: operation.as_str(),
+            what: what.clone(),
+            count: *count,
+        }));
+    }
+}
+
+/// Tables.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let target = self.address.as_deref().unwrap_or("a server of its own");
+        let (connections, threads) = (self.connections, self.threads);
+        writeln!(f, "verigate {}, {target}, {connections} connections from {threads} threads", self.version)?;
+        if let Some(Live { count, seconds, per_second }) = &self.live {
+            writeln!(f, "{count} verifications pending, made in {seconds:.1} s, {per_second:.0}/s")?;
+        }
+        writeln!(f, "\n{HEADINGS}")?;
+        self.points.iter().try_for_each(|point| writeln!(f, "{point}"))?;
+        if !self.ratios.is_empty() {
+            writeln!(f, "\ncallers  pair/empty  by server CPU")?;
+        }
+        for Ratio { callers, pair_to_empty, by_server_cpu } in &self.ratios {
+            writeln!(f, "{callers:>7}  {pair_to_empty:>10.3}  {:>13}", optional(*by_server_cpu, 3))?;
+        }
+        if !self.store.is_empty() {
+            writeln!(f, "\nthe store alone, in process\n{HEADINGS}")?;
+            self.store.iter().try_for_each(|point| writeln!(f, "{point}"))?;
+        }
+        if !self.failures.is_empty() {
+            writeln!(f, "\nFAILED")?;
+        }
+        for FailureCount { callers, call, what, count } in &self.failures {
+            writeln!(f, "{callers:>7}  {call:<5}  {count:>8}  {what}")?;
+        }
+        if let Some(memory) = self.server_memory {
+            writeln!(f, "\nmemory of the server: {} MiB", memory / (1024 * 1024))?;
+        }
+        if self.interrupted {
+            writeln!(f, "\nstopped before everything was measured")?;
+        }
+        Ok(())
+    }
+}
+
+const HEADINGS: &str =
+    "callers  call      each/s    p50 us    p99 us  p99.9 us    max us  server CPU us  own CPU us  failed";
+
+fn optional(number: Option<f64>, decimals: usize) -> String {
+    number.map_or_else(|| "-".to_owned(), |number| format!("{number:.decimals$}"))
+}
+
+// === impl Point ===
+
+impl Point {
+    pub(crate) fn new(callers: usize, call: &'static str, measured: &Measured) -> Self {
+        let (calls, seconds) = (measured.latencies.total(), measured.elapsed.as_secs_f64());
+        let micros = |time: Duration| time.as_secs_f64() * 1e6;
+        let each = |time: Option<Duration>| time.filter(|_| calls > 0).map(|time| micros(time) / calls as f64);
+        Self {
+            callers,
+            call,
+            calls,
+            failed: measured.failures.values().sum(),
+            seconds,
+            per_second: if seconds > 0.0 { calls as f64 / seconds } else { 0.0 },
+            p50_us: micros(measured.latencies.within(500)),
+            p99_us: micros(measured.latencies.within(990)),
+            p999_us: micros(measured.latencies.within(999)),
+            max_us: micros(measured.latencies.longest()),
+            server_cpu_us: each(measured.server_cpu),
+            own_cpu_us: each(measured.own_cpu),
+        }
+    }
+}
+
+/// A row of a table, and the line that progress leaves behind.
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { callers, call, failed, per_second, p50_us, p99_us, p999_us, max_us, .. } = self;
+        let (server, own) = (optional(self.server_cpu_us, 1), optional(self.own_cpu_us, 1));
+        write!(
+            f,
+            "{callers:>7}  {call:<5} {per_second:>10.0}{p50_us:>10.0}{p99_us:>10.0}{p999_us:>10.0}{max_us:>10.0}"
+        )?;
+        write!(f, "  {server:>13}  {own:>10}  {failed:>6}")
+    }
+}
