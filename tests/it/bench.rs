@@ -16,6 +16,13 @@ use crate::support::gateway::{CONFIG, Gateway};
 const CALLS: [&str; 4] = ["empty", "start", "check", "pair"];
 const KEY: &str = "acme.acme-secret-of-some-length";
 
+/// A gateway whose inbox delivers to everybody: the numbers that are called must not meet a scripted failure.
+async fn gateway_that_delivers() -> Gateway {
+    let (before, outcomes) = CONFIG.split_once("outcomes = [").unwrap();
+    let (_, after) = outcomes.split_once("\n]\n").unwrap();
+    Gateway::start_with(&format!("{before}\n{after}")).await
+}
+
 /// A short run against a gateway.
 fn options(gateway: &Gateway) -> Options {
     Options {
@@ -63,7 +70,7 @@ fn check_point(point: &Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_short_run_reports_every_point_and_nothing_fails() {
-    let gateway = Gateway::start().await;
+    let gateway = gateway_that_delivers().await;
     let place = tempfile::tempdir().unwrap();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let config = Config { path: place.path().join("data"), ..Config::default() };
@@ -117,7 +124,7 @@ async fn refused_calls_are_counted_and_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_stopped_reports_what_it_has() {
-    let gateway = Gateway::start().await;
+    let gateway = gateway_that_delivers().await;
     let mut printed = Vec::new();
     let surroundings = Surroundings {
         clock: Arc::new(SystemClock),
@@ -134,7 +141,7 @@ async fn a_run_that_is_stopped_reports_what_it_has() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_measured_is_an_error() {
-    let gateway = Gateway::start().await;
+    let gateway = gateway_that_delivers().await;
     let nobody = Options { address: Some("http://127.0.0.1:1".to_owned()), ..options(&gateway) };
     assert_eq!(run(&nobody, None).await.0.unwrap_err().kind(), Kind::Unavailable);
     let missing = Options { address: None, key: None, ..options(&gateway) };
