@@ -5,6 +5,7 @@
 pub mod access;
 pub mod convert;
 pub mod messaging;
+pub mod request_id;
 pub mod verification;
 
 use std::sync::Arc;

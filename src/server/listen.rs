@@ -16,6 +16,7 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::config::settings::{Address, ServerConfig};
 use crate::error::{Error, Kind, Reason, Result};
+use crate::grpc::request_id::RequestIds;
 
 /// Calls that one connection may have under way.
 const MAX_STREAMS: u32 = 256;
@@ -66,9 +67,15 @@ impl Listeners {
     }
 
     /// Answers on all listeners until `closing`, one task each, which ends once its last call has.
-    pub(crate) fn serve(self, grpc: Routes, admin: Router, closing: &CancellationToken) -> JoinSet<Result<()>> {
+    pub(crate) fn serve(
+        self,
+        grpc: Routes,
+        ids: RequestIds,
+        admin: Router,
+        closing: &CancellationToken,
+    ) -> JoinSet<Result<()>> {
         let mut serving = JoinSet::new();
-        serving.spawn(serve_grpc(self.grpc, grpc, closing.clone().cancelled_owned()));
+        serving.spawn(serve_grpc(self.grpc, grpc, ids, closing.clone().cancelled_owned()));
         serving.spawn(serve_http(self.http, http_router(), closing.clone().cancelled_owned()));
         serving.spawn(serve_http(self.admin, admin, closing.clone().cancelled_owned()));
         serving
@@ -100,11 +107,12 @@ fn cannot_listen(name: &str, address: &str, error: std::io::Error) -> Error {
     Error::new(Kind::Unavailable, Reason::Internal, message).with_source(error)
 }
 
-async fn serve_grpc(listener: Grpc, routes: Routes, closing: impl Future<Output = ()>) -> Result<()> {
+async fn serve_grpc(listener: Grpc, routes: Routes, ids: RequestIds, closing: impl Future<Output = ()>) -> Result<()> {
     let server = tonic::transport::Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
         .http2_max_header_list_size(MAX_HEADER_LIST)
         .http2_max_local_error_reset_streams(Some(MAX_RESET_STREAMS))
+        .layer(ids)
         .add_routes(routes);
     let served = match listener {
         Grpc::Tcp(listener) => {

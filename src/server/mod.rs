@@ -27,6 +27,7 @@ use crate::config::Loaded;
 use crate::console;
 use crate::error::{Error, Result};
 use crate::grpc::access::Access;
+use crate::grpc::request_id::RequestIds;
 use crate::grpc::{self, Services};
 use crate::messaging::holder::Ground;
 use crate::messaging::outbox::Outbox;
@@ -67,6 +68,7 @@ pub struct Server {
     addresses: Addresses,
     listeners: Listeners,
     grpc: Routes,
+    request_ids: RequestIds,
     admin: axum::Router,
     health: HealthReporter,
     clock: Arc<dyn Clock>,
@@ -111,6 +113,7 @@ impl Server {
             Arc::clone(&random),
         ));
         let keys = Keys::open(&*store, &*random).await?;
+        let request_ids = RequestIds::new(Arc::clone(&random));
         let ground = Ground { store: Arc::clone(&store), keys, clock: Arc::clone(&clock), random };
 
         let Built { vendors, inboxes, receipts } = vendors::build(config, &clock)?;
@@ -135,6 +138,7 @@ impl Server {
             addresses,
             listeners,
             grpc,
+            request_ids,
             admin,
             health,
             clock,
@@ -166,7 +170,7 @@ impl Server {
         background.spawn(tell_health(self.health.clone(), Arc::clone(&self.store), Arc::clone(&self.clock)));
         background.spawn(keep_metrics(self.metrics, self.clock));
 
-        let mut serving = self.listeners.serve(self.grpc, self.admin, &closing);
+        let mut serving = self.listeners.serve(self.grpc, self.request_ids, self.admin, &closing);
         self.ready.store(true, Ordering::Release);
         let outcome = tokio::select! {
             () = stop => Ok(()),
