@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Error, Kind, Reason, Result};
+use crate::error::{Error, Result};
 use crate::id::{Id, TenantName};
 use crate::messaging::message::{Message, Text};
 use crate::messaging::page::{Page, PageRequest, Source};
@@ -11,7 +11,7 @@ use crate::messaging::request::NewMessage;
 use crate::messaging::segment::{Segments, measure};
 use crate::messaging::sending::SendStatus;
 use crate::messaging::service::Messaging;
-use crate::messaging::watches::Watch;
+use crate::messaging::watches::{Watch, stopping};
 use crate::recipient::{Address, Recipient};
 use crate::tenant::Tenant;
 
@@ -145,8 +145,4 @@ impl MessageWatch {
             }
         }
     }
-}
-
-fn stopping() -> Error {
-    Error::new(Kind::Unavailable, Reason::ShuttingDown, "the server is stopping; watch again")
 }

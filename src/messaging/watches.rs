@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use crate::error::{Error, Kind, Reason};
 use crate::id::Id;
 
 /// The watched records of this process.
@@ -19,6 +20,11 @@ pub struct Watch {
     id: Id,
     told: watch::Receiver<()>,
     watches: Watches,
+}
+
+/// The error that ends a watch when the server stops.
+pub fn stopping() -> Error {
+    Error::new(Kind::Unavailable, Reason::ShuttingDown, "the server is stopping; watch again")
 }
 
 // === impl Watches ===

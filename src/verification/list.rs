@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::error::{Error, Kind, Reason, Result};
+use crate::error::{Error, Kind, Result};
 use crate::id::{Id, TenantName};
 use crate::messaging::holder::SendRecord;
 use crate::messaging::page::{Page, PageRequest, Source};
 use crate::messaging::sending::Sending;
-use crate::messaging::watches::Watch;
+use crate::messaging::watches::{Watch, stopping};
 use crate::recipient::{Address, Recipient};
 use crate::tenant::Tenant;
 use crate::verification::request::check_scope;
@@ -132,8 +132,4 @@ impl VerificationWatch {
             }
         }
     }
-}
-
-fn stopping() -> Error {
-    Error::new(Kind::Unavailable, Reason::ShuttingDown, "the server is stopping; watch again")
 }
