@@ -8,6 +8,7 @@ mod attacks;
 mod bad_input;
 mod bench;
 mod cli;
+mod clients;
 mod config;
 mod console_inbox;
 mod idempotency;
