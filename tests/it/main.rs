@@ -11,6 +11,7 @@ mod cli;
 mod clients;
 mod config;
 mod console_inbox;
+mod deadlines;
 mod idempotency;
 mod kill;
 mod lists_and_watches;
