@@ -127,7 +127,12 @@ fn with_text(text: &str) -> Call {
 }
 
 fn checking(target: Option<check_verification_request::Target>, code: &str, client_ip: &str) -> Call {
-    Call::Check(CheckVerificationRequest { target, code: code.to_owned(), client_ip: client_ip.to_owned() })
+    Call::Check(CheckVerificationRequest {
+        target,
+        code: code.to_owned(),
+        client_ip: client_ip.to_owned(),
+        ..CheckVerificationRequest::default()
+    })
 }
 
 fn by_id(id: &str) -> Option<check_verification_request::Target> {

@@ -14,6 +14,7 @@ use verigate::messaging::sending::{Persistence, SendStatus, Sending};
 use verigate::random::OsRandom;
 use verigate::recipient::{Phone, Recipient};
 use verigate::vendor::{Accepted, Channel, Failure, Receipt, ReceiptStatus, Rejection};
+use verigate::verification::answers::Judgement;
 use verigate::verification::code::{Candidate, Code};
 use verigate::verification::verification::{Beginning, Status, Verdict, Verification};
 
@@ -186,8 +187,8 @@ proptest! {
             let after = verification.status(now);
 
             match verdict {
-                Some(Verdict::Approved) => prop_assert_eq!((before, after), (Status::Pending, Status::Approved)),
-                Some(Verdict::Wrong) => {
+                Some(Verdict::Judged(Judgement::Approved)) => prop_assert_eq!((before, after), (Status::Pending, Status::Approved)),
+                Some(Verdict::Judged(Judgement::Wrong | Judgement::LastWrong)) => {
                     wrong += 1;
                     prop_assert_eq!(before, Status::Pending);
                 }

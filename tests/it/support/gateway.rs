@@ -240,7 +240,7 @@ pub(crate) async fn check(
     let request = CheckVerificationRequest {
         target: Some(check_verification_request::Target::Id(id.to_owned())),
         code: code.to_owned(),
-        client_ip: String::new(),
+        ..CheckVerificationRequest::default()
     };
     client.check_verification(request).await.map(tonic::Response::into_inner)
 }
