@@ -4,4 +4,5 @@ mod canary;
 mod counters;
 mod inputs;
 mod races;
+mod repeats;
 mod tenants;

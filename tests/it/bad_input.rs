@@ -384,6 +384,13 @@ fn other_verification_table() -> Vec<Row> {
     for client_ip in ["localhost", "1.2.3", "::1%eth0", "10.0.0.0/8"] {
         rows.push((checking(by_id(AN_ID), "123456", client_ip), "client_ip", "IPv4 or IPv6"));
     }
+    for key in ["k".repeat(129), "a b".to_owned(), "ü".to_owned()] {
+        let mut call = checking(by_id(AN_ID), "123456", "");
+        if let Call::Check(request) = &mut call {
+            request.idempotency_key = key;
+        }
+        rows.push((call, "idempotency_key", "1 to 128"));
+    }
     rows
 }
 

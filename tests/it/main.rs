@@ -11,6 +11,7 @@ mod cli;
 mod config;
 mod console_inbox;
 mod idempotency;
+mod interruptions;
 mod kill;
 mod lists_and_watches;
 mod outbox;

@@ -24,7 +24,7 @@ use verigate::proto::messaging::v1::{Recipient, SendMessageRequest, recipient, s
 use verigate::proto::verification::v1::verification_service_client::VerificationServiceClient;
 use verigate::proto::verification::v1::{
     CancelVerificationRequest, CheckOutcome, CheckVerificationRequest, CheckVerificationResponse,
-    GetVerificationRequest, ResendVerificationRequest, StartVerificationRequest, Verification,
+    GetVerificationRequest, ResendVerificationRequest, ScopedRecipient, StartVerificationRequest, Verification,
     check_verification_request,
 };
 use verigate::random::OsRandom;
@@ -237,12 +237,7 @@ pub(crate) async fn check(
     id: &str,
     code: &str,
 ) -> Result<CheckVerificationResponse, Status> {
-    let request = CheckVerificationRequest {
-        target: Some(check_verification_request::Target::Id(id.to_owned())),
-        code: code.to_owned(),
-        ..CheckVerificationRequest::default()
-    };
-    client.check_verification(request).await.map(tonic::Response::into_inner)
+    client.check_verification(by_id(id, code)).await.map(tonic::Response::into_inner)
 }
 
 /// A six-digit code that is not `code`.
@@ -368,4 +363,23 @@ pub(crate) fn text_to(phone: &str, text: &str) -> SendMessageRequest {
 pub(crate) fn violations(status: &Status) -> Vec<(String, String)> {
     let found = status.get_details_bad_request().map(|bad_request| bad_request.field_violations).unwrap_or_default();
     found.into_iter().map(|found| (found.field, found.description)).collect()
+}
+
+/// A check of a verification that is named by its id.
+pub(crate) fn by_id(id: &str, code: &str) -> CheckVerificationRequest {
+    CheckVerificationRequest {
+        target: Some(check_verification_request::Target::Id(id.to_owned())),
+        code: code.to_owned(),
+        ..CheckVerificationRequest::default()
+    }
+}
+
+/// A check of a verification that is named by its recipient, in the default scope.
+pub(crate) fn by_recipient(recipient: &str, code: &str) -> CheckVerificationRequest {
+    let scoped = ScopedRecipient { scope: String::new(), recipient: Some(phone(recipient)) };
+    CheckVerificationRequest {
+        target: Some(check_verification_request::Target::ScopedRecipient(scoped)),
+        code: code.to_owned(),
+        ..CheckVerificationRequest::default()
+    }
 }
