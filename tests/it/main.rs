@@ -10,6 +10,7 @@ mod bench;
 mod cli;
 mod config;
 mod console_inbox;
+mod faults;
 mod idempotency;
 mod interruptions;
 mod kill;

@@ -33,7 +33,7 @@ use verigate::server::{Server, Surroundings};
 use verigate::store::keys::Keys;
 use verigate::store::seal::{KeyRing, SealedStore};
 use verigate::store::sled::{self, SledStore};
-use verigate::store::{Store, record};
+use verigate::store::{Batch, Key, Store, record};
 use verigate::telemetry;
 use verigate::verification::verification::Verification as Stored;
 
@@ -259,7 +259,32 @@ pub(crate) fn retry_after(status: &Status) -> Option<Duration> {
 impl Gateway {
     /// What happened to each of these verifications of tenant `acme`, as the store holds it. The gateway stops for the
     /// reading and comes back as from a restart.
-    pub(crate) async fn histories(mut self, ids: &[String]) -> (Self, Vec<Vec<EventKind>>) {
+    pub(crate) async fn histories(self, ids: &[String]) -> (Self, Vec<Vec<EventKind>>) {
+        let mut histories = Vec::new();
+        let gateway = self
+            .at_rest(async |store, keys| {
+                for id in ids {
+                    let record = store.get(&verification_key(keys, id)).await.unwrap().expect("a record");
+                    let verification: Stored = record::decode(&record.value).unwrap();
+                    histories.push(verification.history().events().iter().map(|event| event.kind).collect());
+                }
+            })
+            .await;
+        (gateway, histories)
+    }
+
+    /// Changes the record of a verification of tenant `acme` behind the gateway's back, which stops for that and comes
+    /// back as from a restart.
+    pub(crate) async fn damage(self, id: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Self {
+        self.at_rest(async |store, keys| {
+            let key = verification_key(keys, id);
+            let value = change(store.get(&key).await.unwrap().expect("a record").value);
+            store.commit(Batch::new(key.partition()).put(key, value, None)).await.unwrap();
+        })
+        .await
+    }
+
+    async fn at_rest(mut self, work: impl AsyncFnOnce(&SealedStore, &Keys)) -> Self {
         let path = self.data();
         self.stop.take().unwrap().send(()).unwrap();
         self.running.await.unwrap().unwrap();
@@ -268,18 +293,15 @@ impl Gateway {
         let ring = KeyRing::load(&self.place.path().join("key")).unwrap();
         let store = SealedStore::new(files.clone(), ring, Arc::new(OsRandom));
         let keys = Keys::open(&store, &OsRandom).await.unwrap();
-        let tenant = keys.tenant(&"acme".parse().unwrap());
-        let mut histories = Vec::new();
-        for id in ids {
-            let key = keys.verification(tenant, id.parse().unwrap());
-            let record = store.get(&key).await.unwrap().expect("a record");
-            let verification: Stored = record::decode(&record.value).unwrap();
-            histories.push(verification.history().events().iter().map(|event| event.kind).collect());
-        }
+        work(&store, &keys).await;
         files.close();
         drop((store, files));
-        (Self::run(self.place, self.config, self.clock).await, histories)
+        Self::run(self.place, self.config, self.clock).await
     }
+}
+
+fn verification_key(keys: &Keys, id: &str) -> Key {
+    keys.verification(keys.tenant(&"acme".parse().unwrap()), id.parse().unwrap())
 }
 
 /// What a check came to, and nothing else of it.
