@@ -6,3 +6,4 @@ mod inputs;
 mod races;
 mod repeats;
 mod tenants;
+mod texts;
