@@ -116,11 +116,9 @@ async fn run(gateway: &Gateway, client: &mut Verifications, phone: &str, told: &
     let of = ListVerificationsRequest { recipient: Some(self::phone(phone)), ..ListVerificationsRequest::default() };
     for list in [ListVerificationsRequest::default(), of] {
         let page = told.hear(client.list_verifications(list).await.map(Response::into_inner)).unwrap();
-        assert!(!page.verifications.is_empty());
-        for listed in page.verifications {
-            let watch = client.watch_verification(WatchVerificationRequest { id: listed.id }).await;
-            told.follow(watch, |_| true).await;
-        }
+        let newest = page.verifications.into_iter().next().unwrap();
+        let watch = client.watch_verification(WatchVerificationRequest { id: newest.id }).await;
+        told.follow(watch, |_| true).await;
     }
     let watch = client.watch_verification(WatchVerificationRequest { id: begun.id }).await;
     told.follow(watch, |_| false).await;
