@@ -10,17 +10,7 @@ use crate::verification::recipient_state::RecipientState;
 use crate::verification::service::Verifications;
 use crate::verification::storage::Loaded;
 use crate::verification::verification::Verification;
-use crate::verification::view::{Checked, Outcome};
-
-/// How far the answer of an earlier check goes.
-pub(crate) enum Replay {
-    /// There is none: the check has to be judged.
-    New,
-    /// As the first time.
-    Given(Box<Checked>),
-    /// What was read has changed meanwhile: read it again.
-    LostRace,
-}
+use crate::verification::view::{Checked, Outcome, Replay};
 
 // === impl Verifications ===
 

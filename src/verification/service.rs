@@ -19,11 +19,10 @@ use crate::vendor::Outgoing;
 use crate::verification::answers::Answer;
 use crate::verification::policy::VerificationConfig;
 use crate::verification::recipient_state::RecipientState;
-use crate::verification::replay::Replay;
 use crate::verification::request::{DEFAULT_SCOPE, NewCheck, Target};
 use crate::verification::storage::{Storage, not_found};
 use crate::verification::verification::{Status, Verdict, Verification};
-use crate::verification::view::{Checked, Outcome, View};
+use crate::verification::view::{Checked, Outcome, Replay, View};
 
 /// Starts, checks and shows verifications.
 pub struct Verifications {

@@ -38,6 +38,16 @@ pub enum Outcome {
     RecipientLocked,
 }
 
+/// Whether a check was answered before.
+pub(crate) enum Replay {
+    /// There is none: the check has to be judged.
+    New,
+    /// As the first time.
+    Given(Box<Checked>),
+    /// What was read has changed meanwhile: read it again.
+    LostRace,
+}
+
 /// The answer to a start.
 #[derive(Debug, Clone)]
 pub struct Started {
