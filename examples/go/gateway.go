@@ -18,12 +18,13 @@ import (
 )
 
 // UNAVAILABLE is the one status after which the same call may succeed by itself a moment later. Named are the calls that
-// do no harm when they are made twice: they only read, or end where they ended, or carry an idempotency key (so give
-// every StartVerification one). CheckVerification is not among them: an answer that was lost may have approved.
+// do no harm when they are made twice: they only read, or end where they ended, or carry an idempotency key (so give one
+// to every start and check). ResendVerification is not among them: it sends again.
 const serviceConfig = `{
   "methodConfig": [{
     "name": [
       {"service": "verigate.verification.v1.VerificationService", "method": "StartVerification"},
+      {"service": "verigate.verification.v1.VerificationService", "method": "CheckVerification"},
       {"service": "verigate.verification.v1.VerificationService", "method": "CancelVerification"},
       {"service": "verigate.verification.v1.VerificationService", "method": "GetVerification"},
       {"service": "verigate.verification.v1.VerificationService", "method": "ListVerifications"},

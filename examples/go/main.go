@@ -162,6 +162,8 @@ func check(
 	return gateway.CheckVerification(ctx, &verificationv1.CheckVerificationRequest{
 		Target: &verificationv1.CheckVerificationRequest_Id{Id: id},
 		Code:   candidate,
+		// A retry of this call costs no check, and is told what the first try was told.
+		IdempotencyKey: rand.Text(),
 	})
 }
 

@@ -14,9 +14,10 @@ const { getProtoPath } = require("google-proto-files");
 const SERVICE = "verigate.verification.v1.VerificationService";
 
 // Calls that do no harm when they are made twice: they only read, or end where they ended, or carry an idempotency key
-// (so give every StartVerification one). CheckVerification is not among them: an answer that was lost may have approved.
+// (so give one to every start and check). ResendVerification is not among them: it sends again.
 const REPEATABLE = [
   "StartVerification",
+  "CheckVerification",
   "CancelVerification",
   "GetVerification",
   "ListVerifications",

@@ -21,8 +21,15 @@ from verigate.verification.v1 import verification_service_pb2_grpc  # noqa: E402
 SERVICE = "verigate.verification.v1.VerificationService"
 
 # Calls that do no harm when they are made twice: they only read, or end where they ended, or carry an idempotency key
-# (so give every StartVerification one). CheckVerification is not among them: an answer that was lost may have approved.
-REPEATABLE = ["StartVerification", "CancelVerification", "GetVerification", "ListVerifications", "WatchVerification"]
+# (so give one to every start and check). ResendVerification is not among them: it sends again.
+REPEATABLE = [
+    "StartVerification",
+    "CheckVerification",
+    "CancelVerification",
+    "GetVerification",
+    "ListVerifications",
+    "WatchVerification",
+]
 
 # UNAVAILABLE is the one status after which the same call may succeed by itself a moment later.
 SERVICE_CONFIG = {

@@ -112,7 +112,12 @@ def start(gateway: Gateway, recipient: str, deadline: float = DEADLINE, wait: in
 
 def check(gateway: Gateway, verification_id: str, candidate: str):
     """Compares what was typed. A wrong code is an answer, not an error: only CHECK_OUTCOME_APPROVED lets anybody in."""
-    request = wire.CheckVerificationRequest(id=verification_id, code=candidate)
+    request = wire.CheckVerificationRequest(
+        id=verification_id,
+        code=candidate,
+        # A retry of this call costs no check, and is told what the first try was told.
+        idempotency_key=str(uuid.uuid4()),
+    )
     return gateway.verifications.CheckVerification(request, timeout=DEADLINE, metadata=gateway.credentials)
 
 

@@ -21,11 +21,15 @@ public final class Gateway implements AutoCloseable {
 
     /**
      * Calls that do no harm when they are made twice: they only read, or end where they ended, or carry an idempotency
-     * key (so give every StartVerification one). CheckVerification is not among them: an answer that was lost may have
-     * approved.
+     * key (so give one to every start and check). ResendVerification is not among them: it sends again.
      */
     private static final List<String> REPEATABLE = List.of(
-            "StartVerification", "CancelVerification", "GetVerification", "ListVerifications", "WatchVerification");
+            "StartVerification",
+            "CheckVerification",
+            "CancelVerification",
+            "GetVerification",
+            "ListVerifications",
+            "WatchVerification");
 
     /** UNAVAILABLE is the one status after which the same call may succeed by itself a moment later. */
     private static final Map<String, ?> SERVICE_CONFIG = Map.of("methodConfig", List.of(Map.of(

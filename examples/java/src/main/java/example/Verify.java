@@ -134,7 +134,12 @@ public final class Verify {
 
     /** Compares what was typed. A wrong code is an answer, not an error: only APPROVED lets anybody in. */
     CheckVerificationResponse check(String id, String candidate) {
-        var request = CheckVerificationRequest.newBuilder().setId(id).setCode(candidate).build();
+        var request = CheckVerificationRequest.newBuilder()
+                .setId(id)
+                .setCode(candidate)
+                // A retry of this call costs no check, and is told what the first try was told.
+                .setIdempotencyKey(UUID.randomUUID().toString())
+                .build();
         return gateway.within(DEADLINE).checkVerification(request);
     }
 
