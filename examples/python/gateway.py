@@ -90,7 +90,11 @@ class Refusal:
 def read_error(error: grpc.RpcError) -> Refusal:
     """Unpacks the details of a failed call."""
     refusal = Refusal(error.code(), error.details())
-    status = rpc_status.from_call(error)
+    try:
+        status = rpc_status.from_call(error)
+    except ValueError:
+        # grpcio may contradict itself when an answer comes in the very moment in which it gives up waiting.
+        status = None
     for packed in status.details if status else ():
         for kind in (
             error_details_pb2.ErrorInfo,

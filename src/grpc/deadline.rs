@@ -23,6 +23,10 @@ use crate::status;
 /// Header of a call: digits and a unit, as the gRPC protocol over HTTP/2 has it under `Timeout`.
 const TIMEOUT: &str = "grpc-timeout";
 
+/// What people are told. Plain ASCII, and sent as it is: it tends to arrive in the very moment in which the client gives
+/// up by itself, and grpcio then forgets to decode what tonic would have encoded, and finds fault with the details.
+const PASSED: &str = "the deadline of the call has passed; the change may or may not have been made";
+
 /// How much before the deadline we answer at most, so that the answer is there in time and tonic's is not.
 const MARGIN: Duration = Duration::from_millis(10);
 
@@ -89,7 +93,11 @@ where
                 Either::Left((answer, deadline)) => {
                     Ok(answer?.map(|answer| Body::new(Ending { answer: Some(answer), deadline })))
                 }
-                Either::Right(_) => Ok(passed().into_http()),
+                Either::Right(_) => {
+                    let mut answer = passed().into_http();
+                    say_plainly(answer.headers_mut());
+                    Ok(answer)
+                }
             }
         })
     }
@@ -114,8 +122,12 @@ fn parse_timeout(value: &HeaderValue) -> Option<Duration> {
 }
 
 fn passed() -> Status {
-    let message = "the deadline of the call has passed; the change may or may not have been made";
-    status::to_status(&Error::new(Kind::Deadline, Reason::DeadlineExceeded, message))
+    status::to_status(&Error::new(Kind::Deadline, Reason::DeadlineExceeded, PASSED))
+}
+
+/// Undoes the encoding of blanks, which the protocol does not ask for.
+fn say_plainly(headers: &mut HeaderMap) {
+    headers.insert(Status::GRPC_MESSAGE, HeaderValue::from_static(PASSED));
 }
 
 // === impl Ending ===
@@ -135,7 +147,9 @@ impl http_body::Body for Ending {
         ready!(self.deadline.as_mut().poll(context));
         self.answer = None;
         let mut trailers = HeaderMap::new();
-        Poll::Ready(Some(passed().add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
+        let added = passed().add_header(&mut trailers);
+        say_plainly(&mut trailers);
+        Poll::Ready(Some(added.map(|()| Frame::trailers(trailers))))
     }
 
     fn is_end_stream(&self) -> bool {

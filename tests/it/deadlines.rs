@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use prost::Message;
 use tonic::{Code, Request, Status};
 use verigate::proto::verification::v1::{StartVerificationRequest, WatchVerificationRequest};
 
@@ -9,6 +10,8 @@ use crate::support::gateway::{CONFIG, Gateway, PHONE, reason, seconds, start};
 
 fn assert_passed(status: &Status) {
     assert_eq!((status.code(), reason(status).as_str()), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
+    let details = tonic_types::pb::Status::decode(status.details()).unwrap();
+    assert_eq!(status.message(), details.message);
 }
 
 #[tokio::test]
