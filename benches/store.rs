@@ -213,7 +213,7 @@ async fn fill(filling: Filling, cycles: u64) -> Result<(), Failure> {
         fill_until(until, filling, &store, &next, &clock).await?;
         let rate = (until - done) as f64 / begin.elapsed().as_secs_f64();
         done = until;
-        let disk = fs::metadata(directory.path().join("db"))?.len() / MIB;
+        let disk = bytes_below(directory.path())? / MIB;
         println!("{done:>11} {rate:>8.0} {disk:>10} {:>12}", resident_bytes()? / MIB);
     }
     store.close();
@@ -258,6 +258,16 @@ async fn fill_until(
     }
     next.store(until, Ordering::Relaxed);
     Ok(())
+}
+
+/// The length of all files.
+fn bytes_below(folder: &Path) -> Result<u64, Failure> {
+    fs::read_dir(folder)?.try_fold(0, |sum, entry| {
+        let entry = entry?;
+        // One that is there no more takes nothing.
+        let Ok(metadata) = entry.metadata() else { return Ok(sum) };
+        Ok(sum + if metadata.is_dir() { bytes_below(&entry.path())? } else { metadata.len() })
+    })
 }
 
 fn now() -> Instant {

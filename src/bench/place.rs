@@ -49,7 +49,8 @@ impl Drop for Place {
 fn bytes_below(folder: &Path) -> std::io::Result<u64> {
     fs::read_dir(folder)?.try_fold(0, |sum, entry| {
         let entry = entry?;
-        let metadata = entry.metadata()?;
+        // Whoever uses the folder may have removed it since.
+        let Ok(metadata) = entry.metadata() else { return Ok(sum) };
         Ok(sum + if metadata.is_dir() { bytes_below(&entry.path())? } else { metadata.len() })
     })
 }
