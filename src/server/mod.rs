@@ -41,7 +41,7 @@ use crate::server::vendors::Built;
 use crate::store::Store;
 use crate::store::keys::Keys;
 use crate::store::seal::{KeyRing, SealedStore};
-use crate::store::sled::SledStore;
+use crate::store::sled::{self, SledStore};
 use crate::telemetry::Metrics;
 use crate::tenant::Tenant;
 use crate::vendor::ReceiptSink;
@@ -95,6 +95,16 @@ pub fn check(loaded: &Loaded, clock: Arc<dyn Clock>) -> Result<()> {
 /// Errors: `Invalid` that names the file, when it cannot be made, or is there and is no key file.
 pub fn create_store_key(path: &Path, random: &dyn Random) -> Result<()> {
     KeyRing::load_or_create(path, random).map(drop)
+}
+
+/// Opens an empty store in `folder` as a server with the default settings does, sealed with a key that is made there.
+/// For who measures a store without a server; must be called within a Tokio runtime.
+///
+/// Errors: those of a server whose store cannot be opened.
+pub fn open_store(folder: &Path, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Arc<dyn Store>> {
+    let ring = KeyRing::load_or_create(&folder.join("key"), &*random)?;
+    let sled = SledStore::open(&sled::Config { path: folder.join("data"), ..sled::Config::default() }, clock)?;
+    Ok(Arc::new(SealedStore::new(Arc::new(sled), ring, random)))
 }
 
 // === impl Server ===

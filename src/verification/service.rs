@@ -217,6 +217,7 @@ fn render(
         recipient: verification.recipient.clone(),
         sender: verification.sender.clone(),
         text: verification.last_line.append(text, code.expose())?,
+        receipt_url: None,
         expires_at: sending.expires_at,
     })
 }
