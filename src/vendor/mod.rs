@@ -14,7 +14,6 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http as http_types;
 use async_trait::async_trait;
 use secrecy::SecretString;
 
@@ -234,7 +233,8 @@ pub struct ReceiptCall {
     pub rest: String,
     /// Decoded, in the order in which they came.
     pub query: Vec<(String, String)>,
-    pub headers: http_types::HeaderMap,
+    /// Names in lower case; those whose value is not text are left out.
+    pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
