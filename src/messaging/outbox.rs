@@ -23,7 +23,7 @@ use crate::messaging::sending::{Persistence, SendStatus, Sending, Step};
 use crate::messaging::vendors::{Permit, Vendors};
 use crate::messaging::watches::Watches;
 use crate::recipient::{Country, Recipient};
-use crate::store::keys::{Holder, SendRef};
+use crate::store::keys::{AttemptRef, Holder, SendRef};
 use crate::vendor::{Accepted, Channel, Failure, Outgoing, Receipt, ReceiptSink};
 
 /// How much longer than an attempt its lease lasts: room to commit the outcome.
@@ -237,12 +237,13 @@ impl Outbox {
 #[async_trait]
 impl ReceiptSink for Outbox {
     async fn receive(&self, receipt: Receipt) -> Result<()> {
-        let Ok(send) = receipt.reference.parse::<SendRef>() else {
+        let Ok(AttemptRef { send, attempt }) = receipt.reference.parse() else {
             warn!(vendor = receipt.vendor, "a receipt names no send of ours");
             return Ok(());
         };
-        let merge =
-            |sending: &mut Sending, history: &mut History, now: Timestamp| sending.receipt(&receipt, now, history);
+        let merge = |sending: &mut Sending, history: &mut History, now: Timestamp| {
+            sending.receipt(attempt, &receipt, now, history)
+        };
         match self.move_send(&send, &merge).await? {
             Some(changed) if changed.sending.status == SendStatus::Undelivered => {
                 warn!(?send, vendor = receipt.vendor, "a vendor could not deliver a message");
