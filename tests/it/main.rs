@@ -15,6 +15,7 @@ mod kill;
 mod lists_and_watches;
 mod outbox;
 mod proto;
+mod queues;
 mod readme;
 mod store;
 mod templates;

@@ -43,6 +43,7 @@ pub(crate) struct Floor {
     pub(crate) clock: ManualClock,
     pub(crate) tenant: Tenant,
     pub(crate) store: Arc<CountingStore>,
+    pub(crate) keys: Keys,
     inboxes: BTreeMap<String, Arc<Inbox>>,
     running: Vec<JoinHandle<()>>,
     place: Arc<TempDir>,
@@ -93,7 +94,8 @@ impl Floor {
         let keys = Keys::open(&*store, &OsRandom).await.unwrap();
         let store = Arc::new(CountingStore::new(store));
         let shared = Arc::clone(&store) as Arc<dyn Store>;
-        let ground = Ground { store: shared, keys, clock: Arc::new(clock.clone()), random: Arc::new(OsRandom) };
+        let ground =
+            Ground { store: shared, keys: keys.clone(), clock: Arc::new(clock.clone()), random: Arc::new(OsRandom) };
 
         let (mut vendors, mut receipts, mut inboxes) = (Vendors::default(), Vec::new(), BTreeMap::new());
         for (name, room, rules) in plan.vendors {
@@ -127,7 +129,7 @@ impl Floor {
             sender: None,
             may_return_code: false,
         };
-        Self { messaging, verifications, outbox, vendors, clock, tenant, store, inboxes, running, place }
+        Self { messaging, verifications, outbox, vendors, clock, tenant, store, keys, inboxes, running, place }
     }
 
     pub(crate) async fn send(&self, recipient: Address) -> Message {
