@@ -44,6 +44,7 @@ pub struct StoreConfig {
     /// `None` only until the checks have run, for it is required.
     pub key_file: Option<PathBuf>,
     pub cache_bytes: u64,
+    pub journal_bytes: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -151,6 +152,7 @@ impl StoreConfig {
             found.add("path", "must not be empty".to_owned());
         }
         found.range("cache_bytes", &self.cache_bytes, 1 << 20..=1 << 40);
+        found.range("journal_bytes", &self.journal_bytes, 1 << 20..=1 << 30);
         found.0
     }
 }

@@ -17,7 +17,12 @@ use crate::tenant::Tenant;
 const FIRST_BACKOFF: Duration = Duration::from_secs(2);
 
 pub(crate) fn store(config: &StoreConfig) -> sled::Config {
-    sled::Config { path: config.path.clone(), cache_bytes: config.cache_bytes, ..sled::Config::default() }
+    sled::Config {
+        path: config.path.clone(),
+        cache_bytes: config.cache_bytes,
+        journal_bytes: config.journal_bytes,
+        ..sled::Config::default()
+    }
 }
 
 pub(crate) fn outbox(config: &MessagingConfig) -> outbox::Settings {

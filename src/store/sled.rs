@@ -1,30 +1,29 @@
 //! The embedded store: sled 0.34.7, with the durability that it lacks by itself.
 //!
 //! How a commit is made durable: one thread (`committer`) owns all writing. It takes what has queued, judges the
-//! preconditions against the table and what the group has already changed, applies the group as one atomic sled batch,
-//! flushes sled's buffers, calls fdatasync on the data file once, and answers. Any error on that way ends writing.
+//! preconditions, writes the group to the `journal` with one fdatasync, and answers. The newest commits lie in memory above
+//! sled (`table`), and settle into it when a file of the journal is full (`settler`). Any error on that way ends writing.
 //!
-//! What a reader sees: only what is durable (the table keeps aside what a group replaces until it is). One `get` sees the
-//! state between two groups; two of them, or a `scan` of more than 128 records, may fall on both sides of a group.
-//! That breaks no rule: whoever decides by what it read commits under a precondition.
+//! Why not into sled at once: an atomic batch of sled costs several times a write to a file, and most of what a
+//! verification writes is written again, or deleted, within seconds. What settles is the last of it.
+//!
+//! What a reader sees: only what is durable. One `get` sees the state between two groups; two of them, or a `scan` of more
+//! than 128 records, may fall on both sides of a group. That breaks no rule: whoever decides by what it read commits
+//! under a precondition.
 //!
 //! What is known of sled 0.34.7, from its source and from tests here:
 //!
 //! - `flush` hands buffers to the kernel and calls `sync_file_range`, which neither writes the file's size nor empties
 //!   the disk's cache. It does so in a thread of its own pool, whose errors come back through the next call.
-//! - `apply_batch` puts a manifest with the end of the batch before it into the log; recovery stops at a manifest
-//!   whose batch is not whole. That makes a group all-or-nothing under kill -9 wherever it strikes. The manifest costs
-//!   a second small write. A redo record of our own in place of it was measured: 1.5 times as fast for one caller alone,
-//!   equal within noise from 16 on, so the simpler way stays.
 //! - Recovery believes that everything before the "stable" mark of the newest segment header is on the disk, and a
 //!   segment is used again one segment later, though neither was synced. After a power cut both are true only if what
 //!   was written since the last sync lies in at most two segments. Hence segments of 2 MiB (the default is 512 KiB) and
-//!   groups of at most 256 KiB of keys and values; the log takes 4 to 5 times that.
+//!   a sync after each 256 KiB of keys and values that settle; the log takes 4 to 5 times that.
 //! - A node (up to two dozen neighbouring entries) above a quarter of a segment goes to a file under `blobs/`, which is
 //!   never synced and is skipped in silence when missing. No entry here is longer than 16 KiB, so that never happens.
 //! - `get` and iteration split and merge nodes that they pass, and an iterator keeps a copy of its node, so readers and
 //!   writers in several threads meet in places where a just-inserted key was once seen to be missing. Here one thread
-//!   at a time is in the tree (`table`). `apply_batch` would exclude readers anyway, by a lock of the whole process.
+//!   at a time is in the tree (`table`).
 //! - Space is given back by moving one page for each node rewritten, when a segment is less than half alive, or by
 //!   sled's flusher, which is off. So the file holds several times what lives: with 100 thousand life cycles alive
 //!   (58 MiB of values) it levels off near 420 MiB. Larger segments make it larger: 8 MiB doubled it.
@@ -32,8 +31,6 @@
 //!   inline from the file, as a rule from the kernel's cache.
 //! - `conf` and the directories are never synced (`files` does it), the lock is released a moment after a drop, and
 //!   opening reads every segment since the last opening.
-//! - `generate_id` is persisted each million and skips two million on opening. The log being recovered from its
-//!   beginning, no record can outlive the mark that its version lies under: versions are never used again.
 
 use std::ops::Bound;
 use std::path::PathBuf;
@@ -51,18 +48,22 @@ use tokio::task::AbortHandle;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::store::sled::committer::{Committer, Tally};
+use crate::store::sled::files::Files;
 use crate::store::sled::queue::{Job, Queue};
 use crate::store::sled::record::PART_SPACE;
+use crate::store::sled::settler::Settler;
 use crate::store::sled::sweep::Sweeper;
-use crate::store::sled::table::{Durable, Table};
+use crate::store::sled::table::{Durable, Entry, Table};
 use crate::store::{
     Batch, Commit, Key, MAX_SCAN_ROWS, MAX_VALUE_BYTES, Order, Prefix, Record, SEAL_BYTES, Store, Write,
 };
 
 mod committer;
 mod files;
+mod journal;
 mod queue;
 mod record;
+mod settler;
 mod sweep;
 mod table;
 
@@ -75,6 +76,10 @@ pub struct Config {
     /// Bytes of records to keep in memory. Takes about twice that of real memory once full.
     /// Default 64 MiB.
     pub cache_bytes: u64,
+    /// Bytes of the newest commits that stay in memory, and in a journal of two files of this length each, before they
+    /// settle into the database. Takes up to about three times that of real memory under load, and on opening as long
+    /// as it takes to settle them. Default 16 MiB.
+    pub journal_bytes: u64,
     /// Commits that may wait to be written before more are refused as overload. Default 1024: some tens of
     /// milliseconds of work on a fast disk.
     pub max_waiting_commits: usize,
@@ -107,7 +112,12 @@ const SCAN_TURN_RECORDS: usize = 128;
 
 impl Default for Config {
     fn default() -> Self {
-        Self { path: PathBuf::from("verigate-data"), cache_bytes: 64 * 1024 * 1024, max_waiting_commits: 1024 }
+        Self {
+            path: PathBuf::from("verigate-data"),
+            cache_bytes: 64 * 1024 * 1024,
+            journal_bytes: 16 * 1024 * 1024,
+            max_waiting_commits: 1024,
+        }
     }
 }
 
@@ -121,18 +131,17 @@ impl SledStore {
     /// using it.
     pub fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Self> {
         let runtime = Handle::try_current().map_err(Error::internal)?;
-        let (db, data) = files::open(&config.path, config.cache_bytes)?;
+        let Files { db, data, recovered } = files::open(&config.path, config.cache_bytes, config.journal_bytes)?;
         let table = Arc::new(Table::new(sled::Tree::clone(&db)));
+        let settler = Settler { db, data, table: Arc::clone(&table) };
+        let mut journal = recovered.journal;
+        let known = |(key, stored)| (key, Entry { stored, covers: true });
+        table.apply(recovered.changes.into_iter().map(known))?;
+        settler.settle(&*table.freeze()?)?;
+        journal.begin().map_err(table::broken)?;
         let queue = Arc::new(Queue::new(config.max_waiting_commits));
-        let tally = Arc::new(Tally::default());
-        let committer = Committer {
-            db,
-            table: Arc::clone(&table),
-            queue: Arc::clone(&queue),
-            clock: Arc::clone(&clock),
-            data,
-            tally: Arc::clone(&tally),
-        };
+        let committer = Committer::new(journal, settler, Arc::clone(&table), Arc::clone(&queue), Arc::clone(&clock));
+        let tally = Arc::clone(&committer.tally);
         let committer = std::thread::Builder::new()
             .name("store-committer".to_owned())
             .spawn(move || committer.run())
@@ -224,21 +233,20 @@ fn scan_turn(
 ) -> Result<Option<IVec>> {
     let (first, beyond) = (Bound::Included(IVec::from(&*prefix.bytes)), after_all_with(&prefix.bytes));
     let is_before = |key: &IVec| **key < *prefix.bytes;
-    let entries = match (prefix.order, after) {
-        (Order::Ascending, Some(after)) if after.starts_with(&prefix.bytes) => {
-            durable.range(Bound::Excluded(after), beyond, false)
-        }
-        (Order::Descending, Some(after)) if after.starts_with(&prefix.bytes) => {
-            durable.range(first, Bound::Excluded(after), true)
-        }
+    let (first, beyond) = match (prefix.order, after) {
+        (Order::Ascending, Some(after)) if after.starts_with(&prefix.bytes) => (Bound::Excluded(after), beyond),
+        (Order::Descending, Some(after)) if after.starts_with(&prefix.bytes) => (first, Bound::Excluded(after)),
         // Beyond the end that the scan goes to.
         (Order::Ascending, Some(after)) if !is_before(&after) => return Ok(None),
         (Order::Descending, Some(after)) if is_before(&after) => return Ok(None),
-        (order, _) => durable.range(first, beyond, order == Order::Descending),
+        _ => (first, beyond),
     };
+    // Expired ones do not count, hence some more than are asked for.
+    let turn = (limit - rows.len()).clamp(SCAN_TURN_RECORDS / 8, SCAN_TURN_RECORDS);
+    let entries = durable.range(&first, &beyond, prefix.order == Order::Descending, turn)?;
     let mut last = None;
-    for entry in entries.take(SCAN_TURN_RECORDS) {
-        let (key, stored) = entry?;
+    let more = entries.len() == turn;
+    for (key, stored) in entries {
         if !key.starts_with(&prefix.bytes) || rows.len() == limit {
             return Ok(None);
         }
@@ -247,7 +255,7 @@ fn scan_turn(
         }
         last = Some(key);
     }
-    Ok(last)
+    Ok(last.filter(|_| more))
 }
 
 /// The first place after all keys with a prefix, and before the store's own.

@@ -696,8 +696,10 @@ async fn what_was_acknowledged_survives_kill_9() {
     let directory = tempfile::tempdir().unwrap();
     let mut acknowledged = [0; store_child::CALLERS as usize];
     let mut dice = Dice(0xDEAD);
-    for _ in 0..20 {
-        let mut child = store_child::command(program.to_str().unwrap(), &[], directory.path()).spawn().unwrap();
+    for round in 0..20 {
+        let journal_bytes = [store_child::SHORT_JOURNAL, 1 << 20][round % 2];
+        let mut child = store_child::command(program.to_str().unwrap(), &[], directory.path(), journal_bytes);
+        let mut child = child.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let enough = 1 + dice.below(600);
         assert!(!read_acknowledgements(&mut lines, &mut acknowledged, enough));
@@ -715,17 +717,20 @@ async fn what_was_acknowledged_survives_kill_9() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_takes_no_more_ends_writing_and_loses_nothing() {
-    let program = std::env::current_exe().unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    // A limit on the size of files, whose signal is ignored, so that writes fail.
-    let script = r#"trap '' XFSZ; ulimit -f 12000; exec "$0" "$@""#;
-    let leading = ["-c", script, program.to_str().unwrap()];
-    let mut child = store_child::command("sh", &leading, directory.path()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let mut acknowledged = [0; store_child::CALLERS as usize];
-    assert!(read_acknowledgements(&mut lines, &mut acknowledged, u64::MAX), "it noticed and stopped");
-    lines.for_each(drop);
-    assert!(child.wait().unwrap().success());
-    assert!(acknowledged.iter().sum::<u64>() > 100, "{acknowledged:?}");
-    check_child(directory.path(), &acknowledged).await;
+    // The limit is met by the database under a short journal, and by a long journal itself.
+    for journal_bytes in [store_child::SHORT_JOURNAL, 1 << 30] {
+        let program = std::env::current_exe().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        // A limit on the size of files, whose signal is ignored, so that writes fail.
+        let script = r#"trap '' XFSZ; ulimit -f 12000; exec "$0" "$@""#;
+        let leading = ["-c", script, program.to_str().unwrap()];
+        let mut child = store_child::command("sh", &leading, directory.path(), journal_bytes).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut acknowledged = [0; store_child::CALLERS as usize];
+        assert!(read_acknowledgements(&mut lines, &mut acknowledged, u64::MAX), "it noticed and stopped");
+        lines.for_each(drop);
+        assert!(child.wait().unwrap().success());
+        assert!(acknowledged.iter().sum::<u64>() > 100, "{acknowledged:?}");
+        check_child(directory.path(), &acknowledged).await;
+    }
 }

@@ -1,33 +1,43 @@
-//! The one thread that writes: takes what has queued, judges each batch, writes what passed as one sled batch, makes
-//! the whole group durable with one flush and one fdatasync, and only then answers.
+//! The one thread that writes: takes what has queued, judges each batch against the table and what the group has already
+//! changed, makes the whole group durable with one write to the journal and one fdatasync, shows it to readers, and only
+//! then answers.
+//!
+//! When the journal's file is full, what it holds settles into sled in a thread beside, and the other file takes over. If
+//! that one is full before the first has settled, callers wait: memory is bounded.
 //!
 //! The first error of a write or a sync is the last thing that this thread does. After a failed sync nobody can say
 //! which pages the kernel has dropped, so going on would answer for writes that are not there.
 
-use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
+use std::collections::BTreeMap;
+use std::collections::btree_map;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 
-use sled::{Db, IVec};
+use sled::IVec;
 use tokio::sync::oneshot;
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::Result;
+use crate::store::sled::journal::Journal;
 use crate::store::sled::queue::{Job, Queue};
 use crate::store::sled::record::{self, Header};
-use crate::store::sled::table::{self, Table};
+use crate::store::sled::settler::Settler;
+use crate::store::sled::table::{self, Entry, Table};
 use crate::store::{Batch, Commit, Condition, Version, Write};
 
 /// Owns all writing.
 pub(crate) struct Committer {
-    pub(crate) db: Db,
+    pub(crate) journal: Journal,
+    pub(crate) settler: Settler,
     pub(crate) table: Arc<Table>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) clock: Arc<dyn Clock>,
-    /// sled's data file, opened apart so that it can be synced.
-    pub(crate) data: File,
     pub(crate) tally: Arc<Tally>,
+    /// The thread that settles what the journal's other file holds.
+    settling: Option<JoinHandle<()>>,
+    /// Commits of this turn of the journal.
+    commits: u32,
 }
 
 /// What the committer has done since it started.
@@ -40,12 +50,16 @@ pub(crate) struct Tally {
 /// What a group has decided and not yet written.
 #[derive(Default)]
 struct Group {
-    /// What will lie under each key touched so far; `None` for nothing.
-    headers: HashMap<IVec, Option<Header>>,
-    writes: Option<sled::Batch>,
-    /// The keys of all writes, those of further parts among them.
-    keys: BTreeSet<IVec>,
+    touched: BTreeMap<IVec, Touched>,
     answers: Vec<Answer>,
+}
+
+/// What a group knows of a key.
+struct Touched {
+    /// What will lie under it; `None` for nothing.
+    header: Option<Header>,
+    entry: Entry,
+    changed: bool,
 }
 
 /// A caller and what it will hear.
@@ -60,8 +74,18 @@ struct FailOnPanic(Arc<Queue>);
 // === impl Committer ===
 
 impl Committer {
+    pub(crate) fn new(
+        journal: Journal,
+        settler: Settler,
+        table: Arc<Table>,
+        queue: Arc<Queue>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { journal, settler, table, queue, clock, tally: Arc::default(), settling: None, commits: 0 }
+    }
+
     /// Works until the queue is closed and empty, or something fails.
-    pub(crate) fn run(self) {
+    pub(crate) fn run(mut self) {
         let _fail_on_panic = FailOnPanic(Arc::clone(&self.queue));
         while let Some(jobs) = self.queue.take() {
             let now = self.clock.now();
@@ -73,15 +97,16 @@ impl Committer {
             if let Err(error) = self.make_durable(&mut group) {
                 // Before the answers are dropped, so that whoever waits for one finds the cause.
                 self.queue.fail(format!("{error:?}"));
-                return;
+                break;
             }
             self.tally.groups.fetch_add(1, Ordering::Relaxed);
             self.tally.commits.fetch_add(group.answers.len() as u64, Ordering::Relaxed);
             group.answers.into_iter().for_each(Answer::send);
         }
+        self.wait_until_settled();
     }
 
-    fn judge(&self, job: Job, group: &mut Group, now: Timestamp) -> Answer {
+    fn judge(&mut self, job: Job, group: &mut Group, now: Timestamp) -> Answer {
         match job {
             Job::Commit { batch, answer } => {
                 let outcome = self.judge_batch(&batch, group, now);
@@ -94,9 +119,9 @@ impl Committer {
         }
     }
 
-    fn judge_batch(&self, batch: &Batch, group: &mut Group, now: Timestamp) -> Result<Commit> {
+    fn judge_batch(&mut self, batch: &Batch, group: &mut Group, now: Timestamp) -> Result<Commit> {
         for (key, condition) in batch.conditions() {
-            let found = self.header(key.bytes(), group)?.filter(|header| header.is_live(now));
+            let found = group.look(key.bytes(), &self.table)?.header.filter(|header| header.is_live(now));
             let holds = match condition {
                 Condition::Absent => found.is_none(),
                 Condition::At(version) => found.is_some_and(|header| header.version == *version),
@@ -105,81 +130,119 @@ impl Committer {
                 return Ok(Commit::Conflict);
             }
         }
-        let version = Version(self.db.generate_id().map_err(table::broken)?);
+        let version = self.next_version();
         // All that can fail comes before the first change, so that a batch never gets into its group in part.
-        let mut changes = Vec::with_capacity(batch.writes().len());
+        let mut entries = Vec::with_capacity(batch.writes().len());
         for (key, write) in batch.writes() {
-            let old = self.header(key.bytes(), group)?;
-            let new = match write {
+            group.look(key.bytes(), &self.table)?;
+            entries.push(match write {
                 Write::Delete => None,
                 Write::Put { value, expires_at } => {
                     let header = Header::new(version, *expires_at, key.partition());
                     Some(record::encode(key.bytes(), header, value)?)
                 }
-            };
-            changes.push((key.bytes(), old, new));
+            });
         }
-        for (key, old, new) in changes {
-            group.change(key, old, new);
+        for ((key, _), new) in batch.writes().iter().zip(entries) {
+            group.change(key.bytes(), new);
         }
         Ok(Commit::Committed(version))
     }
 
     /// Deletes a record if it is still the one that was meant. One that cannot be read is left for the next walk.
     fn forget(&self, key: &[u8], version: Version, group: &mut Group) -> bool {
-        let Ok(Some(header)) = self.header(key, group) else { return false };
+        let Ok(Touched { header: Some(header), .. }) = group.look(key, &self.table) else { return false };
         if header.version != version {
             return false;
         }
-        group.change(key, Some(header), None);
+        group.change(key, None);
         true
     }
 
-    /// What lies under `key`, live or not, as this group will leave it.
-    fn header(&self, key: &[u8], group: &Group) -> Result<Option<Header>> {
-        if let Some(header) = group.headers.get(key) {
-            return Ok(*header);
-        }
-        let stored = self.table.read(|durable| durable.get(key))?;
-        stored.map(|stored| record::decode(&stored).map(|(header, _)| header)).transpose()
+    /// The turns of the journal are never repeated, whatever a crash undoes, and so neither are versions.
+    fn next_version(&mut self) -> Version {
+        self.commits += 1;
+        Version(self.journal.turn() << 32 | u64::from(self.commits))
     }
 
-    fn make_durable(&self, group: &mut Group) -> Result<()> {
-        let Some(writes) = group.writes.take() else {
+    fn make_durable(&mut self, group: &mut Group) -> Result<()> {
+        group.touched.retain(|_, touched| touched.changed);
+        if group.touched.is_empty() {
             return Ok(());
+        }
+        let changes = group.touched.iter().map(|(key, touched)| (key, touched.entry.stored.as_ref()));
+        if !self.journal.prepare(changes).map_err(table::broken)? {
+            self.turn()?;
+            // What they were found on top of is now a layer below.
+            group.touched.values_mut().for_each(|touched| touched.entry.covers = true);
+        }
+        self.journal.append().map_err(table::broken)?;
+        let touched = std::mem::take(&mut group.touched);
+        self.table.apply(touched.into_iter().map(|(key, touched)| (key, touched.entry)))
+    }
+
+    /// Goes on in the journal's other file, and has what this one holds settle meanwhile.
+    fn turn(&mut self) -> Result<()> {
+        self.wait_until_settled();
+        let layer = self.table.freeze()?;
+        self.journal.begin().map_err(table::broken)?;
+        self.commits = 0;
+        let (settler, queue) = (self.settler.clone(), Arc::clone(&self.queue));
+        let settle = move || {
+            let _fail_on_panic = FailOnPanic(Arc::clone(&queue));
+            if let Err(error) = settler.settle(&layer) {
+                queue.fail(format!("{error:?}"));
+            }
         };
-        self.table.apply(writes, std::mem::take(&mut group.keys))?;
-        // `flush` hands sled's buffers to the kernel, and only the sync brings them to the disk.
-        self.db.flush().map_err(table::broken)?;
-        self.data.sync_data().map_err(table::broken)?;
-        self.table.settle()
+        let thread = std::thread::Builder::new().name("store-settler".to_owned()).spawn(settle);
+        self.settling = Some(thread.map_err(table::broken)?);
+        Ok(())
+    }
+
+    fn wait_until_settled(&mut self) {
+        if let Some(settling) = self.settling.take() {
+            // A panic of it has already been reported to the queue.
+            drop(settling.join());
+        }
     }
 }
 
 // === impl Group ===
 
 impl Group {
-    fn change(&mut self, key: &[u8], old: Option<Header>, new: Option<(Header, Vec<(IVec, IVec)>)>) {
-        let writes = self.writes.get_or_insert_default();
-        // Later writes of a sled batch replace earlier ones of the same key.
+    /// What is known of a key, looked up if need be.
+    fn look(&mut self, key: &[u8], table: &Table) -> Result<&mut Touched> {
+        Ok(match self.touched.entry(IVec::from(key)) {
+            btree_map::Entry::Occupied(touched) => touched.into_mut(),
+            btree_map::Entry::Vacant(place) => {
+                let entry = table.read(|durable| durable.find(key))?;
+                let header = entry.stored.as_deref().map(record::decode).transpose()?.map(|(header, _)| header);
+                place.insert(Touched { header, entry, changed: false })
+            }
+        })
+    }
+
+    /// Changes a key that was looked at.
+    fn change(&mut self, key: &[u8], new: Option<(Header, Vec<(IVec, IVec)>)>) {
+        let old = self.touched.get(key).and_then(|touched| touched.header);
         for part_key in old.iter().flat_map(|old| old.part_keys(key)) {
-            self.keys.insert(part_key.clone());
-            writes.remove(part_key);
+            self.set(part_key, None, None);
         }
         match new {
             Some((header, entries)) => {
                 for (entry_key, stored) in entries {
-                    self.keys.insert(entry_key.clone());
-                    writes.insert(entry_key, stored);
+                    self.set(entry_key, Some(header), Some(stored));
                 }
-                self.headers.insert(IVec::from(key), Some(header));
             }
-            None => {
-                self.keys.insert(IVec::from(key));
-                writes.remove(key);
-                self.headers.insert(IVec::from(key), None);
-            }
+            None => self.set(IVec::from(key), None, None),
         }
+    }
+
+    fn set(&mut self, key: IVec, header: Option<Header>, stored: Option<IVec>) {
+        // Nobody looks at a part of a record by itself, and something may lie there.
+        let unseen = || Touched { header: None, entry: Entry { stored: None, covers: true }, changed: false };
+        let touched = self.touched.entry(key).or_insert_with(unseen);
+        (touched.header, touched.entry.stored, touched.changed) = (header, stored, true);
     }
 }
 

@@ -1,30 +1,39 @@
-//! sled's files: opening them with the settings that its faults ask for, and syncing what sled leaves unsynced.
+//! The files of a store: opening sled's with the settings that its faults ask for, and syncing what it leaves unsynced.
 
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use sled::Db;
+use sled::{Db, Tree};
 
 use crate::error::{Error, Kind, Reason, Result};
+use crate::store::sled::journal::{Journal, Recovered};
 
 /// sled allots its log in segments of this many bytes. A quarter of one bounds a node that is kept in the log, and what
-/// one group writes has to stay below one; with larger segments the file is larger and less steady.
+/// is written between two syncs has to stay below one; with larger segments the file is larger and less steady.
 const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
 
 /// Where the layout of the records is noted, apart from them.
 const LAYOUT_TREE: &str = "verigate";
 const LAYOUT_KEY: &str = "layout";
-const LAYOUT: &[u8] = &[1];
+const LAYOUT: &[u8] = &[2];
 
 /// How long to wait for the lock.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// Opens the database and, apart from it, its data file; both are durable as they are when this returns. Error:
+/// What lies in the directory of a store.
+pub(crate) struct Files {
+    pub(crate) db: Db,
+    /// sled's data file, opened apart so that it can be synced.
+    pub(crate) data: Arc<File>,
+    pub(crate) recovered: Recovered,
+}
+
+/// Opens the database, its data file and the journal; the database is durable as it is when this returns. Error:
 /// `Unavailable`, with a message for the operator.
-pub(crate) fn open(path: &Path, cache_bytes: u64) -> Result<(Db, File)> {
+pub(crate) fn open(path: &Path, cache_bytes: u64, journal_bytes: u64) -> Result<Files> {
     let db = sled::Config::new()
         .path(path)
         // sled's own flusher loses the errors that it meets.
@@ -33,13 +42,19 @@ pub(crate) fn open(path: &Path, cache_bytes: u64) -> Result<(Db, File)> {
         .cache_capacity(cache_bytes)
         .open()
         .map_err(|error| if is_locked(&error) { in_use(path) } else { cannot_open(path, error) })?;
-    note_layout(&db, path)?;
+    let notes = db.open_tree(LAYOUT_TREE).map_err(|error| cannot_open(path, error))?;
+    let known = is_known(&notes, path)?;
+    let recovered = Journal::recover(path, journal_bytes, known)?;
+    // Only now, so that a store whose layout is noted has a journal.
+    if !known {
+        notes.insert(LAYOUT_KEY, LAYOUT).map_err(|error| cannot_open(path, error))?;
+    }
     db.flush().map_err(|error| cannot_open(path, error))?;
     let data = sync_files(path).map_err(|error| cannot_open(path, error))?;
-    Ok((db, data))
+    Ok(Files { db, data: Arc::new(data), recovered })
 }
 
-/// Waits until nobody holds the lock on the data file, for a second at most: when a database is dropped, a thread of
+/// Waits until nobody holds the lock on the data file, for ten seconds at most: when a database is dropped, a thread of
 /// sled's pool may still hold its last write and with it the lock.
 pub(crate) fn wait_until_unlocked(path: &Path) {
     let Ok(data) = File::open(path.join("db")) else { return };
@@ -53,13 +68,11 @@ pub(crate) fn wait_until_unlocked(path: &Path) {
     drop(seen.recv_timeout(LONGEST_WAIT));
 }
 
-fn note_layout(db: &Db, path: &Path) -> Result<()> {
-    let cannot = |error| cannot_open(path, error);
-    let notes = db.open_tree(LAYOUT_TREE).map_err(cannot)?;
-    match notes.get(LAYOUT_KEY).map_err(cannot)? {
-        Some(layout) if layout == LAYOUT => Ok(()),
+fn is_known(notes: &Tree, path: &Path) -> Result<bool> {
+    match notes.get(LAYOUT_KEY).map_err(|error| cannot_open(path, error))? {
+        Some(layout) if layout == LAYOUT => Ok(true),
         Some(_) => Err(cannot_open(path, "it was written by another version of verigate")),
-        None => notes.insert(LAYOUT_KEY, LAYOUT).map(drop).map_err(cannot),
+        None => Ok(false),
     }
 }
 
@@ -85,7 +98,7 @@ fn in_use(path: &Path) -> Error {
     Error::new(Kind::Unavailable, Reason::StoreUnavailable, format!("another verigate is using {path}"))
 }
 
-fn cannot_open(path: &Path, cause: impl ToString) -> Error {
+pub(crate) fn cannot_open(path: &Path, cause: impl ToString) -> Error {
     let message = format!("the store at {} cannot be opened: {}", path.display(), cause.to_string());
     Error::new(Kind::Unavailable, Reason::StoreUnavailable, message)
 }

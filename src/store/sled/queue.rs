@@ -15,8 +15,7 @@ use crate::store::{Batch, Commit, Version, Write};
 /// Most jobs in one group. More would make the first of them wait for the last.
 const MAX_GROUP_JOBS: usize = 256;
 
-/// Most bytes of keys and values in one group, unless a single job is larger. See the head of `store::sled`: what one
-/// group writes to the log has to stay below one segment.
+/// Most bytes of keys and values in one group, unless a single job is larger.
 const MAX_GROUP_BYTES: usize = 256 * 1024;
 
 /// How long a refused caller should stay away: a full queue is written in a few groups.

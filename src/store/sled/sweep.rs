@@ -105,20 +105,17 @@ impl Sweeper {
     fn look(&self, after: Option<&IVec>, now: Timestamp, expired: &mut Vec<(IVec, Version)>) -> Result<Option<IVec>> {
         let begin = after.cloned().map_or(Bound::Unbounded, Bound::Excluded);
         let end = Bound::Excluded(IVec::from(&[PART_SPACE]));
-        let mut last = None;
-        self.table.read(|durable| {
-            for (index, entry) in durable.range(begin, end, false).take(LOOK_RECORDS).enumerate() {
-                let (key, stored) = entry?;
-                // What is no record of ours is not ours to delete.
-                if let Ok((header, _)) = record::decode(&stored)
-                    && !header.is_live(now)
-                {
-                    expired.push((key.clone(), header.version));
-                }
-                last = (index + 1 == LOOK_RECORDS).then_some(key);
+        let mut entries = self.table.read(|durable| durable.range(&begin, &end, false, LOOK_RECORDS))?;
+        for (key, stored) in &entries {
+            // What is no record of ours is not ours to delete.
+            if let Ok((header, _)) = record::decode(stored)
+                && !header.is_live(now)
+            {
+                expired.push((key.clone(), header.version));
             }
-            Ok(last)
-        })
+        }
+        let last = entries.pop().map(|(key, _)| key);
+        Ok(last.filter(|_| entries.len() + 1 == LOOK_RECORDS))
     }
 
     async fn forget(&self, records: Vec<(IVec, Version)>) -> Result<usize> {

@@ -1,84 +1,131 @@
-//! The records in sled, touched by one thread at a time, and read as they are on the disk.
+//! What is stored, in layers: the newest commits in memory, those that are settling into sled, and sled below.
+//!
+//! A layer in memory holds only what the journal has made durable, so whoever reads here never hears of a change that a
+//! power cut takes back. It answers before the layer below it does; a deleted key is kept as a gap for as long as
+//! something may lie under it below.
 //!
 //! A read of sled may change its tree: whoever passes a node that is too full or too empty splits or merges it. While
 //! that went on in several threads, a key that had just been inserted was once seen to be missing. Here a lock lets
 //! one thread at a time into the tree, so that no two such changes ever meet. It is held for microseconds of work in
 //! memory and never across a flush, so a reader does not wait for the disk of a writer.
-//!
-//! Between its write and its sync a group is in the tree, but may still be lost. What it replaced is kept aside until
-//! then, and readers get that: else somebody could be told of an approval that a power cut takes back.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::collections::btree_map;
+use std::iter::Peekable;
 use std::ops::Bound;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use sled::{IVec, Tree};
 
 use crate::error::{Error, Kind, Reason, Result};
 
-/// The tree of records, until it is closed.
+/// All layers, until the table is closed.
 pub(crate) struct Table {
-    state: Mutex<Option<State>>,
+    layers: RwLock<Option<Layers>>,
 }
 
-/// The records that will survive whatever happens.
-pub(crate) struct Durable<'a> {
-    tree: &'a Tree,
-    replaced: &'a Replaced,
+/// The records as they are for as long as this is held: layers change only while nobody reads.
+pub(crate) struct Durable<'a>(&'a Layers);
+
+struct Layers {
+    fresh: Layer,
+    settling: Option<Arc<Layer>>,
+    tree: Mutex<Tree>,
 }
 
-struct State {
-    tree: Tree,
-    replaced: Replaced,
+/// Commits on top of an older state.
+pub(crate) type Layer = BTreeMap<IVec, Entry>;
+
+/// What a layer knows of a key.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    /// `None` for a deleted one.
+    pub(crate) stored: Option<IVec>,
+    /// Whether something may lie under the key in the layers below this one.
+    pub(crate) covers: bool,
 }
 
-/// What lay under each key that is being written; `None` for nothing.
-type Replaced = BTreeMap<IVec, Option<IVec>>;
-
-type Entry = Result<(IVec, IVec)>;
+type Row = (IVec, Option<IVec>);
+type Rows<'a> = Box<dyn Iterator<Item = Result<Row>> + 'a>;
 
 // === impl Table ===
 
 impl Table {
     pub(crate) fn new(tree: Tree) -> Self {
-        Self { state: Mutex::new(Some(State { tree, replaced: Replaced::new() })) }
+        let layers = Layers { fresh: Layer::new(), settling: None, tree: Mutex::new(tree) };
+        Self { layers: RwLock::new(Some(layers)) }
     }
 
-    /// Reads while nobody else is in the tree. Error: `Unavailable` when the table is closed, or when a thread panicked
-    /// inside and nothing can be said of the tree any more.
+    /// Reads while no layer changes. Error: `Unavailable` when the table is closed, or when a thread panicked inside and
+    /// nothing can be said of it any more.
     pub(crate) fn read<T>(&self, work: impl FnOnce(&Durable) -> Result<T>) -> Result<T> {
-        let state = self.lock()?;
-        let State { tree, replaced } = state.as_ref().ok_or_else(closed)?;
-        work(&Durable { tree, replaced })
+        let layers = self.layers.read().map_err(|_| panicked())?;
+        work(&Durable(layers.as_ref().ok_or_else(closed)?))
     }
 
-    /// Writes a batch, whose keys are `keys`. Readers see it from [`Table::settle`] on. Errors: as [`Table::read`].
-    pub(crate) fn apply(&self, writes: sled::Batch, keys: impl IntoIterator<Item = IVec>) -> Result<()> {
-        let mut state = self.lock()?;
-        let State { tree, replaced } = state.as_mut().ok_or_else(closed)?;
-        for key in keys {
-            let old = tree.get(&key).map_err(broken)?;
-            replaced.insert(key, old);
-        }
-        tree.apply_batch(writes).map_err(broken)
+    /// Shows readers what the journal has made durable. Errors: as [`Table::read`].
+    pub(crate) fn apply(&self, changes: impl IntoIterator<Item = (IVec, Entry)>) -> Result<()> {
+        self.change(|layers| {
+            for (key, change) in changes {
+                match layers.fresh.entry(key) {
+                    btree_map::Entry::Occupied(entry) if change.stored.is_none() && !entry.get().covers => {
+                        entry.remove();
+                    }
+                    btree_map::Entry::Occupied(mut entry) => entry.get_mut().stored = change.stored,
+                    btree_map::Entry::Vacant(entry) if change.stored.is_some() || change.covers => {
+                        entry.insert(change);
+                    }
+                    btree_map::Entry::Vacant(_) => {}
+                }
+            }
+        })
     }
 
-    /// Shows readers what was written, for it is durable now. Errors: as [`Table::read`].
-    pub(crate) fn settle(&self) -> Result<()> {
-        if let Some(state) = self.lock()?.as_mut() {
-            state.replaced.clear();
-        }
-        Ok(())
+    /// Begins a new layer on top; what was the top is to settle now. Errors: as [`Table::read`], and `Unavailable` while
+    /// another layer has not settled.
+    pub(crate) fn freeze(&self) -> Result<Arc<Layer>> {
+        self.change(|layers| {
+            if layers.settling.is_some() {
+                return Err(broken("the layer before has not settled"));
+            }
+            let settling = Arc::new(std::mem::take(&mut layers.fresh));
+            layers.settling = Some(Arc::clone(&settling));
+            Ok(settling)
+        })?
+    }
+
+    /// Writes entries of the settling layer into sled, where readers do not yet look for them. Errors: as [`Table::read`].
+    pub(crate) fn settle<'a>(&self, entries: impl IntoIterator<Item = (&'a IVec, &'a Entry)>) -> Result<()> {
+        self.read(|durable| {
+            let tree = durable.tree()?;
+            for (key, entry) in entries {
+                match &entry.stored {
+                    Some(stored) => tree.insert(key, stored),
+                    None => tree.remove(key),
+                }
+                .map_err(broken)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// To be called once the whole settling layer is durable in sled. Errors: as [`Table::read`].
+    pub(crate) fn settled(&self) -> Result<()> {
+        // Dropped outside the lock: it is long.
+        self.change(|layers| layers.settling.take()).map(drop)
     }
 
     /// Lets go of the tree; every later use is refused.
     pub(crate) fn close(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Ok(mut layers) = self.layers.write() {
+            layers.take();
+        }
     }
 
-    fn lock(&self) -> Result<MutexGuard<'_, Option<State>>> {
-        self.state.lock().map_err(|_| broken("a thread panicked inside sled"))
+    fn change<T>(&self, work: impl FnOnce(&mut Layers) -> T) -> Result<T> {
+        let mut layers = self.layers.write().map_err(|_| panicked())?;
+        layers.as_mut().map(work).ok_or_else(closed)
     }
 }
 
@@ -86,44 +133,87 @@ impl Table {
 
 impl Durable<'_> {
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<IVec>> {
-        match self.replaced.get(key) {
-            Some(old) => Ok(old.clone()),
-            None => self.tree.get(key).map_err(broken),
+        match self.0.fresh.get(key) {
+            Some(entry) => Ok(entry.stored.clone()),
+            None => self.below(key),
         }
     }
 
-    /// Entries from the first to the last, or with `backwards` the other way. The bounds must not be crossed.
-    pub(crate) fn range(&self, first: Bound<IVec>, last: Bound<IVec>, backwards: bool) -> impl Iterator<Item = Entry> {
-        let bounds = (first, last);
-        let written = self.tree.range(bounds.clone());
-        let replaced = self.replaced.range(bounds);
-        let mut written: Box<dyn Iterator<Item = _>> =
-            if backwards { Box::new(written.rev()) } else { Box::new(written) };
-        let mut replaced: Box<dyn Iterator<Item = _>> =
-            if backwards { Box::new(replaced.rev()) } else { Box::new(replaced) };
-        let (mut next_written, mut next_replaced) = (written.next(), replaced.next());
-        std::iter::from_fn(move || {
-            loop {
-                let order = match (&next_written, next_replaced) {
-                    (None, None) => return None,
-                    (Some(Ok(_)), None) | (Some(Err(_)), _) => Ordering::Less,
-                    (None, Some(_)) => Ordering::Greater,
-                    (Some(Ok((written, _))), Some((replaced, _))) if backwards => replaced.cmp(written),
-                    (Some(Ok((written, _))), Some((replaced, _))) => written.cmp(replaced),
-                };
-                if order == Ordering::Less {
-                    return std::mem::replace(&mut next_written, written.next()).map(|entry| entry.map_err(broken));
-                }
-                if order == Ordering::Equal {
-                    next_written = written.next();
-                }
-                let old = std::mem::replace(&mut next_replaced, replaced.next());
-                if let Some((key, Some(stored))) = old {
-                    return Some(Ok((key.clone(), stored.clone())));
-                }
-            }
-        })
+    /// What lies under a key, and whether a change of it on top covers anything.
+    pub(crate) fn find(&self, key: &[u8]) -> Result<Entry> {
+        if let Some(entry) = self.0.fresh.get(key) {
+            return Ok(entry.clone());
+        }
+        let stored = self.below(key)?;
+        Ok(Entry { covers: stored.is_some(), stored })
     }
+
+    /// At most `limit` entries from the first to the last, or with `backwards` the other way. The bounds must not be
+    /// crossed.
+    pub(crate) fn range(
+        &self,
+        first: &Bound<IVec>,
+        last: &Bound<IVec>,
+        backwards: bool,
+        limit: usize,
+    ) -> Result<Vec<(IVec, IVec)>> {
+        let tree = self.tree()?;
+        let bounds = || (first.clone(), last.clone());
+        let in_tree = tree.range(bounds());
+        let in_tree = directed(in_tree, backwards).map(|entry| {
+            let (key, stored) = entry.map_err(broken)?;
+            Ok((key, Some(stored)))
+        });
+        let mut rows: Rows = Box::new(in_tree);
+        for layer in [self.0.settling.as_deref(), Some(&self.0.fresh)].into_iter().flatten() {
+            let in_layer = directed(layer.range(bounds()), backwards);
+            let in_layer = in_layer.map(|(key, entry)| Ok((key.clone(), entry.stored.clone())));
+            rows = cover(Box::new(in_layer), rows, backwards);
+        }
+        let present = rows.filter_map(|row| match row {
+            Ok((key, stored)) => stored.map(|stored| Ok((key, stored))),
+            Err(error) => Some(Err(error)),
+        });
+        present.take(limit).collect()
+    }
+
+    fn below(&self, key: &[u8]) -> Result<Option<IVec>> {
+        match self.0.settling.as_ref().and_then(|layer| layer.get(key)) {
+            Some(entry) => Ok(entry.stored.clone()),
+            None => self.tree()?.get(key).map_err(broken),
+        }
+    }
+
+    fn tree(&self) -> Result<MutexGuard<'_, Tree>> {
+        self.0.tree.lock().map_err(|_| panicked())
+    }
+}
+
+fn directed<'a, T>(rows: impl DoubleEndedIterator<Item = T> + 'a, backwards: bool) -> Box<dyn Iterator<Item = T> + 'a> {
+    if backwards { Box::new(rows.rev()) } else { Box::new(rows) }
+}
+
+/// The rows of both in order, those of the upper in place of those below under the same key.
+fn cover<'a>(upper: Rows<'a>, lower: Rows<'a>, backwards: bool) -> Rows<'a> {
+    let (mut upper, mut lower) = (upper.peekable(), lower.peekable());
+    Box::new(std::iter::from_fn(move || {
+        let order = match (upper.peek(), lower.peek()) {
+            (Some(Ok((above, _))), Some(Ok((below, _)))) if backwards => below.cmp(above),
+            (Some(Ok((above, _))), Some(Ok((below, _)))) => above.cmp(below),
+            (None, _) | (_, Some(Err(_))) => Ordering::Greater,
+            (Some(_), _) => Ordering::Less,
+        };
+        match order {
+            Ordering::Less => upper.next(),
+            Ordering::Greater => lower.next(),
+            Ordering::Equal => next_of_both(&mut upper, &mut lower),
+        }
+    }))
+}
+
+fn next_of_both<'a>(upper: &mut Peekable<Rows<'a>>, lower: &mut Peekable<Rows<'a>>) -> Option<Result<Row>> {
+    lower.next();
+    upper.next()
 }
 
 /// The store was closed in good order.
@@ -136,49 +226,80 @@ pub(crate) fn broken(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>)
     Error::new(Kind::Unavailable, Reason::StoreUnavailable, "the store is unavailable").with_source(cause)
 }
 
+fn panicked() -> Error {
+    broken("a thread panicked inside the table")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn insert(key: &str, value: &str) -> (sled::Batch, [IVec; 1]) {
-        let mut batch = sled::Batch::default();
-        batch.insert(key, value);
-        (batch, [IVec::from(key)])
+    fn table() -> (sled::Db, Table) {
+        let db = sled::Config::new().temporary(true).open().unwrap();
+        let table = Table::new(Tree::clone(&db));
+        (db, table)
     }
 
-    fn seen(table: &Table, backwards: bool) -> String {
-        let all = |durable: &Durable| {
-            let first = Bound::Excluded(IVec::from("a"));
-            durable.range(first, Bound::Excluded(IVec::from("z")), backwards).collect::<Result<Vec<_>>>()
+    fn apply(table: &Table, changes: &[(&str, Option<&str>)]) {
+        let changes = changes.iter().map(|(key, stored)| {
+            let covers = table.read(|durable| durable.find(key.as_bytes())).unwrap().covers;
+            (IVec::from(*key), Entry { stored: stored.map(IVec::from), covers })
+        });
+        table.apply(changes.collect::<Vec<_>>()).unwrap();
+    }
+
+    /// Everything in order, the same by single reads, and the same backwards.
+    fn seen(table: &Table) -> String {
+        let text = |bytes: &IVec| String::from_utf8(bytes.to_vec()).unwrap();
+        let bounds = [Bound::Excluded(IVec::from("a")), Bound::Excluded(IVec::from("z"))];
+        let all = |backwards| {
+            let rows = table.read(|durable| durable.range(&bounds[0], &bounds[1], backwards, usize::MAX)).unwrap();
+            for (key, stored) in &rows {
+                assert_eq!(table.read(|durable| durable.get(key)).unwrap().as_ref(), Some(stored));
+            }
+            rows.iter().map(|(key, stored)| format!("{}{}", text(key), text(stored))).collect::<Vec<_>>()
         };
-        let text = |bytes: IVec| String::from_utf8(bytes.to_vec()).unwrap();
-        table.read(all).unwrap().into_iter().map(|(key, value)| format!("{}{} ", text(key), text(value))).collect()
+        let mut backwards = all(true);
+        backwards.reverse();
+        let forwards = all(false);
+        assert_eq!(forwards, backwards);
+        forwards.join(" ")
     }
 
     #[test]
-    fn readers_see_what_is_durable() {
-        let db = sled::Config::new().temporary(true).open().unwrap();
-        let table = Table::new(sled::Tree::clone(&db));
-        for (key, value) in [("b", "1"), ("d", "1"), ("f", "1")] {
-            let (batch, keys) = insert(key, value);
-            table.apply(batch, keys).unwrap();
-        }
-        assert_eq!(seen(&table, false), "");
-        table.settle().unwrap();
-        assert_eq!(seen(&table, false), "b1 d1 f1 ");
+    fn an_upper_layer_covers_the_lower_ones() {
+        let (db, table) = table();
+        apply(&table, &[("b", Some("1")), ("d", Some("1")), ("f", Some("1")), ("h", Some("1"))]);
+        let settle = |layer: &Layer| {
+            table.settle(layer).unwrap();
+            table.settled().unwrap();
+        };
+        settle(&table.freeze().unwrap());
+        assert_eq!((db.len(), seen(&table)), (4, "b1 d1 f1 h1".to_owned()));
 
-        let mut batch = sled::Batch::default();
-        batch.remove("b");
-        batch.insert("c", "2");
-        batch.insert("d", "2");
-        batch.remove("f");
-        batch.insert("g", "2");
-        table.apply(batch, ["b", "c", "d", "f", "g"].map(IVec::from)).unwrap();
-        let get = |key: &str| table.read(|durable| durable.get(key.as_bytes())).unwrap();
-        assert_eq!((seen(&table, false), seen(&table, true)), ("b1 d1 f1 ".to_owned(), "f1 d1 b1 ".to_owned()));
-        assert_eq!((get("b"), get("c"), get("d")), (Some("1".into()), None, Some("1".into())));
-        table.settle().unwrap();
-        assert_eq!((seen(&table, false), seen(&table, true)), ("c2 d2 g2 ".to_owned(), "g2 d2 c2 ".to_owned()));
-        assert_eq!((get("b"), get("c"), get("d")), (None, Some("2".into()), Some("2".into())));
+        apply(&table, &[("b", None), ("c", Some("2")), ("d", Some("2"))]);
+        let settling = table.freeze().unwrap();
+        apply(&table, &[("b", Some("3")), ("c", None), ("d", Some("3")), ("g", Some("3")), ("h", None)]);
+        assert_eq!(seen(&table), "b3 d3 f1 g3");
+        assert!(table.freeze().is_err(), "one layer at a time");
+        settle(&settling);
+        assert_eq!((db.len(), seen(&table)), (4, "b3 d3 f1 g3".to_owned()));
+        settle(&table.freeze().unwrap());
+        assert_eq!((db.len(), seen(&table)), (4, "b3 d3 f1 g3".to_owned()));
+    }
+
+    #[test]
+    fn what_came_and_went_in_one_layer_never_reaches_sled() {
+        let (_db, table) = table();
+        apply(&table, &[("b", Some("1"))]);
+        apply(&table, &[("b", None)]);
+        assert!(table.freeze().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_closed_table_refuses() {
+        let (_db, table) = table();
+        table.close();
+        assert_eq!(table.settled().unwrap_err().reason(), Reason::ShuttingDown);
     }
 }

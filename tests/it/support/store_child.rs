@@ -16,18 +16,23 @@ use verigate::store::{Batch, Commit, Key, Store};
 
 pub(crate) const CALLERS: u8 = 6;
 const DIRECTORY: &str = "VERIGATE_TEST_STORE_CHILD";
+const JOURNAL: &str = "VERIGATE_TEST_STORE_JOURNAL";
+
+/// A journal so short that it turns all the time.
+pub(crate) const SHORT_JOURNAL: u64 = 16 * 1024;
 
 pub(crate) fn config(path: &Path) -> Config {
-    Config { path: path.to_owned(), ..Config::default() }
+    Config { path: path.to_owned(), journal_bytes: SHORT_JOURNAL, ..Config::default() }
 }
 
 /// The command that runs the test `child` of `store` alone, in `directory`, with its acknowledgements piped.
-pub(crate) fn command(program: &str, leading: &[&str], directory: &Path) -> Command {
+pub(crate) fn command(program: &str, leading: &[&str], directory: &Path, journal_bytes: u64) -> Command {
     let mut command = Command::new(program);
     command
         .args(leading)
         .args(["store::child", "--exact", "--nocapture", "--test-threads=1"])
         .env(DIRECTORY, directory)
+        .env(JOURNAL, journal_bytes.to_string())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
     command
@@ -40,7 +45,9 @@ pub(crate) fn directory() -> Option<PathBuf> {
 
 /// Commits until the store refuses, which it does only when writing fails.
 pub(crate) async fn work(directory: &Path) {
-    let store: Arc<dyn Store> = Arc::new(SledStore::open(&config(directory), Arc::new(SystemClock)).unwrap());
+    let journal_bytes = std::env::var(JOURNAL).unwrap().parse().unwrap();
+    let config = Config { journal_bytes, ..config(directory) };
+    let store: Arc<dyn Store> = Arc::new(SledStore::open(&config, Arc::new(SystemClock)).unwrap());
     let callers: Vec<_> = (0..CALLERS)
         .map(|caller| {
             let store = Arc::clone(&store);

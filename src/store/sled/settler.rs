@@ -1,0 +1,58 @@
+//! Settling: what the journal holds goes into sled, key by key, and stays readable above it meanwhile.
+//!
+//! By then a verification that came, was sent and was approved is one record and not five, and a due mark that came and
+//! went is nothing at all. Should a crash come in the middle, the journal is replayed from its beginning.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use sled::Db;
+
+use crate::error::Result;
+use crate::store::sled::table::{self, Layer, Table};
+
+/// Writes layers into sled and makes them durable there.
+#[derive(Clone)]
+pub(crate) struct Settler {
+    pub(crate) db: Db,
+    /// sled's data file, opened apart so that it can be synced.
+    pub(crate) data: Arc<File>,
+    pub(crate) table: Arc<Table>,
+}
+
+/// Entries written in one turn at the table, some tens of microseconds.
+const TURN_ENTRIES: usize = 16;
+
+/// Most bytes of keys and values between two syncs. See the head of `store::sled`: what is not yet synced has to stay
+/// below one segment.
+const MAX_UNSYNCED_BYTES: usize = 256 * 1024;
+
+// === impl Settler ===
+
+impl Settler {
+    /// Returns when the layer is durable in sled and has left the table. Error: `Unavailable`; the store must end then.
+    pub(crate) fn settle(&self, layer: &Layer) -> Result<()> {
+        let mut entries = layer.iter().peekable();
+        let mut unsynced = 0;
+        while entries.peek().is_some() {
+            let turn: Vec<_> = entries.by_ref().take(TURN_ENTRIES).collect();
+            unsynced += turn
+                .iter()
+                .map(|(key, entry)| key.len() + entry.stored.as_ref().map_or(0, |it| it.len()))
+                .sum::<usize>();
+            self.table.settle(turn)?;
+            if unsynced >= MAX_UNSYNCED_BYTES {
+                self.sync()?;
+                unsynced = 0;
+            }
+        }
+        self.sync()?;
+        self.table.settled()
+    }
+
+    /// `flush` hands sled's buffers to the kernel, and only the sync brings them to the disk.
+    fn sync(&self) -> Result<()> {
+        self.db.flush().map_err(table::broken)?;
+        self.data.sync_data().map_err(table::broken)
+    }
+}
