@@ -1,7 +1,8 @@
-//! What a backlog of scheduled messages costs: the rate of sends before and beside it, memory, disk, and a start.
+//! What a backlog costs: the rate of sends before and beside it, memory, disk, and a start.
 //!
-//! `cargo bench --bench backlog -- [--messages N] [--seconds S]` has N messages accepted (100 thousand by default) that
-//! are to be sent in 30 days, and sends for S seconds before and after that (3 by default). The store, the outbox and
+//! `cargo bench --bench backlog -- [--messages N] [--seconds S] [--stuck]` has N messages accepted (100 thousand by
+//! default) that are to be sent in 30 days, or with `--stuck` now, by a vendor that never answers; and sends others for S
+//! seconds before and after that (3 by default). With `--messages 0` it shows what the store's growth alone does. The store, the outbox and
 //! its worker are those of the server; there is no gRPC in between.
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
@@ -32,8 +33,8 @@ use verigate::store::keys::Keys;
 use verigate::store::seal::{KeyRing, SealedStore};
 use verigate::store::sled::{Config, SledStore};
 use verigate::tenant::Tenant;
-use verigate::vendor::ReceiptSink;
 use verigate::vendor::inbox::Config as InboxConfig;
+use verigate::vendor::{Channel, ReceiptSink};
 
 /// The command's own.
 #[global_allocator]
@@ -46,6 +47,10 @@ struct Arguments {
     /// Scheduled messages.
     #[arg(long, default_value_t = 100_000)]
     messages: u64,
+
+    /// Have them wait for a vendor that never answers, instead of for their time.
+    #[arg(long)]
+    stuck: bool,
 
     /// How long to send, before and after.
     #[arg(long, default_value_t = 3.0)]
@@ -60,6 +65,14 @@ struct Arguments {
     bench: bool,
 }
 
+/// When and by whom a message is sent.
+#[derive(Clone, Copy)]
+enum Kind {
+    Now,
+    Scheduled(Timestamp),
+    Stuck,
+}
+
 /// The messaging half of a gateway.
 struct House {
     sled: Arc<SledStore>,
@@ -69,27 +82,29 @@ struct House {
     running: Vec<JoinHandle<()>>,
 }
 
+const PREFIXES: [&str; 6] = ["+6012", "+6013", "+6014", "+6016", "+6017", "+6019"];
 const CALLERS: usize = 128;
 const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 const MIB: u64 = 1024 * 1024;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    let Arguments { messages, seconds, directory, .. } = Arguments::parse();
+    let Arguments { messages, seconds, directory, stuck, .. } = Arguments::parse();
+    let backlog = if stuck { Kind::Stuck } else { Kind::Scheduled(SystemClock.now() + MONTH) };
     let place = tempfile::tempdir_in(directory)?;
     let time = Duration::from_secs_f64(seconds);
     let house = House::open(place.path()).await?;
     let next = Arc::new(AtomicU64::new(0));
     println!("{:>28} {:>9} {:>8} {:>10} {:>11}", "", "sends/s", "p99 ms", "disk MiB", "memory MiB");
     house.measure("before", time, &next, place.path()).await?;
-    house.fill(messages, &next, place.path()).await?;
+    house.fill(messages, backlog, &next, place.path()).await?;
     house.measure("beside the backlog", time, &next, place.path()).await?;
     house.close().await?;
 
     let begin = Instant::now();
     let house = House::open(place.path()).await?;
     let opened = begin.elapsed();
-    house.send(next.fetch_add(1, Ordering::Relaxed), None).await?;
+    house.send(next.fetch_add(1, Ordering::Relaxed), Kind::Now).await?;
     println!("opened again in {:.0} ms, first send accepted after {:.0} ms", millis(opened), millis(begin.elapsed()));
     house.measure("after that", time, &next, place.path()).await?;
     house.close().await
@@ -108,10 +123,14 @@ impl House {
         let keys = Keys::open(&*store, &OsRandom).await?;
         let ground = Ground { store, keys, clock: Arc::clone(&clock), random: Arc::new(OsRandom) };
 
-        let (vendor, receipts) = InboxConfig::default().build("inbox", clock)?;
+        let (vendor, receipts) = InboxConfig::default().build("inbox", Arc::clone(&clock))?;
+        let hangs: InboxConfig = toml::from_str("outcomes = [{ pattern = '*', outcome = 'hang' }]")?;
         let mut vendors = Vendors::default();
         vendors.add("inbox", Arc::new(vendor), 4_096);
-        let routes = Routes::new(vec![toml::from_str("channel = 'sms'\nvendors = ['inbox']")?]);
+        vendors.add("stuck", Arc::new(hangs.build("stuck", clock)?.0), 64);
+        let route =
+            |channel: &str, vendor: &str| toml::from_str(&format!("channel = '{channel}'\nvendors = ['{vendor}']"));
+        let routes = Routes::new(vec![route("sms", "inbox")?, route("voice", "stuck")?]);
         let persistence = Persistence { max_attempts: 3, backoff: Duration::from_secs(2) };
         let settings = Settings { attempt_timeout: Duration::from_secs(10), persistence, longest_line: LONGEST_LINE };
         let outbox = Arc::new(Outbox::new(ground, vendors, routes, settings));
@@ -136,14 +155,14 @@ impl House {
         Ok(tokio::task::spawn_blocking(move || self.sled.close()).await?)
     }
 
-    async fn send(&self, number: u64, send_at: Option<Timestamp>) -> Result<Message, Failure> {
-        send(&self.messaging, &self.tenant, number, send_at).await
+    async fn send(&self, number: u64, kind: Kind) -> Result<Message, Failure> {
+        send(&self.messaging, &self.tenant, number, kind).await
     }
 
     /// Sends from so many callers for `time`, and prints what that came to.
     async fn measure(&self, name: &str, time: Duration, next: &Arc<AtomicU64>, place: &Path) -> Result<(), Failure> {
         let begin = Instant::now();
-        let mut times = self.call(next, None, move |_| begin.elapsed() < time).await?;
+        let mut times = self.call(next, Kind::Now, move |_| begin.elapsed() < time).await?;
         let seconds = begin.elapsed().as_secs_f64();
         times.sort_unstable();
         let rate = times.len() as f64 / seconds;
@@ -151,19 +170,18 @@ impl House {
         print_line(name, rate, p99, place)
     }
 
-    async fn fill(&self, messages: u64, next: &Arc<AtomicU64>, place: &Path) -> Result<(), Failure> {
-        let send_at = SystemClock.now() + MONTH;
+    async fn fill(&self, messages: u64, kind: Kind, next: &Arc<AtomicU64>, place: &Path) -> Result<(), Failure> {
         for tenth in 1..=10 {
             let first = next.load(Ordering::Relaxed);
             let last = first + messages * tenth / 10 - messages * (tenth - 1) / 10;
             let begin = Instant::now();
-            let mut times = self.call(next, Some(send_at), move |number| number < last).await?;
+            let mut times = self.call(next, kind, move |number| number < last).await?;
             // Each caller drew one more, and left it.
             next.store(last, Ordering::Relaxed);
             times.sort_unstable();
             let p99 = times.get(times.len() * 99 / 100).copied().unwrap_or_default();
             let rate = times.len() as f64 / begin.elapsed().as_secs_f64();
-            print_line(&format!("{} scheduled", messages * tenth / 10), rate, p99, place)?;
+            print_line(&format!("{} waiting", messages * tenth / 10), rate, p99, place)?;
         }
         Ok(())
     }
@@ -172,7 +190,7 @@ impl House {
     async fn call(
         &self,
         next: &Arc<AtomicU64>,
-        send_at: Option<Timestamp>,
+        kind: Kind,
         goes_on: impl Fn(u64) -> bool + Clone + Send + 'static,
     ) -> Result<Vec<Duration>, Failure> {
         let mut calling = JoinSet::new();
@@ -187,7 +205,7 @@ impl House {
                         return Ok::<_, Failure>(times);
                     }
                     let begin = Instant::now();
-                    send(&messaging, &tenant, number, send_at).await?;
+                    send(&messaging, &tenant, number, kind).await?;
                     times.push(begin.elapsed());
                 }
             });
@@ -200,19 +218,18 @@ impl House {
     }
 }
 
-async fn send(
-    messaging: &Messaging,
-    tenant: &Tenant,
-    number: u64,
-    send_at: Option<Timestamp>,
-) -> Result<Message, Failure> {
+async fn send(messaging: &Messaging, tenant: &Tenant, number: u64, kind: Kind) -> Result<Message, Failure> {
     let new = NewMessage {
-        // Malaysian mobile numbers, each once in a hundred million.
-        recipient: Some(Address::Phone(format!("+6011{:08}", number % 100_000_000))),
-        channel: None,
+        // Malaysian mobile numbers of seven digits behind each of six prefixes.
+        recipient: Some(Address::Phone(format!(
+            "{}{:07}",
+            PREFIXES[usize::try_from(number / 10_000_000)? % PREFIXES.len()],
+            number % 10_000_000
+        ))),
+        channel: matches!(kind, Kind::Stuck).then_some(Channel::Voice),
         content: Some(Content::Text(Text::new("Your table is ready.".to_owned()))),
         sender: None,
-        send_at,
+        send_at: if let Kind::Scheduled(at) = kind { Some(at) } else { None },
         validity: None,
         metadata: BTreeMap::new(),
         idempotency_key: None,
@@ -220,8 +237,9 @@ async fn send(
         unread: Vec::new(),
     };
     let message = messaging.send(tenant, new).await?;
-    let waits = message.sending.status == SendStatus::Queued;
-    if waits != send_at.is_some() {
+    let begun = message.sending.status == SendStatus::Sending;
+    // Some of those for the vendor that never answers find room.
+    if begun != matches!(kind, Kind::Now) && !matches!(kind, Kind::Stuck) {
         return Err(format!("a message is {:?} at once", message.sending.status).into());
     }
     Ok(message)

@@ -429,5 +429,6 @@ async fn a_delivery_that_the_answer_tells_takes_no_commit_of_its_own() {
     let floor = Floor::with(&one_vendor(&[("only", 9, "")], LONGEST_LINE)).await;
     let message = floor.send(number(100)).await;
     floor.until(&message, SendStatus::Delivered).await;
+    eventually(async || floor.store.is_idle().then_some(())).await;
     assert_eq!(floor.work().commits, 2);
 }
