@@ -130,7 +130,7 @@ impl Caller {
 
     async fn check(mut self, id: String, code: String) -> Result<ExitCode, Refusal> {
         let target = Some(check_verification_request::Target::Id(id));
-        let request = CheckVerificationRequest { target, code, client_ip: String::new() };
+        let request = CheckVerificationRequest { target, code, ..CheckVerificationRequest::default() };
         let request = self.gateway.call(request, Duration::ZERO);
         let answer = self.client.check_verification(request).await?.into_inner();
         if self.json {

@@ -16,18 +16,19 @@ use crate::grpc::convert::{
 use crate::id::Id;
 use crate::messaging::holder::SendRecord;
 use crate::messaging::page::PageRequest;
-use crate::messaging::request::parse_recipient;
+use crate::messaging::request::{check_idempotency_key, parse_recipient};
 use crate::messaging::sending::Sending;
 use crate::proto::verification::v1 as pb;
 use crate::proto::verification::v1::verification_service_server::VerificationService;
 use crate::tenant::Tenant;
 use crate::vendor::Channel;
+use crate::verification::answers::Judgement;
 use crate::verification::code::{Candidate, Class, Code};
 use crate::verification::list::VerificationFilter;
 use crate::verification::policy::PolicyOverrides;
 use crate::verification::request::{NewCheck, NewVerification, OnExisting, Target, check_scope};
 use crate::verification::service::Verifications;
-use crate::verification::verification::{Status as VerificationStatus, Verdict};
+use crate::verification::verification::Status as VerificationStatus;
 use crate::verification::view::{Checked, Outcome, View};
 use crate::violations::Violations;
 
@@ -224,8 +225,10 @@ fn parse_check(tenant: &Tenant, request: pb::CheckVerificationRequest) -> Result
     };
     let candidate = found.note(Candidate::parse(&request.code))?;
     found.note(check_client_ip(&request.client_ip))?;
+    let idempotency_key = parse_text(request.idempotency_key);
+    found.0.extend(idempotency_key.as_deref().and_then(check_idempotency_key));
     match (target, candidate) {
-        (Some(target), Some(candidate)) if found.0.is_empty() => Ok(NewCheck { target, candidate }),
+        (Some(target), Some(candidate)) if found.0.is_empty() => Ok(NewCheck { target, candidate, idempotency_key }),
         _ => Err(Error::invalid_fields(found.0)),
     }
 }
@@ -285,23 +288,19 @@ fn check_client_ip(text: &str) -> Result<()> {
 fn to_checked(checked: &Checked) -> pb::CheckVerificationResponse {
     let outcome = match checked.outcome {
         Outcome::RecipientLocked => pb::CheckOutcome::RecipientLocked,
-        Outcome::Judged(Verdict::Approved) => pb::CheckOutcome::Approved,
-        Outcome::Judged(Verdict::Wrong) if checked.view.status == VerificationStatus::ChecksExhausted => {
-            pb::CheckOutcome::ChecksExhausted
-        }
-        Outcome::Judged(Verdict::Wrong) => pb::CheckOutcome::WrongCode,
-        Outcome::Judged(Verdict::Ended(status)) => match status {
-            VerificationStatus::Approved => pb::CheckOutcome::AlreadyApproved,
-            // A pending one is judged, never ended.
-            VerificationStatus::Pending | VerificationStatus::Expired => pb::CheckOutcome::Expired,
-            VerificationStatus::Canceled => pb::CheckOutcome::Canceled,
-            VerificationStatus::ChecksExhausted => pb::CheckOutcome::ChecksExhausted,
-            VerificationStatus::Undeliverable => pb::CheckOutcome::Undeliverable,
-        },
+        Outcome::Judged(Judgement::Approved) => pb::CheckOutcome::Approved,
+        Outcome::Judged(Judgement::Wrong) => pb::CheckOutcome::WrongCode,
+        Outcome::Judged(Judgement::LastWrong) => pb::CheckOutcome::ChecksExhausted,
+        Outcome::Ended(VerificationStatus::Approved) => pb::CheckOutcome::AlreadyApproved,
+        // A pending one is judged, never ended.
+        Outcome::Ended(VerificationStatus::Pending | VerificationStatus::Expired) => pb::CheckOutcome::Expired,
+        Outcome::Ended(VerificationStatus::Canceled) => pb::CheckOutcome::Canceled,
+        Outcome::Ended(VerificationStatus::ChecksExhausted) => pb::CheckOutcome::ChecksExhausted,
+        Outcome::Ended(VerificationStatus::Undeliverable) => pb::CheckOutcome::Undeliverable,
     };
     pb::CheckVerificationResponse {
         outcome: outcome.into(),
-        checks_left: to_count(checked.view.checks_left),
+        checks_left: to_count(checked.checks_left),
         next_check_time: checked.next_check_at.map(to_time),
         verification: Some(to_verification(&checked.view)),
     }

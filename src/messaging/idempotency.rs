@@ -135,7 +135,8 @@ pub fn in_flight() -> Error {
     Error::new(Kind::Conflict, Reason::IdempotencyInFlight, message).with_retry_after(Duration::from_secs(1))
 }
 
-fn mismatch() -> Error {
+/// The error of a request whose key was used for another one.
+pub fn mismatch() -> Error {
     let message = "this idempotency_key was used with other contents; use a new key for a new request";
     Error::new(Kind::Precondition, Reason::IdempotencyMismatch, message)
 }

@@ -216,6 +216,7 @@ fn render(message: &Message, sending: &Sending, send: &SendRef) -> Result<Outgoi
         recipient: message.recipient.clone(),
         sender: message.sender.clone(),
         text: SecretString::from(message.text.expose()),
+        receipt_url: None,
         expires_at: sending.expires_at,
     })
 }

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use chacha20poly1305::aead::{Aead, KeyInit, Payload};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use chacha20::{R20, hchacha};
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Kind, Reason, Result};
@@ -151,15 +151,15 @@ impl KeyRing {
         let active = self.keys.first().ok_or_else(|| Error::internal("the key ring is empty"))?;
         let mut nonce = [0; NONCE_BYTES];
         random.fill(&mut nonce);
-        let payload = Payload { msg: value, aad: &associated_data(key) };
-        let ciphertext = active
-            .cipher()
-            .encrypt(&XNonce::from(nonce), payload)
-            .map_err(|_| Error::internal("a value could not be sealed"))?;
-        let mut sealed = Vec::with_capacity(HEAD_BYTES + ciphertext.len());
+        let (cipher, short_nonce) = active.cipher(&nonce)?;
+        let mut sealed = Vec::with_capacity(value.len() + SEAL_BYTES);
         sealed.extend_from_slice(&[FORMAT, active.id]);
         sealed.extend_from_slice(&nonce);
-        sealed.extend_from_slice(&ciphertext);
+        sealed.extend_from_slice(value);
+        let tag = cipher
+            .seal_in_place_separate_tag(short_nonce, associated_data(key), &mut sealed[HEAD_BYTES..])
+            .map_err(|_| Error::internal("a value could not be sealed"))?;
+        sealed.extend_from_slice(tag.as_ref());
         Ok(sealed)
     }
 
@@ -174,8 +174,11 @@ impl KeyRing {
             self.keys.iter().find(|sealing_key| sealing_key.id == *id).ok_or_else(|| {
                 Error::internal(format!("a sealed value needs key {id}, which is not in the key ring"))
             })?;
-        let payload = Payload { msg: ciphertext, aad: &associated_data(key) };
-        sealing_key.cipher().decrypt(&XNonce::from(*nonce), payload).map_err(|_| damaged())
+        let (cipher, short_nonce) = sealing_key.cipher(nonce)?;
+        let mut value = ciphertext.to_vec();
+        let length = cipher.open_in_place(short_nonce, associated_data(key), &mut value).map_err(|_| damaged())?.len();
+        value.truncate(length);
+        Ok(value)
     }
 }
 
@@ -186,11 +189,11 @@ impl fmt::Debug for KeyRing {
     }
 }
 
-fn associated_data(key: &[u8]) -> Vec<u8> {
+fn associated_data(key: &[u8]) -> Aad<Vec<u8>> {
     let mut data = Vec::with_capacity(1 + key.len());
     data.push(FORMAT);
     data.extend_from_slice(key);
-    data
+    Aad::from(data)
 }
 
 // === impl SealingKey ===
@@ -208,8 +211,17 @@ impl SealingKey {
         Ok(Self { id, secret: Zeroizing::new(*decoded) })
     }
 
-    fn cipher(&self) -> XChaCha20Poly1305 {
-        XChaCha20Poly1305::new((&*self.secret).into())
+    /// ChaCha20-Poly1305 under the key and nonce that XChaCha20 derives from ours (draft-irtf-cfrg-xchacha-03, section
+    /// 2.3): HChaCha20 of the first 16 bytes of the nonce, and its last 8 behind four zeros.
+    fn cipher(&self, nonce: &[u8; NONCE_BYTES]) -> Result<(LessSafeKey, Nonce)> {
+        let (first, last) = nonce.split_at(16);
+        let first: [u8; 16] = first.try_into().map_err(Error::internal)?;
+        let key = Zeroizing::new(hchacha::<R20>((&*self.secret).into(), &first.into()).0);
+        let key = UnboundKey::new(&CHACHA20_POLY1305, key.as_slice())
+            .map_err(|_| Error::internal("a key of the ring has the wrong length"))?;
+        let mut short_nonce = [0; ring::aead::NONCE_LEN];
+        short_nonce[4..].copy_from_slice(last);
+        Ok((LessSafeKey::new(key), Nonce::assume_unique_for_key(short_nonce)))
     }
 }
 
@@ -267,6 +279,22 @@ mod tests {
         assert_eq!(ring.open(b"here", &sealed).unwrap(), b"value");
         assert_eq!(ring.open(b"there", &sealed).unwrap_err().kind(), Kind::Internal);
         assert_ne!(ring.seal(b"here", b"value", &OsRandom).unwrap(), sealed, "every nonce is new");
+    }
+
+    /// Appendix A.3.1 of draft-irtf-cfrg-xchacha-03.
+    #[test]
+    fn the_cipher_is_the_one_of_the_draft() {
+        let secret: Vec<u8> = (0x80..=0x9f).collect();
+        let ring = KeyRing::parse(&format!("1:{}", STANDARD.encode(secret))).unwrap();
+        let nonce: Vec<u8> = (0x40..=0x57).collect();
+        let data = [0x50, 0x51, 0x52, 0x53, 0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7];
+        let mut text = *b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, \
+            sunscreen would be it.";
+        let (cipher, short_nonce) = ring.keys[0].cipher(&nonce.try_into().unwrap()).unwrap();
+        let tag = cipher.seal_in_place_separate_tag(short_nonce, Aad::from(data), &mut text).unwrap();
+        assert_eq!(text[..8], [0xbd, 0x6d, 0x17, 0x9d, 0x3e, 0x83, 0xd4, 0x3b]);
+        let expected = [192, 135, 89, 36, 193, 199, 152, 121, 71, 222, 175, 216, 120, 10, 207, 73];
+        assert_eq!(tag.as_ref(), expected);
     }
 
     #[test]

@@ -59,6 +59,7 @@ use crate::store::{
 };
 
 mod committer;
+mod fault;
 mod files;
 mod journal;
 mod queue;
@@ -138,14 +139,14 @@ impl SledStore {
         let known = |(key, stored)| (key, Entry { stored, covers: true });
         table.apply(recovered.changes.into_iter().map(known))?;
         settler.settle(&*table.freeze()?)?;
-        journal.begin().map_err(table::broken)?;
+        journal.begin().map_err(fault::broken)?;
         let queue = Arc::new(Queue::new(config.max_waiting_commits));
         let committer = Committer::new(journal, settler, Arc::clone(&table), Arc::clone(&queue), Arc::clone(&clock));
         let tally = Arc::clone(&committer.tally);
         let committer = std::thread::Builder::new()
             .name("store-committer".to_owned())
             .spawn(move || committer.run())
-            .map_err(table::broken)?;
+            .map_err(fault::broken)?;
         let sweeper = Sweeper { table: Arc::clone(&table), queue: Arc::clone(&queue), clock: Arc::clone(&clock) };
         let sweeper = runtime.spawn(sweeper.run()).abort_handle();
         let committer = Mutex::new(Some(committer));
@@ -208,7 +209,7 @@ impl Store for SledStore {
         check(&batch)?;
         let (answer, answered) = oneshot::channel();
         self.queue.push(Job::Commit { batch, answer })?;
-        answered.await.unwrap_or_else(|_| Err(self.queue.refusal().unwrap_or_else(table::closed)))
+        answered.await.unwrap_or_else(|_| Err(self.queue.refusal().unwrap_or_else(fault::closed)))
     }
 
     fn ready(&self) -> Result<()> {

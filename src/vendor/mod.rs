@@ -1,16 +1,20 @@
-//! The vendor port: one text to one recipient, and what the vendor made of it.
+//! The vendor port: one text to one recipient, what the vendor made of it, and what else it offers.
 //!
 //! An adapter holds one vendor's wire format, declares what the vendor can do, and classifies its errors once, at the
-//! bottom. Callers ask for capabilities, never for a name.
+//! bottom. Callers ask for capabilities, never for a name. Whatever not every vendor offers is a trait of its own, which
+//! [`Vendor`] hands out where it is there.
 
 pub mod esms;
 pub mod http;
 pub mod inbox;
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http as http_types;
 use async_trait::async_trait;
 use secrecy::SecretString;
 
@@ -27,6 +31,78 @@ pub trait Vendor: Send + Sync + fmt::Debug {
     /// Hands one message over. Never retries by itself. The caller bounds the time; when that runs out the future is
     /// dropped and the outcome counts as [`Failure::Unknown`].
     async fn send(&self, outgoing: &Outgoing) -> Result<Accepted, Failure>;
+
+    /// Codes that the vendor makes and checks by itself.
+    fn codes(&self) -> Option<&dyn Codes> {
+        None
+    }
+
+    /// Its word on messages, to be asked for.
+    fn statuses(&self) -> Option<&dyn Statuses> {
+        None
+    }
+
+    /// Its word on messages, sent to us over HTTP.
+    fn receipts(&self) -> Option<&dyn ReceiptReader> {
+        None
+    }
+
+    /// Our account with it.
+    fn account(&self) -> Option<&dyn Account> {
+        None
+    }
+
+    /// The contact list that it keeps for us.
+    fn contacts(&self) -> Option<&dyn ContactBook> {
+        None
+    }
+}
+
+/// One-time codes that a vendor makes, sends and checks. Our own counters, limits and events stay in front of them.
+#[async_trait]
+pub trait Codes: Send + Sync {
+    fn limits(&self) -> &CodeLimits;
+
+    /// Has the vendor make a code and send it. The request is within [`Codes::limits`]. A later start for the same
+    /// recipient may end the one before.
+    async fn start(&self, request: &CodeRequest) -> Result<CodeHandle, Failure>;
+
+    /// [`Failure::Unknown`] when nobody can tell whether the vendor counted the check.
+    async fn check(&self, handle: &CodeHandle, candidate: &SecretString) -> Result<CodeVerdict, Failure>;
+
+    /// Ends a code before its time. Does nothing where [`CodeLimits::cancel`] is false.
+    async fn cancel(&self, handle: &CodeHandle) -> Result<(), Failure>;
+}
+
+/// Asks a vendor what became of messages, where it does not tell by itself.
+#[async_trait]
+pub trait Statuses: Send + Sync {
+    /// `None` while nothing final is known. `vendor_reference` is what [`Accepted`] named.
+    async fn status(&self, vendor_reference: &str) -> Result<Option<ReceiptStatus>, Failure>;
+}
+
+/// Reads what a vendor calls our receipt listener with. Whoever calls has shown the token that belongs to the vendor, or
+/// is about to be asked for the signature here.
+pub trait ReceiptReader: Send + Sync {
+    /// Whether [`ReceiptReader::read`] checks a signature by itself, so that the URL needs no token.
+    fn is_signed(&self) -> bool;
+
+    /// All receipts of one call; none for a call that means nothing to us. Errors: `Unauthenticated` for a missing or
+    /// wrong signature, `Invalid` for a call that makes no sense.
+    fn read(&self, call: &ReceiptCall, now: Timestamp) -> Result<Vec<Reported>>;
+}
+
+/// Our account with a vendor.
+#[async_trait]
+pub trait Account: Send + Sync {
+    async fn balance(&self) -> Result<Balance, Failure>;
+}
+
+/// A contact list at a vendor, which we can only add to.
+#[async_trait]
+pub trait ContactBook: Send + Sync {
+    /// Adds or replaces one row.
+    async fn push(&self, row: &ContactRow) -> Result<(), Failure>;
 }
 
 /// Takes what vendors say later about a message.
@@ -36,7 +112,7 @@ pub trait ReceiptSink: Send + Sync {
     async fn receive(&self, receipt: Receipt) -> Result<()>;
 }
 
-/// What a vendor can do.
+/// What a vendor can do with a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
     pub channels: Vec<Channel>,
@@ -87,6 +163,8 @@ pub struct Outgoing {
     /// Who the message says it is from, where channel and vendor allow it.
     pub sender: Option<String>,
     pub text: SecretString,
+    /// Where the vendor may report what becomes of this message, when we listen for receipts; secret in parts.
+    pub receipt_url: Option<SecretString>,
     /// The vendor should not deliver later than this.
     pub expires_at: Timestamp,
 }
@@ -151,6 +229,113 @@ pub enum ReceiptStatus {
     Delivered,
     Undelivered,
     Expired,
+}
+
+/// A call to our receipt listener, behind the vendor's name and token.
+#[derive(Debug, Clone, Default)]
+pub struct ReceiptCall {
+    /// What follows in the path, without slashes at its ends; [`Outgoing::receipt_url`] ends with our reference.
+    pub rest: String,
+    /// Decoded, in the order in which they came.
+    pub query: Vec<(String, String)>,
+    pub headers: http_types::HeaderMap,
+    pub body: Vec<u8>,
+}
+
+/// One message's status as a vendor reports it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reported {
+    pub of: ReportedMessage,
+    pub status: ReceiptStatus,
+    pub at: Timestamp,
+}
+
+/// How a report names the message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReportedMessage {
+    /// By [`Outgoing::reference`].
+    Ours(String),
+    /// By [`Accepted::vendor_reference`].
+    Theirs(String),
+}
+
+/// What a vendor's own codes may be asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodeLimits {
+    pub channels: Vec<Channel>,
+    /// Characters of a code.
+    pub lengths: RangeInclusive<u32>,
+    pub lifetimes: RangeInclusive<Duration>,
+    /// Lifetimes are whole multiples of this.
+    pub lifetime_step: Duration,
+    /// Codes of letters can be asked for besides digits.
+    pub letters: bool,
+    /// A text of our own can go around the code.
+    pub template: bool,
+    /// A code can be ended before its time.
+    pub cancel: bool,
+}
+
+/// A code that a vendor is to make.
+#[derive(Debug, Clone)]
+pub struct CodeRequest {
+    /// Ours, unique to this attempt; safe in URLs, at most 64 characters.
+    pub reference: Arc<str>,
+    pub tenant: TenantName,
+    pub channel: Channel,
+    pub recipient: Recipient,
+    pub sender: Option<String>,
+    pub length: u32,
+    pub lifetime: Duration,
+    /// A language tag (BCP 47).
+    pub locale: Option<String>,
+    /// What the code is for, in a word or two.
+    pub brand: Option<String>,
+    /// The text with `{code}` where the code belongs; only where [`CodeLimits::template`].
+    pub template: Option<String>,
+}
+
+/// What a check of a vendor's own code needs, as the vendor named it.
+#[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+pub struct CodeHandle {
+    /// At most 128 characters.
+    #[n(0)]
+    pub vendor_reference: Option<String>,
+    #[n(1)]
+    pub channel: Channel,
+    #[n(2)]
+    pub recipient: Recipient,
+}
+
+/// A vendor's answer to a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodeVerdict {
+    Right,
+    /// With the checks that the vendor still allows, when it tells.
+    Wrong {
+        checks_left: Option<u32>,
+    },
+    Expired,
+    Exhausted,
+    /// It knows of no such code, or of one that was used.
+    Unknown,
+}
+
+/// Money or credits left in an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Balance {
+    /// A decimal number as the vendor wrote it.
+    pub amount: String,
+    /// `EUR`, `credits`, as the vendor names it.
+    pub unit: String,
+}
+
+/// One contact.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ContactRow {
+    pub list: String,
+    /// Cells by the name of their column.
+    pub cells: BTreeMap<String, String>,
 }
 
 // === impl Channel ===

@@ -11,7 +11,9 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
+use crate::id::Id;
 use crate::random::Random;
+use crate::store::keys::{Fingerprint, Keys};
 
 /// How many characters a code may have.
 pub const CODE_LENGTHS: RangeInclusive<usize> = 4..=32;
@@ -162,6 +164,13 @@ impl Candidate {
             ));
         }
         Ok(Self(SecretString::new(Box::from(text))))
+    }
+
+    /// By what a check of this candidate is known when it comes again: a keyed hash, which tells nobody the candidate
+    /// and is another one for every verification and every idempotency key.
+    pub fn fingerprint(&self, keys: &Keys, id: Id, idempotency_key: &str) -> Fingerprint {
+        let candidate = self.0.expose_secret().as_bytes();
+        keys.fingerprint(&[b"check", id.as_bytes().as_slice(), idempotency_key.as_bytes(), candidate])
     }
 }
 

@@ -1,10 +1,12 @@
 //! Verifications: start, resend, check, cancel, show, list, watch. Each use case reads, lets pure rules decide, and commits
 //! once; a lost race reads and decides again.
 
+pub mod answers;
 pub mod code;
 pub mod list;
 pub mod policy;
 pub mod recipient_state;
+pub mod replay;
 pub mod request;
 pub mod service;
 pub mod start;

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::error::Violation;
-use crate::id::Id;
+use crate::id::{Id, TenantName};
 use crate::messaging::request::{check_idempotency_key, check_metadata, check_sender};
 use crate::recipient::{Address, Recipient};
+use crate::store::keys::Keys;
 use crate::vendor::Channel;
+use crate::verification::answers::CheckKey;
 use crate::verification::code::{Candidate, Code};
 use crate::verification::policy::PolicyOverrides;
 use crate::violations::Violations;
@@ -80,6 +82,8 @@ pub enum Target {
 pub struct NewCheck {
     pub target: Target,
     pub candidate: Candidate,
+    /// Makes a repeated check harmless as long as its verification is kept. At most 128 bytes.
+    pub idempotency_key: Option<String>,
 }
 
 // === impl NewVerification ===
@@ -101,6 +105,17 @@ impl NewVerification {
 
     pub fn scope(&self) -> &str {
         self.scope.as_deref().unwrap_or(DEFAULT_SCOPE)
+    }
+}
+
+// === impl NewCheck ===
+
+impl NewCheck {
+    /// What the check is known by when it comes again to verification `id`; `None` without an idempotency key.
+    pub fn key(&self, keys: &Keys, tenant: &TenantName, id: Id) -> Option<CheckKey> {
+        let key = self.idempotency_key.as_deref()?;
+        let fingerprint = self.candidate.fingerprint(keys, id, key);
+        Some(CheckKey { request: keys.request(tenant, "check", key), fingerprint })
     }
 }
 

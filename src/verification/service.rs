@@ -16,12 +16,13 @@ use crate::store::keys::SendRef;
 use crate::store::{Batch, Commit};
 use crate::tenant::Tenant;
 use crate::vendor::Outgoing;
+use crate::verification::answers::Answer;
 use crate::verification::policy::VerificationConfig;
 use crate::verification::recipient_state::RecipientState;
 use crate::verification::request::{DEFAULT_SCOPE, NewCheck, Target};
 use crate::verification::storage::{Storage, not_found};
 use crate::verification::verification::{Status, Verdict, Verification};
-use crate::verification::view::{Checked, Outcome, View};
+use crate::verification::view::{Checked, Outcome, Replay, View};
 
 /// Starts, checks and shows verifications.
 pub struct Verifications {
@@ -61,10 +62,10 @@ impl Verifications {
     }
 
     /// Compares a candidate with the code. A failed check is durable before this returns, and so is a success, which
-    /// happens once.
+    /// happens once. With an idempotency key, a judged check that comes again is answered as it was, and not counted.
     ///
     /// Errors: `NotFound` for an unknown id, another tenant's among them, and for a recipient for whom nothing was started;
-    /// `Conflict`; `Unavailable`, in which case nothing was approved.
+    /// `Precondition`/`IdempotencyMismatch`; `Conflict`; `Unavailable`, in which case nobody was told of an approval.
     pub async fn check(&self, tenant: &Tenant, check: NewCheck) -> Result<Checked> {
         let id = match check.target {
             Target::Id(id) => id,
@@ -72,27 +73,37 @@ impl Verifications {
                 self.newest(&tenant.name, scope.as_deref().unwrap_or(DEFAULT_SCOPE), recipient).await?
             }
         };
+        let key = check.key(&self.ground.keys, &tenant.name, id);
         for _ in 0..MAX_ROUNDS {
             let mut loaded = self.storage.load(&tenant.name, id).await?;
             let mut state = self.storage.load_state(self.storage.tags(&tenant.name, &loaded.value.recipient)).await?;
             let now = self.ground.clock.now();
+            match self.replay(key.as_ref(), &mut loaded, &state.value, now).await? {
+                Replay::New => {}
+                Replay::Given(checked) => return Ok(*checked),
+                Replay::LostRace => continue,
+            }
             let limits = &self.config.limits;
             if let Some(until) = state.value.locked_until(limits, now) {
-                let view = self.view(loaded.value, &state.value, now);
-                return Ok(Checked { outcome: Outcome::RecipientLocked, next_check_at: Some(until), view });
+                return Ok(self.checked(Outcome::RecipientLocked, Some(until), loaded.value, &state.value, now));
             }
             let before = loaded.value.clone();
             let verdict = loaded.value.check(&check.candidate, now);
             let mut batch = Batch::new(id.partition());
-            if verdict == Verdict::Wrong {
+            if verdict.is_failure() {
                 state.value.add_failure(limits, now);
                 batch = self.storage.put_state(batch, &state)?;
             } else {
                 // Checks in other scopes may lock the recipient meanwhile, and the right code must not slip past that.
                 batch = batch.require(&state.key, state.read.as_ref());
             }
+            let next_check_at = state.value.locked_until(limits, now);
+            if let (Some(key), Verdict::Judged(judgement)) = (key, verdict) {
+                let checks_left = self.checks_left(&loaded.value, &state.value, now);
+                loaded.value.remember(Answer { key, judgement, checks_left, next_check_at });
+            }
             // An ended verification changes only when this check is the first to see that its time is over.
-            let changed = before.code().is_some() != loaded.value.code().is_some() || verdict == Verdict::Wrong;
+            let changed = before.code().is_some() != loaded.value.code().is_some() || verdict.is_failure();
             if changed {
                 let send = self.storage.send_ref(&tenant.name, id, 0);
                 batch = self.storage.put(batch, &send, Some(&before), &loaded)?;
@@ -102,9 +113,11 @@ impl Verifications {
                 }
                 self.outbox.watches.tell(id);
             }
-            let next_check_at = state.value.locked_until(limits, now);
-            let view = self.view(loaded.value, &state.value, now);
-            return Ok(Checked { outcome: Outcome::Judged(verdict), next_check_at, view });
+            let outcome = match verdict {
+                Verdict::Judged(judgement) => Outcome::Judged(judgement),
+                Verdict::Ended(status) => Outcome::Ended(status),
+            };
+            return Ok(self.checked(outcome, next_check_at, loaded.value, &state.value, now));
         }
         Err(contention())
     }
@@ -147,13 +160,29 @@ impl Verifications {
         state.value.newest(scope).ok_or_else(not_found)
     }
 
-    pub(crate) fn view(&self, verification: Verification, state: &RecipientState, now: Timestamp) -> View {
-        let status = verification.status(now);
+    fn checked(
+        &self,
+        outcome: Outcome,
+        next_check_at: Option<Timestamp>,
+        verification: Verification,
+        state: &RecipientState,
+        now: Timestamp,
+    ) -> Checked {
+        let view = self.view(verification, state, now);
+        Checked { outcome, checks_left: view.checks_left, next_check_at, view }
+    }
+
+    fn checks_left(&self, verification: &Verification, state: &RecipientState, now: Timestamp) -> u32 {
         let failures_left = state.failures_left(&self.config.limits, now);
-        let checks_left = match status {
+        match verification.status(now) {
             Status::Pending => verification.checks_left().min(u32::try_from(failures_left).unwrap_or(u32::MAX)),
             _ => 0,
-        };
+        }
+    }
+
+    pub(crate) fn view(&self, verification: Verification, state: &RecipientState, now: Timestamp) -> View {
+        let status = verification.status(now);
+        let checks_left = self.checks_left(&verification, state, now);
         let decided_at = verification.decided_at(now);
         let may_resend =
             status == Status::Pending && verification.sends().len() < self.config.limits.max_sends as usize;
@@ -188,6 +217,7 @@ fn render(
         recipient: verification.recipient.clone(),
         sender: verification.sender.clone(),
         text: verification.last_line.append(text, code.expose())?,
+        receipt_url: None,
         expires_at: sending.expires_at,
     })
 }

@@ -20,6 +20,7 @@ use crate::recipient::Recipient;
 use crate::store::Key;
 use crate::store::keys::{Keys, SendRef};
 use crate::vendor::Channel;
+use crate::verification::answers::{Answer, Answers, CheckKey, Judgement, Known};
 use crate::verification::code::{Candidate, Code};
 
 /// A verification and all that is known of it.
@@ -68,6 +69,10 @@ pub struct Verification {
     /// What ends them.
     #[n(18)]
     pub last_line: LastLine,
+    /// What judged checks with an idempotency key were answered.
+    #[n(19)]
+    #[cbor(default)]
+    answers: Answers,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
@@ -90,10 +95,7 @@ pub enum Status {
 /// What came of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The right code, for the first time.
-    Approved,
-    /// A wrong code; it was counted.
-    Wrong,
+    Judged(Judgement),
     /// Not judged: the verification has this status.
     Ended(Status),
 }
@@ -142,6 +144,7 @@ impl Verification {
             template: beginning.template,
             variables: beginning.variables,
             last_line: beginning.last_line,
+            answers: Answers::default(),
         }
     }
 
@@ -185,14 +188,35 @@ impl Verification {
         };
         if code.matches(candidate) {
             self.end(Status::Approved, EventKind::Approved, now);
-            return Verdict::Approved;
+            return Verdict::Judged(Judgement::Approved);
         }
         self.checks_used = self.checks_used.saturating_add(1);
         self.history.add(now, EventKind::CheckFailed);
-        if self.checks_left() == 0 {
-            self.end(Status::ChecksExhausted, EventKind::ChecksExhausted, now);
+        if self.checks_left() > 0 {
+            return Verdict::Judged(Judgement::Wrong);
         }
-        Verdict::Wrong
+        self.end(Status::ChecksExhausted, EventKind::ChecksExhausted, now);
+        Verdict::Judged(Judgement::LastWrong)
+    }
+
+    /// What is known of a check from when it came before.
+    pub fn known(&self, key: &CheckKey) -> Known {
+        self.answers.find(key)
+    }
+
+    /// Keeps what a judged check was answered.
+    pub fn remember(&mut self, answer: Answer) {
+        self.answers.add(answer);
+    }
+
+    /// Gives the approval to nobody again.
+    pub fn forget_approval(&mut self) {
+        self.answers.forget_approval();
+    }
+
+    /// Checks whose answers are kept.
+    pub fn answers(&self) -> &Answers {
+        &self.answers
     }
 
     /// Adds a send of the same code, which wants its first attempt at once. `None`, and no change, when the verification
@@ -281,6 +305,15 @@ impl SendRecord for Verification {
 
     fn ends_at(&self) -> Timestamp {
         self.expires_at
+    }
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    /// Whether it counts as a failed check.
+    pub fn is_failure(self) -> bool {
+        matches!(self, Self::Judged(judgement) if judgement.is_failure())
     }
 }
 

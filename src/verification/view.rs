@@ -1,8 +1,9 @@
 //! What callers see of verifications.
 
 use crate::clock::Timestamp;
+use crate::verification::answers::Judgement;
 use crate::verification::code::Code;
-use crate::verification::verification::{Status, Verdict, Verification};
+use crate::verification::verification::{Status, Verification};
 
 /// A verification as a caller may see it at one moment.
 #[derive(Debug, Clone)]
@@ -20,16 +21,31 @@ pub struct View {
 #[derive(Debug, Clone)]
 pub struct Checked {
     pub outcome: Outcome,
-    /// When the next check may be made, if not now.
+    /// Checks that might still fail after this one. Of a repeated check, what the first one was told.
+    pub checks_left: u32,
+    /// When the next check may be made, if not now. Of a repeated check, what the first one was told.
     pub next_check_at: Option<Timestamp>,
+    /// The verification as it is now.
     pub view: View,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    Judged(Verdict),
+    Judged(Judgement),
+    /// Not judged: the verification has this status.
+    Ended(Status),
     /// Too many failed checks for this recipient; not judged.
     RecipientLocked,
+}
+
+/// Whether a check was answered before.
+pub(crate) enum Replay {
+    /// There is none: the check has to be judged.
+    New,
+    /// As the first time.
+    Given(Box<Checked>),
+    /// What was read has changed meanwhile: read it again.
+    LostRace,
 }
 
 /// The answer to a start.

@@ -4,4 +4,6 @@ mod canary;
 mod counters;
 mod inputs;
 mod races;
+mod repeats;
 mod tenants;
+mod texts;

@@ -127,7 +127,12 @@ fn with_text(text: &str) -> Call {
 }
 
 fn checking(target: Option<check_verification_request::Target>, code: &str, client_ip: &str) -> Call {
-    Call::Check(CheckVerificationRequest { target, code: code.to_owned(), client_ip: client_ip.to_owned() })
+    Call::Check(CheckVerificationRequest {
+        target,
+        code: code.to_owned(),
+        client_ip: client_ip.to_owned(),
+        ..CheckVerificationRequest::default()
+    })
 }
 
 fn by_id(id: &str) -> Option<check_verification_request::Target> {
@@ -378,6 +383,13 @@ fn other_verification_table() -> Vec<Row> {
     }
     for client_ip in ["localhost", "1.2.3", "::1%eth0", "10.0.0.0/8"] {
         rows.push((checking(by_id(AN_ID), "123456", client_ip), "client_ip", "IPv4 or IPv6"));
+    }
+    for key in ["k".repeat(129), "a b".to_owned(), "ü".to_owned()] {
+        let mut call = checking(by_id(AN_ID), "123456", "");
+        if let Call::Check(request) = &mut call {
+            request.idempotency_key = key;
+        }
+        rows.push((call, "idempotency_key", "1 to 128"));
     }
     rows
 }

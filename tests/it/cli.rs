@@ -1,6 +1,6 @@
 //! The program as people and scripts meet it: its words, its exit codes, how it starts and how it stops.
 
-mod program;
+pub(crate) mod program;
 
 use std::io::Write;
 use std::net::TcpListener;

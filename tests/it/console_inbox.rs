@@ -33,6 +33,7 @@ fn outgoing(reference: &str, phone: &str, text: &str) -> Outgoing {
         recipient: Recipient::Phone(Phone::parse(phone, None).unwrap()),
         sender: Some("Acme".to_owned()),
         text: SecretString::from(text),
+        receipt_url: None,
         expires_at: START,
     }
 }

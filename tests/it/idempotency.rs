@@ -4,10 +4,17 @@
 use std::time::Duration;
 
 use tonic::Code;
-use verigate::proto::messaging::v1::{Message, SendMessageRequest, send_message_request};
-use verigate::proto::verification::v1::StartVerificationRequest;
+use tonic::transport::Endpoint;
+use verigate::proto::messaging::v1::{Channel, Message, SendMessageRequest, send_message_request};
+use verigate::proto::verification::v1::verification_service_client::VerificationServiceClient;
+use verigate::proto::verification::v1::{
+    CheckOutcome, CheckVerificationRequest, CodePolicy, OnExisting, StartVerificationRequest,
+};
 
-use crate::support::gateway::{CONFIG, Gateway, Messages, PHONE, phone, reason, start};
+use crate::support::gateway::{
+    CONFIG, Credentials, Gateway, Messages, PHONE, Verifications, by_id, phone, reason, seconds, start,
+};
+use crate::support::process::{KEY, Process};
 
 fn keyed(to: &str, key: &str) -> StartVerificationRequest {
     StartVerificationRequest { idempotency_key: key.to_owned(), ..start(to) }
@@ -97,6 +104,117 @@ async fn fifty_at_once_send_one_message() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn fifty_starts_at_once_send_one_code() {
+    let gateway = Gateway::start().await;
+    for round in 0..10 {
+        let (key, to) = (format!("round-{round}"), format!("+6012345{:04}", 1100 + round));
+        let client = gateway.verifications().await;
+        let calls = (0..50).map(|_| {
+            let (mut client, request) = (client.clone(), keyed(&to, &key));
+            tokio::spawn(async move { client.start_verification(request).await })
+        });
+        let mut ids = Vec::new();
+        for call in calls.collect::<Vec<_>>() {
+            match call.await.unwrap() {
+                Ok(answer) => ids.push(answer.into_inner().verification.unwrap().id),
+                Err(status) => {
+                    assert_eq!((status.code(), reason(&status).as_str()), (Code::Aborted, "IDEMPOTENCY_IN_FLIGHT"));
+                }
+            }
+        }
+        ids.dedup();
+        assert_eq!(ids.len(), 1, "round {round}");
+        let mut client = client;
+        let request = StartVerificationRequest { delivery_wait: seconds(5), ..keyed(&to, &key) };
+        let last = client.start_verification(request).await.unwrap().into_inner().verification.unwrap();
+        assert_eq!((&last.id, last.sends.len()), (&ids[0], 1), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_for_one_start_in_all_that_it_asks() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.verifications().await;
+    client.start_verification(keyed(PHONE, "k")).await.unwrap();
+    let others: [fn(&mut StartVerificationRequest); 9] = [
+        |r| r.scope = "login".to_owned(),
+        |r| r.channel = Channel::Voice.into(),
+        |r| r.policy = Some(CodePolicy { length: 8, ..CodePolicy::default() }),
+        |r| r.custom_code = "012345".to_owned(),
+        |r| r.locale = "ms".to_owned(),
+        |r| r.sender = "Other".to_owned(),
+        |r| r.metadata = [("a".to_owned(), "b".to_owned())].into(),
+        |r| r.on_existing = OnExisting::Replace.into(),
+        |r| r.web_otp_domain = "acme.example".to_owned(),
+    ];
+    for (turn, other) in others.into_iter().enumerate() {
+        let mut request = keyed(PHONE, "k");
+        other(&mut request);
+        let refused = client.start_verification(request).await.unwrap_err();
+        let expected = if turn == 1 { "NO_ROUTE" } else { "IDEMPOTENCY_MISMATCH" };
+        assert_eq!((refused.code(), &*reason(&refused)), (Code::FailedPrecondition, expected), "{turn}");
+    }
+    // How long to wait for the answer, and whether it holds the code, is no part of what is done.
+    let request = StartVerificationRequest { delivery_wait: seconds(1), ..keyed(PHONE, "k") };
+    let again = client.start_verification(request).await.unwrap().into_inner().verification.unwrap();
+    assert_eq!(again.sends.len(), 1);
+}
+
+/// The real program is killed while it works: whoever was answered is answered alike by the next one, and whoever was
+/// not may repeat the call, and is approved once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_makes_nothing_twice() {
+    const PEOPLE: usize = 40;
+    let place = tempfile::TempDir::new().unwrap();
+    let process = Process::start(place.path(), &[]).await;
+    let mut client = connect(&process).await;
+    let starting = |person: usize| StartVerificationRequest {
+        custom_code: "012345".to_owned(),
+        ..keyed(&format!("+6012345{:04}", 1100 + person), &format!("start-{person}"))
+    };
+    let checking = |id: &str| CheckVerificationRequest { idempotency_key: "check".to_owned(), ..by_id(id, "012345") };
+    let mut ids = Vec::new();
+    for person in 0..PEOPLE {
+        let started = client.start_verification(starting(person)).await.unwrap().into_inner();
+        ids.push(started.verification.unwrap().id);
+    }
+    let (answered, mut answers) = tokio::sync::mpsc::unbounded_channel();
+    for (person, id) in ids.iter().enumerate() {
+        let (mut client, request, answered) = (client.clone(), checking(id), answered.clone());
+        tokio::spawn(async move {
+            if let Ok(answer) = client.check_verification(request).await {
+                assert_eq!(answer.into_inner().outcome(), CheckOutcome::Approved);
+                answered.send(person).unwrap();
+            }
+        });
+    }
+    drop(answered);
+    for _ in 0..PEOPLE / 4 {
+        answers.recv().await.unwrap();
+    }
+    process.kill();
+    drop(client);
+
+    let process = Process::start(place.path(), &[]).await;
+    let mut client = connect(&process).await;
+    for (person, id) in ids.iter().enumerate() {
+        let again = client.start_verification(starting(person)).await.unwrap().into_inner().verification.unwrap();
+        assert_eq!((&again.id, again.sends.len()), (id, 1));
+        for _ in 0..2 {
+            let checked = client.check_verification(checking(id)).await.unwrap().into_inner();
+            assert_eq!(checked.outcome(), CheckOutcome::Approved, "{person}");
+        }
+        let other = client.check_verification(by_id(id, "012345")).await.unwrap().into_inner();
+        assert_eq!(other.outcome(), CheckOutcome::AlreadyApproved, "{person}");
+    }
+}
+
+async fn connect(process: &Process) -> Verifications {
+    let channel = Endpoint::from_shared(process.grpc.clone()).unwrap().connect().await.unwrap();
+    VerificationServiceClient::with_interceptor(channel, Credentials::new(KEY))
+}
+
 #[tokio::test]
 async fn keys_belong_to_one_tenant_and_one_kind_of_call_for_a_day() {
     let gateway = Gateway::start().await;
@@ -128,7 +246,7 @@ async fn a_code_is_returned_only_where_it_is_allowed() {
     let mut client = gateway.verifications().await;
     let silent = client.start_verification(start("+60123456788")).await.unwrap().into_inner();
     assert_eq!(silent.code, "");
-    let wait = crate::support::gateway::seconds(5);
+    let wait = seconds(5);
     let told = client.start_verification(StartVerificationRequest { delivery_wait: wait, ..asked }).await.unwrap();
     assert_eq!(told.into_inner().code, gateway.code(PHONE).await);
 }

@@ -562,8 +562,11 @@ async fn a_caller_that_hangs_up_cancels_nothing() {
         other.start_verification(request).await.map(drop)
     });
     // The slow vendor holds the answer; that a check finds something to compare with shows that the call has begun.
-    let request =
-        |code: &str| CheckVerificationRequest { target: target(), code: code.to_owned(), client_ip: String::new() };
+    let request = |code: &str| CheckVerificationRequest {
+        target: target(),
+        code: code.to_owned(),
+        ..CheckVerificationRequest::default()
+    };
     eventually(async || house.verifications.check_verification(request("not-it")).await.ok()).await;
     assert!(!call.is_finished());
     call.abort();
@@ -601,7 +604,7 @@ async fn calls_that_are_dropped_at_any_moment_leave_each_recipient_with_one_whol
         let request = CheckVerificationRequest {
             target: Some(check_verification_request::Target::ScopedRecipient(scoped)),
             code,
-            client_ip: String::new(),
+            ..CheckVerificationRequest::default()
         };
         let checked = house.verifications.check_verification(request).await.unwrap().into_inner();
         assert_eq!(checked.outcome(), CheckOutcome::Approved, "{recipient}");

@@ -1,5 +1,6 @@
 //! The pure state machines under random histories: whatever happens in whichever order, the rules hold.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::collection::vec;
@@ -13,7 +14,10 @@ use verigate::messaging::last_line::LastLine;
 use verigate::messaging::sending::{Persistence, SendStatus, Sending};
 use verigate::random::OsRandom;
 use verigate::recipient::{Phone, Recipient};
+use verigate::store::keys::Fingerprint;
+use verigate::store::record;
 use verigate::vendor::{Accepted, Channel, Failure, Receipt, ReceiptStatus, Rejection};
+use verigate::verification::answers::{Answer, CheckKey, Judgement, Known};
 use verigate::verification::code::{Candidate, Code};
 use verigate::verification::verification::{Beginning, Status, Verdict, Verification};
 
@@ -24,12 +28,23 @@ const MAX_CHECKS: u32 = 5;
 const MAX_SENDS: u32 = 4;
 const RULES: Persistence = Persistence { max_attempts: 4, backoff: Duration::from_secs(2) };
 
+/// What checks with an idempotency key are known by, made of a number each.
+fn check_key(key: u8, right: bool) -> CheckKey {
+    // Both are sixteen bytes, and only the store's own file makes the tag of a key.
+    let tag = record::encode(&Fingerprint::from_bytes([key; 16])).unwrap();
+    CheckKey {
+        request: record::decode(&tag).unwrap(),
+        fingerprint: Fingerprint::from_bytes([key, u8::from(right)].repeat(8).try_into().unwrap()),
+    }
+}
+
 /// Something that can happen to a verification.
 #[derive(Debug, Clone)]
 enum Happening {
     Wait(u64),
     Check {
         right: bool,
+        key: Option<u8>,
     },
     Resend,
     Cancel,
@@ -55,8 +70,8 @@ fn happening() -> impl Strategy<Value = Happening> {
     let send = 0..3_u8;
     prop_oneof![
         (0..200_u64).prop_map(Happening::Wait),
-        any::<bool>().prop_map(|right| Happening::Check { right }),
-        proptest::strategy::Just(Happening::Check { right: false }),
+        (any::<bool>(), key()).prop_map(|(right, key)| Happening::Check { right, key }),
+        key().prop_map(|key| Happening::Check { right: false, key }),
         proptest::strategy::Just(Happening::Resend),
         proptest::strategy::Just(Happening::Cancel),
         send.clone().prop_map(|send| Happening::Worker { send }),
@@ -72,6 +87,10 @@ fn happening() -> impl Strategy<Value = Happening> {
             status
         }),
     ]
+}
+
+fn key() -> impl Strategy<Value = Option<u8>> {
+    proptest::sample::select(vec![None, Some(1), Some(2), Some(3)])
 }
 
 fn outcome() -> impl Strategy<Value = Result<Accepted, Failure>> {
@@ -108,9 +127,9 @@ fn verification(now: Timestamp) -> Verification {
         max_checks: MAX_CHECKS,
         locale: None,
         sender: None,
-        metadata: std::collections::BTreeMap::new(),
+        metadata: BTreeMap::new(),
         template: "default".to_owned(),
-        variables: std::collections::BTreeMap::new(),
+        variables: BTreeMap::new(),
         last_line: LastLine::default(),
     };
     let mut verification = Verification::new(beginning, now);
@@ -124,9 +143,18 @@ fn apply(verification: &mut Verification, happening: &Happening, now: &mut Times
     let route = route();
     match happening {
         Happening::Wait(seconds) => *now = *now + Duration::from_secs(*seconds),
-        Happening::Check { right } => {
+        Happening::Check { right, key } => {
             let candidate = Candidate::parse(if *right { "012345" } else { "012346" }).unwrap();
-            return Some(verification.check(&candidate, *now));
+            let key = key.map(|key| check_key(key, *right));
+            if key.is_some_and(|key| verification.known(&key) != Known::Nothing) {
+                return None;
+            }
+            let verdict = verification.check(&candidate, *now);
+            if let (Some(key), Verdict::Judged(judgement)) = (key, verdict) {
+                let (checks_left, next_check_at) = (verification.checks_left(), None);
+                verification.remember(Answer { key, judgement, checks_left, next_check_at });
+            }
+            return Some(verdict);
         }
         Happening::Resend => {
             verification.add_send(Channel::Sms, MAX_SENDS, *now);
@@ -189,10 +217,11 @@ proptest! {
             let after = verification.status(now);
 
             match verdict {
-                Some(Verdict::Approved) => prop_assert_eq!((before, after), (Status::Pending, Status::Approved)),
-                Some(Verdict::Wrong) => {
+                Some(Verdict::Judged(Judgement::Approved)) => prop_assert_eq!((before, after), (Status::Pending, Status::Approved)),
+                Some(Verdict::Judged(judgement)) => {
                     wrong += 1;
                     prop_assert_eq!(before, Status::Pending);
+                    prop_assert_eq!(judgement == Judgement::LastWrong, after == Status::ChecksExhausted);
                 }
                 Some(Verdict::Ended(status)) => prop_assert_eq!(status, before),
                 None => prop_assert!(after != Status::Approved || before == Status::Approved),
@@ -205,6 +234,7 @@ proptest! {
             }
             prop_assert!(after == Status::Pending || after == Status::Expired || verification.code().is_none());
             prop_assert!(wrong <= MAX_CHECKS && verification.checks_used == wrong);
+            prop_assert!(verification.answers().len() <= MAX_CHECKS as usize, "{:?}", verification.answers());
             prop_assert!(verification.sends().len() <= MAX_SENDS as usize);
             for sending in verification.sends() {
                 check_send(sending)?;
@@ -223,9 +253,9 @@ proptest! {
                 prop_assert!(event.at < expires_at, "an attempt began after the code had expired");
             }
         }
-        let stored = verigate::store::record::encode(&verification).unwrap();
-        let read: Verification = verigate::store::record::decode(&stored).unwrap();
-        prop_assert_eq!(verigate::store::record::encode(&read).unwrap(), stored);
+        let stored = record::encode(&verification).unwrap();
+        let read: Verification = record::decode(&stored).unwrap();
+        prop_assert_eq!(record::encode(&read).unwrap(), stored);
     }
 
     #[test]
@@ -247,4 +277,15 @@ proptest! {
         }
         prop_assert_eq!(verification.sends()[0].due_at, None, "{:?}", verification.sends()[0]);
     }
+}
+
+/// A store is kept over an update, and records of before say nothing of what came later.
+#[test]
+fn a_record_that_was_written_before_answers_were_kept_is_read() {
+    let mut old = record::encode(&verification(Timestamp::from_millis(START))).unwrap();
+    // A version, then an array of twenty fields, of which the last is an empty array: take that one off.
+    assert_eq!((old[1], old.pop()), (0x94, Some(0x80)));
+    old[1] = 0x93;
+    let read: Verification = record::decode(&old).unwrap();
+    assert!(read.answers().is_empty() && read.status(Timestamp::from_millis(START)) == Status::Pending);
 }

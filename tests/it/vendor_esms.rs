@@ -43,6 +43,7 @@ fn outgoing(phone: &str, text: &str) -> Outgoing {
         recipient: Recipient::Phone(Phone::parse(phone, None).unwrap()),
         sender: Some("Acme".to_owned()),
         text: SecretString::from(text),
+        receipt_url: None,
         expires_at: Timestamp::from_millis(1_795_324_560_125),
     }
 }

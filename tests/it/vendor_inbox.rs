@@ -97,6 +97,7 @@ fn outgoing(phone: &str, reference: &str, text: &str) -> Outgoing {
         recipient: Recipient::Phone(Phone::parse(phone, None).unwrap()),
         sender: Some("Acme".to_owned()),
         text: SecretString::from(text),
+        receipt_url: None,
         expires_at: START + Duration::from_secs(600),
     }
 }

@@ -60,7 +60,7 @@ async fn check_newest(
     let request = CheckVerificationRequest {
         target: Some(check_verification_request::Target::ScopedRecipient(scoped)),
         code: code.to_owned(),
-        client_ip: String::new(),
+        ..CheckVerificationRequest::default()
     };
     client.check_verification(request).await.map(tonic::Response::into_inner)
 }

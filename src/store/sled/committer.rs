@@ -19,11 +19,12 @@ use tokio::sync::oneshot;
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::Result;
+use crate::store::sled::fault;
 use crate::store::sled::journal::Journal;
 use crate::store::sled::queue::{Job, Queue};
 use crate::store::sled::record::{self, Header};
 use crate::store::sled::settler::Settler;
-use crate::store::sled::table::{self, Entry, Table};
+use crate::store::sled::table::{Entry, Table};
 use crate::store::{Batch, Commit, Condition, Version, Write};
 
 /// Owns all writing.
@@ -171,12 +172,12 @@ impl Committer {
             return Ok(());
         }
         let changes = group.touched.iter().map(|(key, touched)| (key, touched.entry.stored.as_ref()));
-        if !self.journal.prepare(changes).map_err(table::broken)? {
+        if !self.journal.prepare(changes).map_err(fault::broken)? {
             self.turn()?;
             // What they were found on top of is now a layer below.
             group.touched.values_mut().for_each(|touched| touched.entry.covers = true);
         }
-        self.journal.append().map_err(table::broken)?;
+        self.journal.append().map_err(fault::broken)?;
         let touched = std::mem::take(&mut group.touched);
         self.table.apply(touched.into_iter().map(|(key, touched)| (key, touched.entry)))
     }
@@ -185,7 +186,7 @@ impl Committer {
     fn turn(&mut self) -> Result<()> {
         self.wait_until_settled();
         let layer = self.table.freeze()?;
-        self.journal.begin().map_err(table::broken)?;
+        self.journal.begin().map_err(fault::broken)?;
         self.commits = 0;
         let (settler, queue) = (self.settler.clone(), Arc::clone(&self.queue));
         let settle = move || {
@@ -195,7 +196,7 @@ impl Committer {
             }
         };
         let thread = std::thread::Builder::new().name("store-settler".to_owned()).spawn(settle);
-        self.settling = Some(thread.map_err(table::broken)?);
+        self.settling = Some(thread.map_err(fault::broken)?);
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use sled::{Db, Tree};
 
 use crate::error::{Error, Kind, Reason, Result};
+use crate::store::sled::fault::cannot_open;
 use crate::store::sled::journal::{Journal, Recovered};
 
 /// sled allots its log in segments of this many bytes. A quarter of one bounds a node that is kept in the log, and what
@@ -96,9 +97,4 @@ fn is_locked(error: &sled::Error) -> bool {
 fn in_use(path: &Path) -> Error {
     let path = path.display();
     Error::new(Kind::Unavailable, Reason::StoreUnavailable, format!("another verigate is using {path}"))
-}
-
-pub(crate) fn cannot_open(path: &Path, cause: impl ToString) -> Error {
-    let message = format!("the store at {} cannot be opened: {}", path.display(), cause.to_string());
-    Error::new(Kind::Unavailable, Reason::StoreUnavailable, message)
 }

@@ -21,7 +21,7 @@ use std::path::Path;
 use sled::IVec;
 
 use crate::error::Result;
-use crate::store::sled::files::cannot_open;
+use crate::store::sled::fault::cannot_open;
 
 /// The writing end.
 pub(crate) struct Journal {

@@ -9,7 +9,7 @@ use sled::IVec;
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Kind, Reason, Result};
-use crate::store::sled::table;
+use crate::store::sled::fault;
 use crate::store::{Batch, Commit, Version, Write};
 
 /// Most jobs in one group. More would make the first of them wait for the last.
@@ -131,8 +131,8 @@ impl State {
     fn refusal(&self) -> Option<Error> {
         match &self.phase {
             Phase::Open => None,
-            Phase::Closed => Some(table::closed()),
-            Phase::Failed(cause) => Some(table::broken(cause.clone())),
+            Phase::Closed => Some(fault::closed()),
+            Phase::Failed(cause) => Some(fault::broken(cause.clone())),
         }
     }
 }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use sled::Db;
 
 use crate::error::Result;
-use crate::store::sled::table::{self, Layer, Table};
+use crate::store::sled::fault;
+use crate::store::sled::table::{Layer, Table};
 
 /// Writes layers into sled and makes them durable there.
 #[derive(Clone)]
@@ -52,7 +53,7 @@ impl Settler {
 
     /// `flush` hands sled's buffers to the kernel, and only the sync brings them to the disk.
     fn sync(&self) -> Result<()> {
-        self.db.flush().map_err(table::broken)?;
-        self.data.sync_data().map_err(table::broken)
+        self.db.flush().map_err(fault::broken)?;
+        self.data.sync_data().map_err(fault::broken)
     }
 }

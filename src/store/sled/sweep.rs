@@ -17,9 +17,10 @@ use tokio::sync::oneshot;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Reason, Result};
 use crate::store::Version;
+use crate::store::sled::fault;
 use crate::store::sled::queue::{Job, Queue};
 use crate::store::sled::record::{self, PART_SPACE};
-use crate::store::sled::table::{self, Table};
+use crate::store::sled::table::Table;
 
 /// Walks a table for as long as its queue is open.
 pub(crate) struct Sweeper {
@@ -121,6 +122,6 @@ impl Sweeper {
     async fn forget(&self, records: Vec<(IVec, Version)>) -> Result<usize> {
         let (answer, answered) = oneshot::channel();
         self.queue.push(Job::Forget { records, answer })?;
-        answered.await.map_err(|_| self.queue.refusal().unwrap_or_else(table::closed))
+        answered.await.map_err(|_| self.queue.refusal().unwrap_or_else(fault::closed))
     }
 }

@@ -18,7 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use sled::{IVec, Tree};
 
-use crate::error::{Error, Kind, Reason, Result};
+use crate::error::{Error, Result};
+use crate::store::sled::fault::{broken, closed};
 
 /// All layers, until the table is closed.
 pub(crate) struct Table {
@@ -216,16 +217,6 @@ fn next_of_both<'a>(upper: &mut Peekable<Rows<'a>>, lower: &mut Peekable<Rows<'a
     upper.next()
 }
 
-/// The store was closed in good order.
-pub(crate) fn closed() -> Error {
-    Error::new(Kind::Unavailable, Reason::ShuttingDown, "the store is closed")
-}
-
-/// The store cannot be used; `cause` is for the log.
-pub(crate) fn broken(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::new(Kind::Unavailable, Reason::StoreUnavailable, "the store is unavailable").with_source(cause)
-}
-
 fn panicked() -> Error {
     broken("a thread panicked inside the table")
 }
@@ -233,6 +224,7 @@ fn panicked() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Reason;
 
     fn table() -> (sled::Db, Table) {
         let db = sled::Config::new().temporary(true).open().unwrap();

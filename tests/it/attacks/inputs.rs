@@ -183,7 +183,7 @@ async fn a_number_written_otherwise_is_the_same_recipient() {
         let request = CheckVerificationRequest {
             target: Some(check_verification_request::Target::ScopedRecipient(scoped)),
             code: wrong(&code, turn as u32),
-            client_ip: String::new(),
+            ..CheckVerificationRequest::default()
         };
         let answer = client.check_verification(request).await.unwrap().into_inner();
         let verification = answer.verification.as_ref().unwrap();

@@ -34,7 +34,7 @@ async fn check_scoped(client: &mut Verifications, recipient: &str, code: &str) -
     let request = CheckVerificationRequest {
         target: Some(check_verification_request::Target::ScopedRecipient(scoped)),
         code: code.to_owned(),
-        client_ip: String::new(),
+        ..CheckVerificationRequest::default()
     };
     client.check_verification(request).await.map(|answer| answer.into_inner().outcome())
 }

@@ -24,7 +24,7 @@ use verigate::proto::messaging::v1::{Recipient, SendMessageRequest, recipient, s
 use verigate::proto::verification::v1::verification_service_client::VerificationServiceClient;
 use verigate::proto::verification::v1::{
     CancelVerificationRequest, CheckOutcome, CheckVerificationRequest, CheckVerificationResponse,
-    GetVerificationRequest, ResendVerificationRequest, StartVerificationRequest, Verification,
+    GetVerificationRequest, ResendVerificationRequest, ScopedRecipient, StartVerificationRequest, Verification,
     check_verification_request,
 };
 use verigate::random::OsRandom;
@@ -33,7 +33,7 @@ use verigate::server::{Server, Surroundings};
 use verigate::store::keys::Keys;
 use verigate::store::seal::{KeyRing, SealedStore};
 use verigate::store::sled::{self, SledStore};
-use verigate::store::{Store, record};
+use verigate::store::{Batch, Key, Store, record};
 use verigate::telemetry;
 use verigate::verification::verification::Verification as Stored;
 
@@ -237,12 +237,7 @@ pub(crate) async fn check(
     id: &str,
     code: &str,
 ) -> Result<CheckVerificationResponse, Status> {
-    let request = CheckVerificationRequest {
-        target: Some(check_verification_request::Target::Id(id.to_owned())),
-        code: code.to_owned(),
-        client_ip: String::new(),
-    };
-    client.check_verification(request).await.map(tonic::Response::into_inner)
+    client.check_verification(by_id(id, code)).await.map(tonic::Response::into_inner)
 }
 
 /// A six-digit code that is not `code`.
@@ -264,7 +259,32 @@ pub(crate) fn retry_after(status: &Status) -> Option<Duration> {
 impl Gateway {
     /// What happened to each of these verifications of tenant `acme`, as the store holds it. The gateway stops for the
     /// reading and comes back as from a restart.
-    pub(crate) async fn histories(mut self, ids: &[String]) -> (Self, Vec<Vec<EventKind>>) {
+    pub(crate) async fn histories(self, ids: &[String]) -> (Self, Vec<Vec<EventKind>>) {
+        let mut histories = Vec::new();
+        let gateway = self
+            .at_rest(async |store, keys| {
+                for id in ids {
+                    let record = store.get(&verification_key(keys, id)).await.unwrap().expect("a record");
+                    let verification: Stored = record::decode(&record.value).unwrap();
+                    histories.push(verification.history().events().iter().map(|event| event.kind).collect());
+                }
+            })
+            .await;
+        (gateway, histories)
+    }
+
+    /// Changes the record of a verification of tenant `acme` behind the gateway's back, which stops for that and comes
+    /// back as from a restart.
+    pub(crate) async fn damage(self, id: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Self {
+        self.at_rest(async |store, keys| {
+            let key = verification_key(keys, id);
+            let value = change(store.get(&key).await.unwrap().expect("a record").value);
+            store.commit(Batch::new(key.partition()).put(key, value, None)).await.unwrap();
+        })
+        .await
+    }
+
+    async fn at_rest(mut self, work: impl AsyncFnOnce(&SealedStore, &Keys)) -> Self {
         let path = self.data();
         self.stop.take().unwrap().send(()).unwrap();
         self.running.await.unwrap().unwrap();
@@ -273,18 +293,15 @@ impl Gateway {
         let ring = KeyRing::load(&self.place.path().join("key")).unwrap();
         let store = SealedStore::new(files.clone(), ring, Arc::new(OsRandom));
         let keys = Keys::open(&store, &OsRandom).await.unwrap();
-        let tenant = keys.tenant(&"acme".parse().unwrap());
-        let mut histories = Vec::new();
-        for id in ids {
-            let key = keys.verification(tenant, id.parse().unwrap());
-            let record = store.get(&key).await.unwrap().expect("a record");
-            let verification: Stored = record::decode(&record.value).unwrap();
-            histories.push(verification.history().events().iter().map(|event| event.kind).collect());
-        }
+        work(&store, &keys).await;
         files.close();
         drop((store, files));
-        (Self::run(self.place, self.config, self.clock).await, histories)
+        Self::run(self.place, self.config, self.clock).await
     }
+}
+
+fn verification_key(keys: &Keys, id: &str) -> Key {
+    keys.verification(keys.tenant(&"acme".parse().unwrap()), id.parse().unwrap())
 }
 
 /// What a check came to, and nothing else of it.
@@ -368,4 +385,23 @@ pub(crate) fn text_to(phone: &str, text: &str) -> SendMessageRequest {
 pub(crate) fn violations(status: &Status) -> Vec<(String, String)> {
     let found = status.get_details_bad_request().map(|bad_request| bad_request.field_violations).unwrap_or_default();
     found.into_iter().map(|found| (found.field, found.description)).collect()
+}
+
+/// A check of a verification that is named by its id.
+pub(crate) fn by_id(id: &str, code: &str) -> CheckVerificationRequest {
+    CheckVerificationRequest {
+        target: Some(check_verification_request::Target::Id(id.to_owned())),
+        code: code.to_owned(),
+        ..CheckVerificationRequest::default()
+    }
+}
+
+/// A check of a verification that is named by its recipient, in the default scope.
+pub(crate) fn by_recipient(recipient: &str, code: &str) -> CheckVerificationRequest {
+    let scoped = ScopedRecipient { scope: String::new(), recipient: Some(phone(recipient)) };
+    CheckVerificationRequest {
+        target: Some(check_verification_request::Target::ScopedRecipient(scoped)),
+        code: code.to_owned(),
+        ..CheckVerificationRequest::default()
+    }
 }

@@ -372,8 +372,11 @@ impl Client {
         target: check_verification_request::Target,
         code: &str,
     ) -> Decided<CheckVerificationResponse> {
-        let request =
-            CheckVerificationRequest { target: Some(target), code: code.to_owned(), client_ip: String::new() };
+        let request = CheckVerificationRequest {
+            target: Some(target),
+            code: code.to_owned(),
+            ..CheckVerificationRequest::default()
+        };
         let response = self.verifications.check_verification(request).await;
         self.decided(response)
     }

@@ -7,4 +7,5 @@ pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod ledger;
 pub(crate) mod load;
+pub(crate) mod log;
 pub(crate) mod process;

@@ -1,0 +1,21 @@
+//! What can be wrong with a store, as errors.
+
+use std::path::Path;
+
+use crate::error::{Error, Kind, Reason};
+
+/// The store was closed in good order.
+pub(crate) fn closed() -> Error {
+    Error::new(Kind::Unavailable, Reason::ShuttingDown, "the store is closed")
+}
+
+/// The store cannot be used; `cause` is for the log.
+pub(crate) fn broken(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::new(Kind::Unavailable, Reason::StoreUnavailable, "the store is unavailable").with_source(cause)
+}
+
+/// `cause` is for the operator.
+pub(crate) fn cannot_open(path: &Path, cause: impl ToString) -> Error {
+    let message = format!("the store at {} cannot be opened: {}", path.display(), cause.to_string());
+    Error::new(Kind::Unavailable, Reason::StoreUnavailable, message)
+}

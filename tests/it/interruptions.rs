@@ -1,0 +1,366 @@
+//! What comes between a read and its commit, and a process that dies at any commit: two nodes on one real store, one of
+//! which lets the other go first or goes no further, exactly where the test says.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tempfile::TempDir;
+use verigate::clock::ManualClock;
+use verigate::error::{Error, Kind, Reason, Result};
+use verigate::event::EventKind;
+use verigate::id::Id;
+use verigate::messaging::holder::{Ground, SendRecord};
+use verigate::messaging::outbox::{LONGEST_LINE, Outbox, Settings};
+use verigate::messaging::page::PageRequest;
+use verigate::messaging::route::Routes;
+use verigate::messaging::sending::Persistence;
+use verigate::messaging::template::Templates;
+use verigate::messaging::vendors::Vendors;
+use verigate::random::OsRandom;
+use verigate::recipient::Address;
+use verigate::store::keys::Keys;
+use verigate::store::seal::{KeyRing, SealedStore};
+use verigate::store::sled::{Config as StoreConfig, SledStore};
+use verigate::store::{Batch, Commit, Key, Prefix, Record, Store};
+use verigate::tenant::Tenant;
+use verigate::vendor::inbox::Config as InboxConfig;
+use verigate::verification::answers::Judgement;
+use verigate::verification::code::{Candidate, Code};
+use verigate::verification::list::VerificationFilter;
+use verigate::verification::policy::{Limits, Policy, PolicyOverrides, VerificationConfig};
+use verigate::verification::request::{NewCheck, NewVerification, OnExisting, Target};
+use verigate::verification::service::Verifications;
+use verigate::verification::verification::Status;
+use verigate::verification::view::{Checked, Outcome};
+
+use crate::support::gateway::{PHONE, START};
+
+const CODE: &str = "012345";
+const WRONG: &str = "543210";
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Longer than a call with an idempotency key counts as under way.
+const LEASE: Duration = Duration::from_secs(31);
+
+type Meanwhile = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A store that lets something happen before its next commit.
+struct Interrupted {
+    inner: Arc<dyn Store>,
+    meanwhile: Mutex<Option<Meanwhile>>,
+}
+
+/// A store whose process dies at one of its commits: with that, or just before it.
+struct Dying {
+    inner: Arc<dyn Store>,
+    commits: AtomicUsize,
+    last_is_applied: bool,
+}
+
+/// Two nodes, of which one can be interrupted.
+struct House {
+    interrupted: Arc<Interrupted>,
+    node: Arc<Verifications>,
+    other: Arc<Verifications>,
+    ground: Ground,
+    clock: ManualClock,
+    tenant: Arc<Tenant>,
+    _place: TempDir,
+}
+
+#[async_trait]
+impl Store for Interrupted {
+    async fn get(&self, key: &Key) -> Result<Option<Record>> {
+        self.inner.get(key).await
+    }
+
+    async fn scan(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Record)>> {
+        self.inner.scan(prefix, after, limit).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Commit> {
+        let meanwhile = self.meanwhile.lock().unwrap().take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile.await;
+        }
+        self.inner.commit(batch).await
+    }
+
+    fn ready(&self) -> Result<()> {
+        self.inner.ready()
+    }
+}
+
+#[async_trait]
+impl Store for Dying {
+    async fn get(&self, key: &Key) -> Result<Option<Record>> {
+        self.inner.get(key).await
+    }
+
+    async fn scan(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Record)>> {
+        self.inner.scan(prefix, after, limit).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Commit> {
+        let left = self.commits.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        match left {
+            Ok(left) if left > 1 => self.inner.commit(batch).await,
+            Ok(_) if self.last_is_applied => self.inner.commit(batch).await.and(Err(died())),
+            _ => Err(died()),
+        }
+    }
+
+    fn ready(&self) -> Result<()> {
+        self.inner.ready()
+    }
+}
+
+fn died() -> Error {
+    Error::new(Kind::Unavailable, Reason::StoreUnavailable, "the process is dead")
+}
+
+fn config() -> VerificationConfig {
+    let policy = Policy {
+        length: 6,
+        alphabet: vec![verigate::verification::code::Class::Digits],
+        exclude_confusing: false,
+        lifetime: 600 * SECOND,
+        max_checks: 5,
+        max_lifetime: 3600 * SECOND,
+    };
+    let limits = Limits {
+        cool_downs: vec![SECOND],
+        cool_down_reset: 3600 * SECOND,
+        failures: 3,
+        failure_window: 300 * SECOND,
+        max_sends: 5,
+    };
+    VerificationConfig { retention: 3600 * SECOND, policy, limits }
+}
+
+/// A node on a store: what a process of its own would have.
+fn node(ground: &Ground) -> Arc<Verifications> {
+    let inbox: InboxConfig = toml::from_str("").unwrap();
+    let (vendor, _) = inbox.build("inbox", Arc::clone(&ground.clock)).unwrap();
+    let mut vendors = Vendors::default();
+    vendors.add("inbox", Arc::new(vendor), 4);
+    let routes = vec![toml::from_str("channel = \"sms\"\nvendors = [\"inbox\"]").unwrap()];
+    let settings = Settings {
+        attempt_timeout: 10 * SECOND,
+        persistence: Persistence { max_attempts: 3, backoff: SECOND },
+        longest_line: LONGEST_LINE,
+    };
+    let outbox = Arc::new(Outbox::new(ground.clone(), vendors, Routes::new(routes), settings));
+    let templates = Arc::new(Templates::builtin().unwrap());
+    let verifications = Arc::new(Verifications::new(Arc::clone(&outbox), config(), templates, BTreeMap::new()));
+    outbox.hold(verifications.holder(), verifications.holder());
+    verifications
+}
+
+fn starting(scope: &str, key: Option<&str>) -> NewVerification {
+    NewVerification {
+        recipient: Some(Address::Phone(PHONE.to_owned())),
+        channel: None,
+        scope: Some(scope.to_owned()),
+        policy: PolicyOverrides::default(),
+        custom_code: Some(Code::custom(CODE).unwrap()),
+        locale: None,
+        template: None,
+        variables: BTreeMap::new(),
+        web_otp_domain: None,
+        android_app_hash: None,
+        sender: None,
+        metadata: BTreeMap::new(),
+        on_existing: OnExisting::Resend,
+        delivery_wait: None,
+        idempotency_key: key.map(str::to_owned),
+        return_code: false,
+        unread: Vec::new(),
+    }
+}
+
+fn checking(id: Id, code: &str, key: Option<&str>) -> NewCheck {
+    NewCheck {
+        target: Target::Id(id),
+        candidate: Candidate::parse(code).unwrap(),
+        idempotency_key: key.map(str::to_owned),
+    }
+}
+
+// === impl House ===
+
+impl House {
+    async fn new() -> Self {
+        let place = TempDir::new().unwrap();
+        let clock = ManualClock::new(START);
+        let config = StoreConfig { path: place.path().join("data"), ..StoreConfig::default() };
+        let sled = SledStore::open(&config, Arc::new(clock.clone())).unwrap();
+        let ring = KeyRing::parse(&format!("1:{}\n", "A".repeat(43) + "=")).unwrap();
+        let store: Arc<dyn Store> = Arc::new(SealedStore::new(Arc::new(sled), ring, Arc::new(OsRandom)));
+        let keys = Keys::open(&*store, &OsRandom).await.unwrap();
+        let ground = Ground { store, keys, clock: Arc::new(clock.clone()), random: Arc::new(OsRandom) };
+        let interrupted = Arc::new(Interrupted { inner: Arc::clone(&ground.store), meanwhile: Mutex::new(None) });
+        let through = Ground { store: Arc::clone(&interrupted) as Arc<dyn Store>, ..ground.clone() };
+        let tenant = Arc::new(Tenant {
+            name: "acme".parse().unwrap(),
+            default_country: None,
+            brand: None,
+            sender: None,
+            may_return_code: false,
+        });
+        Self { interrupted, node: node(&through), other: node(&ground), ground, clock, tenant, _place: place }
+    }
+
+    async fn begin(&self, scope: &str) -> Id {
+        // What the vendor says is a commit too, and must not be the one that a test waits for.
+        let new = NewVerification { delivery_wait: Some(30 * SECOND), ..starting(scope, None) };
+        let started = self.other.start(&self.tenant, new).await.unwrap();
+        self.clock.advance(SECOND);
+        started.view.verification.id
+    }
+
+    /// Checks at one node, while `meanwhile` is checked at the other between the first one's read and its commit.
+    async fn check_while(&self, check: NewCheck, meanwhile: Vec<NewCheck>) -> Result<Checked> {
+        let (other, tenant) = (Arc::clone(&self.other), Arc::clone(&self.tenant));
+        let checks = async move {
+            for check in meanwhile {
+                drop(other.check(&tenant, check).await);
+            }
+        };
+        *self.interrupted.meanwhile.lock().unwrap() = Some(Box::pin(checks));
+        let checked = self.node.check(&self.tenant, check).await;
+        assert!(self.interrupted.meanwhile.lock().unwrap().is_none(), "nothing was committed");
+        checked
+    }
+
+    async fn status(&self, id: Id) -> Status {
+        self.other.get(&self.tenant.name, id).await.unwrap().status
+    }
+
+    async fn count(&self, id: Id, kind: EventKind) -> usize {
+        let view = self.other.get(&self.tenant.name, id).await.unwrap();
+        view.verification.history().events().iter().filter(|event| event.kind == kind).count()
+    }
+
+    /// A node that dies at its `commits`-th commit, which is applied or not.
+    fn dying(&self, commits: usize, last_is_applied: bool) -> Arc<Verifications> {
+        let store = Dying { inner: Arc::clone(&self.ground.store), commits: commits.into(), last_is_applied };
+        node(&Ground { store: Arc::new(store), ..self.ground.clone() })
+    }
+}
+
+// === between a read and its commit ===
+
+/// The lock belongs to the recipient, so that whoever guesses in one scope is stopped in all; also at the last moment.
+#[tokio::test]
+async fn a_right_code_does_not_slip_past_a_lock_set_meanwhile_in_another_scope() {
+    for key in [None, Some("k")] {
+        let house = House::new().await;
+        let (login, payment) = (house.begin("login").await, house.begin("payment").await);
+        let guesses = (0..3).map(|_| checking(payment, WRONG, None)).collect();
+        let checked = house.check_while(checking(login, CODE, key), guesses).await.unwrap();
+        assert_eq!((checked.outcome, house.status(login).await), (Outcome::RecipientLocked, Status::Pending));
+        assert_eq!(checked.next_check_at, Some(house.ground.clock.now() + 300 * SECOND));
+        assert_eq!(house.count(login, EventKind::Approved).await, 0);
+        // It was not judged, so it can be once the lock is over.
+        house.clock.advance(300 * SECOND);
+        let later = house.node.check(&house.tenant, checking(login, CODE, key)).await.unwrap();
+        assert_eq!(later.outcome, Outcome::Judged(Judgement::Approved));
+    }
+}
+
+#[tokio::test]
+async fn of_two_right_codes_the_later_commit_is_told_so() {
+    let house = House::new().await;
+    for (key, other_key, expected) in [
+        (None, None, Outcome::Ended(Status::Approved)),
+        (Some("a"), Some("b"), Outcome::Ended(Status::Approved)),
+        (Some("a"), Some("a"), Outcome::Judged(Judgement::Approved)),
+    ] {
+        let id = house.begin("login").await;
+        let meanwhile = vec![checking(id, CODE, other_key)];
+        let checked = house.check_while(checking(id, CODE, key), meanwhile).await.unwrap();
+        assert_eq!((checked.outcome, house.count(id, EventKind::Approved).await), (expected, 1), "{key:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_code_that_is_repeated_before_its_commit_is_counted_once() {
+    let house = House::new().await;
+    let id = house.begin("login").await;
+    let check = || checking(id, WRONG, Some("k"));
+    let checked = house.check_while(check(), vec![check(), check()]).await.unwrap();
+    assert_eq!((checked.outcome, checked.checks_left), (Outcome::Judged(Judgement::Wrong), 2));
+    assert_eq!((checked.view.verification.checks_used, house.count(id, EventKind::CheckFailed).await), (1, 1));
+}
+
+/// Else as many guesses at the key of an approval as are under way at once would be uncounted.
+#[tokio::test]
+async fn an_approval_is_not_repeated_past_a_guess_made_meanwhile() {
+    let house = House::new().await;
+    let id = house.begin("login").await;
+    let right = || checking(id, CODE, Some("k"));
+    assert_eq!(house.node.check(&house.tenant, right()).await.unwrap().outcome, Outcome::Judged(Judgement::Approved));
+    let again = house.check_while(right(), vec![right()]).await.unwrap();
+    assert_eq!(again.outcome, Outcome::Judged(Judgement::Approved));
+    let past = house.check_while(right(), vec![checking(id, WRONG, Some("k"))]).await.unwrap();
+    assert_eq!(past.outcome, Outcome::Ended(Status::Approved));
+}
+
+// === a death at each commit ===
+
+#[tokio::test]
+async fn a_check_whose_process_died_is_repeated_without_harm() {
+    for (applied, counted) in [(false, 0), (true, 1)] {
+        let house = House::new().await;
+        let id = house.begin("login").await;
+        let node = house.dying(1, applied);
+        let wrong = || checking(id, WRONG, Some("wrong"));
+        assert_eq!(node.check(&house.tenant, wrong()).await.unwrap_err().kind(), Kind::Unavailable);
+        assert_eq!(house.count(id, EventKind::CheckFailed).await, counted);
+        let again = house.other.check(&house.tenant, wrong()).await.unwrap();
+        assert_eq!((again.outcome, again.checks_left), (Outcome::Judged(Judgement::Wrong), 2));
+        assert_eq!(house.count(id, EventKind::CheckFailed).await, 1);
+
+        let node = house.dying(1, applied);
+        let right = || checking(id, CODE, Some("right"));
+        assert_eq!(node.check(&house.tenant, right()).await.unwrap_err().kind(), Kind::Unavailable);
+        assert_eq!(house.count(id, EventKind::Approved).await, counted);
+        let again = house.other.check(&house.tenant, right()).await.unwrap();
+        assert_eq!(again.outcome, Outcome::Judged(Judgement::Approved));
+        assert_eq!(house.count(id, EventKind::Approved).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_start_whose_process_died_is_repeated_without_harm() {
+    // The key is reserved, the work is done, and what the vendor says and that the key is settled follow in any order.
+    for commits in 1..=4 {
+        for applied in [false, true] {
+            let house = House::new().await;
+            let node = house.dying(commits, applied);
+            let first = node.start(&house.tenant, starting("login", Some("k"))).await;
+            assert!(commits > 2 || first.is_err());
+            house.clock.advance(LEASE);
+            let mut ids = Vec::new();
+            for _ in 0..3 {
+                let again = house.other.start(&house.tenant, starting("login", Some("k"))).await.unwrap();
+                assert_eq!(again.view.verification.sends().len(), 1, "commit {commits}, {applied}");
+                ids.push(again.view.verification.id);
+            }
+            ids.dedup();
+            let filter = VerificationFilter {
+                recipient: Some(Address::Phone(PHONE.to_owned())),
+                ..VerificationFilter::default()
+            };
+            let page = house.other.list(&house.tenant, &filter, &PageRequest::default()).await.unwrap();
+            let listed: Vec<_> = page.items.iter().map(|view| view.verification.id).collect();
+            assert_eq!((ids.len(), listed), (1, ids), "commit {commits}, {applied}");
+        }
+    }
+}
