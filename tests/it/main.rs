@@ -19,6 +19,7 @@ mod kill;
 mod lists_and_watches;
 mod outbox;
 mod proto;
+mod queues;
 mod readme;
 mod store;
 mod templates;
