@@ -30,7 +30,9 @@ use crate::messaging::route::RouteConfig;
 use crate::messaging::service::MessagingConfig;
 use crate::messaging::template::{TemplateConfig, Templates};
 use crate::telemetry;
+use crate::vendor::Channel;
 use crate::verification::policy::VerificationConfig;
+use crate::verification::workflow::WorkflowConfig;
 use crate::violations::Violations;
 
 /// Every key with its comment: the manual.
@@ -59,6 +61,8 @@ pub struct Config {
     pub vendors: BTreeMap<String, Section>,
     #[serde(default)]
     pub routes: Vec<RouteConfig>,
+    #[serde(default)]
+    pub workflows: Vec<WorkflowConfig>,
     #[serde(default)]
     pub templates: Vec<TemplateConfig>,
 }
@@ -192,6 +196,7 @@ impl Config {
         self.check_key_file(dev_profile, &mut found);
         self.check_tenants(&mut found);
         self.check_routes(&mut found);
+        self.check_workflows(&mut found);
         self.check_templates(&mut found);
         found.0
     }
@@ -266,6 +271,38 @@ impl Config {
                 self.check_tenant(&format!("routes[{index}].tenants[{at}]"), name, found);
             }
         }
+    }
+
+    fn check_workflows(&self, found: &mut Violations) {
+        for (index, workflow) in self.workflows.iter().enumerate() {
+            let path = format!("workflows[{index}]");
+            found.nest(&path, workflow.violations(self.verification.limits.max_sends));
+            for (at, name) in workflow.tenants.iter().enumerate() {
+                self.check_tenant(&format!("{path}.tenants[{at}]"), name, found);
+            }
+            for (at, step) in workflow.steps.iter().enumerate() {
+                if let Some(gap) = self.gap(workflow, step.channel) {
+                    found.add(&format!("{path}.steps[{at}].channel"), gap);
+                }
+            }
+        }
+    }
+
+    /// Of whom and whereto no route carries a channel of a workflow, if somebody and somewhere. Where the workflow is for
+    /// all countries, one that is carried is enough: the steps of the others are passed over.
+    fn gap(&self, workflow: &WorkflowConfig, channel: Channel) -> Option<String> {
+        let every: Vec<_> = self.tenants.iter().map(|tenant| &tenant.name).collect();
+        let tenants = if workflow.tenants.is_empty() { every } else { workflow.tenants.iter().collect() };
+        tenants.into_iter().find_map(|tenant| {
+            let carried = |country| self.routes.iter().any(|route| route.carries(tenant, channel, country));
+            let missing = match workflow.countries.iter().find(|country| !carried(Some(**country))) {
+                Some(country) => format!(" to {country}"),
+                None if !workflow.countries.is_empty() || carried(None) => return None,
+                None => String::new(),
+            };
+            let message = format!("has no route for tenant {:?}{missing}", tenant.as_str());
+            Some(format!("{message}; add a [[routes]] entry for {channel}"))
+        })
     }
 
     fn check_templates(&self, found: &mut Violations) {

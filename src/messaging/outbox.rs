@@ -238,6 +238,9 @@ impl Outbox {
         let changed = self.holder(send)?.change(send, change).await?;
         if let Some(changed) = &changed {
             self.note(send.id.partition(), &changed.sending);
+            if let Some(at) = changed.record_due_at {
+                self.due.note(send.id.partition(), at);
+            }
         }
         Ok(changed)
     }

@@ -51,6 +51,12 @@ impl RouteConfig {
         found.0
     }
 
+    /// Whether it carries a tenant's messages on a channel to a country; without one, to any country at all.
+    pub fn carries(&self, tenant: &TenantName, channel: Channel, country: Option<Country>) -> bool {
+        let somewhere = country.or_else(|| self.countries.first().copied());
+        self.fits(tenant, channel, somewhere)
+    }
+
     fn fits(&self, tenant: &TenantName, channel: Channel, country: Option<Country>) -> bool {
         self.channel == channel
             && (self.tenants.is_empty() || self.tenants.contains(tenant))

@@ -30,7 +30,7 @@ use crate::grpc::access::Access;
 use crate::grpc::deadline::Deadlines;
 use crate::grpc::request_id::RequestIds;
 use crate::grpc::{self, Services};
-use crate::messaging::holder::Ground;
+use crate::messaging::holder::{Ground, StepTaker};
 use crate::messaging::outbox::Outbox;
 use crate::messaging::route::Routes as MessageRoutes;
 use crate::messaging::service::Messaging;
@@ -47,6 +47,7 @@ use crate::tenant::Tenant;
 use crate::vendor::ReceiptSink;
 use crate::vendor::inbox::Receipts;
 use crate::verification::service::Verifications;
+use crate::verification::workflow::Workflows;
 
 /// How often the store is asked whether it still takes writes.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
@@ -76,6 +77,7 @@ pub struct Server {
     store: Arc<dyn Store>,
     sled: Arc<SledStore>,
     outbox: Arc<Outbox>,
+    steps: Arc<dyn StepTaker>,
     metrics: Metrics,
     workers: usize,
     receipts: Vec<Receipts>,
@@ -134,9 +136,16 @@ impl Server {
         let templates = Arc::new(config.templates()?);
         let messaging =
             Arc::new(Messaging::new(Arc::clone(&outbox), Arc::clone(&templates), config.messaging.retention));
-        let verifications =
-            Arc::new(Verifications::new(Arc::clone(&outbox), config.verification.clone(), templates, brands(&tenants)));
+        let workflows = Workflows::new(config.workflows.clone());
+        let verifications = Arc::new(Verifications::new(
+            Arc::clone(&outbox),
+            config.verification.clone(),
+            templates,
+            brands(&tenants),
+            workflows,
+        ));
         outbox.hold(messaging.holder(), verifications.holder());
+        let steps = Arc::clone(&verifications) as Arc<dyn StepTaker>;
 
         let access = Access::new(Arc::new(config.keys()?), Arc::new(tenants));
         let reflection = config.server.reflection;
@@ -156,6 +165,7 @@ impl Server {
             store,
             sled,
             outbox,
+            steps,
             metrics,
             workers: config.messaging.workers as usize,
             receipts,
@@ -174,7 +184,7 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<()> {
         let closing = CancellationToken::new();
         let mut background = JoinSet::new();
-        background.spawn(Worker::new(Arc::clone(&self.outbox), self.workers).run());
+        background.spawn(Worker::new(Arc::clone(&self.outbox), Some(self.steps), self.workers).run());
         for receipts in self.receipts {
             background.spawn(receipts.run(Arc::clone(&self.outbox) as Arc<dyn ReceiptSink>));
         }

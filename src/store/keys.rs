@@ -275,6 +275,9 @@ impl Fingerprint {
 // === impl SendRef ===
 
 impl SendRef {
+    /// In place of a send's number: the record as a whole.
+    pub const RECORD: u8 = u8::MAX;
+
     const BYTES: usize = 1 + 8 + 16 + 1;
 
     fn to_bytes(self) -> [u8; Self::BYTES] {

@@ -28,3 +28,4 @@ mod vendor_esms;
 mod vendor_inbox;
 mod verification_rules;
 mod verify;
+mod workflows;

@@ -131,6 +131,7 @@ fn verification(now: Timestamp) -> Verification {
         template: "default".to_owned(),
         variables: BTreeMap::new(),
         last_line: LastLine::default(),
+        workflow: None,
     };
     let mut verification = Verification::new(beginning, now);
     let (sending, history) = verification.add_send(Channel::Sms, MAX_SENDS, now).unwrap();
