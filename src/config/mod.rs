@@ -26,7 +26,7 @@ use crate::config::section::Section;
 use crate::config::settings::{ServerConfig, StoreConfig, TenantConfig};
 use crate::error::{Result, Violation};
 use crate::id::TenantName;
-use crate::messaging::route::RouteConfig;
+use crate::messaging::route::{RouteConfig, RouteVendor};
 use crate::messaging::service::MessagingConfig;
 use crate::messaging::template::{TemplateConfig, Templates};
 use crate::telemetry;
@@ -259,12 +259,13 @@ impl Config {
 
     fn check_routes(&self, found: &mut Violations) {
         for (index, route) in self.routes.iter().enumerate() {
-            for (at, vendor) in route.vendors.iter().enumerate() {
+            for (at, RouteVendor { vendor, weight }) in route.vendors.iter().enumerate() {
                 if !self.vendors.contains_key(vendor) {
+                    let key = if weight.is_some() { ".vendor" } else { "" };
                     let known = self.vendors.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
                     let known = if known.is_empty() { "none" } else { &known };
                     let message = format!("must be a configured vendor ({known}), but is {vendor:?}");
-                    found.add(&format!("routes[{index}].vendors[{at}]"), message);
+                    found.add(&format!("routes[{index}].vendors[{at}]{key}"), message);
                 }
             }
             for (at, name) in route.tenants.iter().enumerate() {

@@ -225,7 +225,7 @@ impl Task {
             desk.outbox.note(self.send.id.partition(), &held.sending);
             return Ok(());
         }
-        let route = desk.outbox.route_of(&held.tenant, held.sending.channel, &held.recipient);
+        let route = &*desk.outbox.route_of(&held.tenant, held.sending.channel, &held.recipient, &self.send);
         let now = desk.outbox.ground.clock.now();
         let candidates = held.sending.candidates(route, now);
         if held.sending.status != SendStatus::Queued || now >= held.sending.expires_at || candidates.is_empty() {

@@ -54,6 +54,9 @@ const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How often it is written down how vendors have done.
+const MEASURES_INTERVAL: Duration = Duration::from_secs(120);
+
 /// The services whose health is told, beside that of the whole.
 const SERVICES: [&str; 3] =
     ["", "verigate.verification.v1.VerificationService", "verigate.messaging.v1.MessagingService"];
@@ -145,6 +148,7 @@ impl Server {
             workflows,
         ));
         outbox.hold(messaging.holder(), verifications.holder());
+        outbox.load_measures().await?;
         let steps = Arc::clone(&verifications) as Arc<dyn StepTaker>;
 
         let access = Access::new(Arc::new(config.keys()?), Arc::new(tenants));
@@ -189,6 +193,7 @@ impl Server {
             background.spawn(receipts.run(Arc::clone(&self.outbox) as Arc<dyn ReceiptSink>));
         }
         background.spawn(tell_health(self.health.clone(), Arc::clone(&self.store), Arc::clone(&self.clock)));
+        background.spawn(keep_measures(Arc::clone(&self.outbox), Arc::clone(&self.clock)));
         background.spawn(keep_metrics(self.metrics, self.clock));
 
         let mut serving = self.listeners.serve(self.grpc, self.around, self.admin, &closing);
@@ -211,6 +216,9 @@ impl Server {
             warn!("some calls were still under way at the drain deadline and were cut off");
         }
         serving.shutdown().await;
+        if let Err(error) = self.outbox.save_measures().await {
+            warn!(?error, "how vendors have done could not be written down");
+        }
         tokio::task::spawn_blocking(move || self.sled.close()).await.map_err(Error::internal)?;
         outcome
     }
@@ -240,6 +248,16 @@ async fn tell_health(health: HealthReporter, store: Arc<dyn Store>, clock: Arc<d
             set_health(&health, status).await;
         }
         clock.sleep_until(clock.now() + HEALTH_INTERVAL).await;
+    }
+}
+
+/// Writes down now and then how vendors have done.
+async fn keep_measures(outbox: Arc<Outbox>, clock: Arc<dyn Clock>) {
+    loop {
+        clock.sleep_until(clock.now() + MEASURES_INTERVAL).await;
+        if let Err(error) = outbox.save_measures().await {
+            warn!(?error, "how vendors have done could not be written down");
+        }
     }
 }
 

@@ -176,6 +176,11 @@ impl Keys {
         RequestTag(first(&hash))
     }
 
+    /// Where it is noted how well vendors do.
+    pub fn conversion(&self) -> Key {
+        Key::new(Partition::new(0), [&[META][..], b"conversion"].concat())
+    }
+
     /// Where it is noted what an idempotency key was used for.
     pub fn idempotency(&self, tenant: TenantTag, request: RequestTag) -> Key {
         Key::new(Partition::new(request.0[0]), [&[IDEMPOTENCY][..], &tenant.0, &request.0].concat())

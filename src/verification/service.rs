@@ -16,7 +16,7 @@ use crate::store::keys::SendRef;
 use crate::store::{Batch, Commit};
 use crate::tenant::Tenant;
 use crate::vendor::Outgoing;
-use crate::verification::answers::Answer;
+use crate::verification::answers::{Answer, Judgement};
 use crate::verification::policy::VerificationConfig;
 use crate::verification::recipient_state::RecipientState;
 use crate::verification::request::{DEFAULT_SCOPE, NewCheck, Target};
@@ -116,6 +116,9 @@ impl Verifications {
                 }
                 self.outbox.watches.tell(id);
             }
+            if verdict == Verdict::Judged(Judgement::Approved) {
+                self.measure_approval(&loaded.value);
+            }
             let outcome = match verdict {
                 Verdict::Judged(judgement) => Outcome::Judged(judgement),
                 Verdict::Ended(status) => Outcome::Ended(status),
@@ -156,6 +159,14 @@ impl Verifications {
         let loaded = self.storage.load(tenant, id).await?;
         let state = self.storage.load_state(self.storage.tags(tenant, &loaded.value.recipient)).await?;
         Ok(self.view(loaded.value, &state.value, self.ground.clock.now()))
+    }
+
+    /// Credits the vendor that carried the code last.
+    fn measure_approval(&self, verification: &Verification) {
+        let carried = verification.sends().iter().rev().find(|sending| sending.attempts > 0 && !sending.failed());
+        if let Some((vendor, sending)) = carried.and_then(|sending| Some((sending.vendor.as_deref()?, sending))) {
+            self.outbox.measuring.approved(vendor, sending.channel, verification.recipient.country());
+        }
     }
 
     async fn newest(&self, tenant: &TenantName, scope: &str, recipient: &Recipient) -> Result<Id> {

@@ -106,7 +106,7 @@ impl Verifications {
         let mut found = new.violations();
         let policy = found.note(self.config.policy.with(&new.policy))?;
         let recipient = found.note(parse_recipient(new.recipient.as_ref(), tenant.default_country))?;
-        let way = recipient.as_ref().map(|recipient| self.way(tenant, recipient, new)).transpose();
+        let way = recipient.as_ref().map(|recipient| self.workflows.way(&tenant.name, recipient, new)).transpose();
         let way = found.note(way)?.flatten();
         let last_line = LastLine::parse(new.web_otp_domain.as_deref(), new.android_app_hash.as_deref());
         let last_line = found.note(last_line)?;
@@ -131,22 +131,6 @@ impl Verifications {
                 Ok(Checked { policy, recipient, channel, last_line, workflow })
             }
             _ => Err(Error::invalid_fields(found.0)),
-        }
-    }
-
-    /// The channel of the first send, and the workflow that goes on from there.
-    ///
-    /// Errors: `Invalid`, field `channel` or `workflow`.
-    fn way(
-        &self,
-        tenant: &Tenant,
-        recipient: &Recipient,
-        new: &NewVerification,
-    ) -> Result<(Channel, Option<Progress>)> {
-        let found = self.workflows.find(&tenant.name, recipient, new.workflow.as_deref(), new.channel)?;
-        match found.and_then(Progress::new) {
-            Some((channel, workflow)) => Ok((channel, Some(workflow))),
-            None => Ok((channel_for(recipient, new.channel)?, None)),
         }
     }
 
@@ -302,7 +286,8 @@ impl Verifications {
     ) -> Result<Plan> {
         let Sent { channel, tag, replaced } = what;
         let id = to.value.id;
-        let vendors = self.outbox.route(&to.value.tenant, channel, to.value.recipient.country())?;
+        let place = (channel, to.value.recipient.country());
+        let route = self.outbox.route(&to.value.tenant, channel, place.1)?;
         let (status, expires_at) = (to.value.status(now), to.value.expires_at);
         let max_sends = self.config.limits.max_sends;
         let Some((sending, history)) = to.value.add_send(channel, max_sends, now) else {
@@ -313,15 +298,15 @@ impl Verifications {
             });
         };
         sending.request = tag;
-        let number = sending.number;
-        let permit = self.outbox.begin_inline(sending, vendors, now, history);
+        let send = SendRef { holder: Holder::Verification, tenant, id, number: sending.number };
+        let vendors = self.outbox.order(route, &send, place);
+        let permit = self.outbox.begin_inline(sending, &vendors, now, history);
         state.value.add_send(id, &self.config.limits, now);
         state.value.set_newest(&to.value.scope, id, expires_at, now);
         if to.read.is_none() {
             state.value.list(id, expires_at + self.config.retention);
         }
 
-        let send = SendRef { holder: Holder::Verification, tenant, id, number };
         let mut batch = self.storage.put(Batch::new(id.partition()), &send, &to)?;
         if let Some(mut old) = replaced {
             old.value.cancel(now);

@@ -15,6 +15,7 @@ use crate::id::TenantName;
 use crate::messaging::request::channel_for;
 use crate::recipient::{Country, Recipient};
 use crate::vendor::Channel;
+use crate::verification::request::NewVerification;
 use crate::violations::Violations;
 
 /// One `[[workflows]]` entry.
@@ -121,11 +122,26 @@ impl Workflows {
         Self(workflows)
     }
 
+    /// The channel of a start's first send, and the workflow that goes on from there.
+    ///
+    /// Errors: `Invalid`, field `channel` or `workflow`.
+    pub fn way(
+        &self,
+        tenant: &TenantName,
+        recipient: &Recipient,
+        new: &NewVerification,
+    ) -> Result<(Channel, Option<Progress>)> {
+        match self.find(tenant, recipient, new.workflow.as_deref(), new.channel)?.and_then(Progress::new) {
+            Some((channel, workflow)) => Ok((channel, Some(workflow))),
+            None => Ok((channel_for(recipient, new.channel)?, None)),
+        }
+    }
+
     /// The workflow of a start that asks for one by name, or else names a channel, or nothing.
     ///
     /// Errors: `Invalid`, field `workflow` when there is none for this tenant and recipient, field `channel` when both
     /// are named.
-    pub fn find(
+    fn find(
         &self,
         tenant: &TenantName,
         recipient: &Recipient,
