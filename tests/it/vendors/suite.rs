@@ -236,17 +236,21 @@ pub(crate) async fn answers(subject: &Subject) {
 pub(crate) async fn faults(subject: &Subject) {
     let elsewhere = VendorServer::start(subject.script).await;
     let to = format!("{}/elsewhere", elsewhere.url());
-    // At the same time, for some take as long as our patience.
-    join_all(all_faults(to).into_iter().map(async |fault| {
+    let mut cases = Vec::new();
+    for fault in all_faults(to) {
         for Exchange { call, .. } in subject.exchanges.iter().filter(|exchange| !exchange.requests.is_empty()) {
             let server = VendorServer::start(subject.script).await;
             let vendor = subject.vendor_for(&server.url(), &fault);
             server.set_fault(fault.clone()).await;
-            let outcome = perform(&*vendor, call).await;
-            let documented = (subject.departure)(&fault, call).unwrap_or_else(|| Err(expected(&fault)));
-            assert_eq!(outcome, documented, "{fault:?} at {call:?}");
-            assert!(server.requests().len() <= 1, "{fault:?} at {call:?} was tried again");
+            cases.push((fault.clone(), call, server, vendor));
         }
+    }
+    // At the same time, for some take as long as our patience.
+    join_all(cases.iter().map(async |(fault, call, server, vendor)| {
+        let outcome = perform(&**vendor, call).await;
+        let documented = (subject.departure)(fault, call).unwrap_or_else(|| Err(expected(fault)));
+        assert_eq!(outcome, documented, "{fault:?} at {call:?}");
+        assert!(server.requests().len() <= 1, "{fault:?} at {call:?} was tried again");
     }))
     .await;
     assert_eq!(elsewhere.requests(), [], "credentials and texts go nowhere else");
