@@ -1,6 +1,7 @@
 //! Messages: accepted means committed, and from then on the outbox sees each to its end.
 
 pub mod due;
+mod echo;
 pub mod holder;
 pub mod idempotency;
 pub mod last_line;

@@ -71,7 +71,8 @@ impl Told {
     }
 }
 
-fn generated(phone: &str) -> StartVerificationRequest {
+/// Codes that occur nowhere by chance.
+pub(crate) fn generated(phone: &str) -> StartVerificationRequest {
     let alphabet = vec![AlphabetClass::Upper.into(), AlphabetClass::Lower.into()];
     let policy = CodePolicy { length: 30, alphabet, ..CodePolicy::default() };
     StartVerificationRequest { policy: Some(policy), ..start(phone) }

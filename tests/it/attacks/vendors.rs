@@ -10,9 +10,9 @@ use tonic::Response;
 use verigate::proto::messaging::v1::{FailureReason, GetMessageRequest, Message, MessageStatus};
 use verigate::proto::verification::v1::CheckOutcome;
 
-use crate::attacks::canary::{Told, assert_clean, files};
+use crate::attacks::canary::{Told, assert_clean, files, generated};
 use crate::support::gateway::{
-    CONFIG, Gateway, Messages, Verifications, check, eventually, get_verification, start, start_now, text_to,
+    CONFIG, Gateway, Messages, Verifications, check, eventually, get_verification, start_now, text_to,
 };
 use crate::support::http::get;
 use crate::support::log::Log;
@@ -86,12 +86,12 @@ impl House {
 
     async fn verify(&mut self, phone: &str, end: End, case: &str) {
         let before = self.liar.requests().len();
-        let begun = start_now(&mut self.verifications, start(phone)).await;
+        let begun = start_now(&mut self.verifications, generated(phone)).await;
         let begun = self.told.hear(begun).unwrap();
         assert_eq!(self.liar.requests().len(), before + 1, "{case}: a code goes to a vendor in doubt once");
         let text = self.given();
-        let code = text.split(|c: char| !c.is_ascii_digit()).max_by_key(|run| run.len()).unwrap().to_owned();
-        assert_eq!(code.len(), 6, "{case}");
+        let code = code_in(&text);
+        assert_eq!(code.len(), 30, "{case}");
         let went_on = matches!(end, End::Doubt | End::Elsewhere);
         let expected: &[String] = if went_on { &[text] } else { &[] };
         assert_eq!(self.texts(phone).await, expected, "{case}: the same code, by the next vendor");
@@ -137,9 +137,14 @@ impl House {
 /// Gives back what it was given, in every place that has room.
 fn echo(request: &Recorded, status: i64) -> Answer {
     let msg = request.json()["msg"].as_str().unwrap_or_default().to_owned();
-    let code: String = msg.trim_start_matches("RM0.00").chars().filter(char::is_ascii_digit).collect();
-    let said = json!({"status": status, "message": format!("{MARK}: {msg}"), "id": code, "seen": request.json()});
+    let id = format!("sms-{}-1", code_in(&msg));
+    let said = json!({"status": status, "message": format!("{MARK}: {msg}"), "id": id, "seen": request.json()});
     Answer::json(200, said).with_header("x-said", MARK)
+}
+
+/// The longest run of letters.
+fn code_in(text: &str) -> String {
+    text.split(|c: char| !c.is_ascii_alphabetic()).max_by_key(|run| run.len()).unwrap().to_owned()
 }
 
 fn other_schema(body: Value) -> Fault {
