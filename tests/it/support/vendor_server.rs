@@ -114,13 +114,12 @@ impl VendorServer {
     pub(crate) async fn set_fault(&self, fault: impl Into<Option<Fault>>) {
         let fault = fault.into();
         let mut door = self.door.lock().await;
-        let open = !matches!(fault, Some(Fault::Refuse | Fault::BlackHole));
-        if !(open && matches!(*door, Door::Open(_))) {
-            if let Door::Open(listening) = std::mem::replace(&mut *door, Door::Shut) {
-                listening.abort();
-                // Ends when the listener and all connections are dropped.
-                drop(listening.await);
-            }
+        let opens = !matches!(fault, Some(Fault::Refuse | Fault::BlackHole));
+        let stays_open = opens && matches!(*door, Door::Open(_));
+        if !stays_open && let Door::Open(listening) = std::mem::replace(&mut *door, Door::Shut) {
+            listening.abort();
+            // Ends when the listener and all connections are dropped.
+            drop(listening.await);
         }
         *self.stage.fault.lock().unwrap() = fault.clone();
         match fault {
