@@ -310,7 +310,7 @@ impl Statuses for HasunVendor {
             let mut url = self.status.url.clone();
             let fields = [("mask_token", request.mask_token), ("message_uuid", request.message_uuid)];
             url.query_pairs_mut().extend_pairs(fields);
-            self.client.call(Method::GET, url, self.headers(), None).await?
+            self.client.exchange(Method::GET, url, self.headers(), None).await?
         } else {
             self.call(&self.status, http::to_json(&request, 0)?).await?
         };
@@ -384,7 +384,7 @@ impl HasunVendor {
     }
 
     async fn call(&self, endpoint: &Endpoint, body: Vec<u8>) -> Result<Answer, Failure> {
-        self.client.call(endpoint.method.clone(), endpoint.url.clone(), self.headers(), Some(body)).await
+        self.client.exchange(endpoint.method.clone(), endpoint.url.clone(), self.headers(), Some(body)).await
     }
 
     /// What an answer without the documented success says. The page describes none.
@@ -443,13 +443,13 @@ fn parse_status(status: &str) -> Option<Option<ReceiptStatus>> {
 
 /// The reason of a failed check: the page tells that one after the expiry is an error, and no word for it.
 fn parse_reason(reason: &str) -> Result<CodeVerdict, Failure> {
-    let reason = reason.to_ascii_lowercase();
+    let reason = reason.to_ascii_lowercase().replace(['_', '-'], " ");
     let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
     if says(&["expire"]) {
         Ok(CodeVerdict::Expired)
-    } else if says(&["attempt"]) {
+    } else if says(&["max attempts", "maximum attempts", "too many"]) {
         Ok(CodeVerdict::Exhausted)
-    } else if says(&["not_found", "not found", "used"]) {
+    } else if says(&["not found", "already used"]) {
         Ok(CodeVerdict::Unknown)
     } else if says(&["number"]) {
         Err(Failure::Rejected(Rejection::InvalidRecipient))

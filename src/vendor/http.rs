@@ -108,11 +108,29 @@ impl Client {
         request.send().await.map_err(|error| self.transport_failure(error))
     }
 
+    /// Reads the body of an answer that came. [`Failure::Unknown`] when it does not end in time, breaks off, is too long
+    /// or is not UTF-8: the vendor had the request, and nobody can tell what it made of it.
+    pub async fn read_body(&self, mut answer: Response) -> Result<Body, Failure> {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(USUAL_ANSWER_BYTES));
+        while let Some(chunk) = answer.chunk().await.map_err(|error| self.transport_failure(error))? {
+            if bytes.len() + chunk.len() > MAX_ANSWER_BYTES {
+                tracing::warn!(vendor = %self.vendor, limit = MAX_ANSWER_BYTES, "vendor's answer is too long");
+                return Err(Failure::Unknown);
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        String::from_utf8(std::mem::take(&mut *bytes)).map(Body).map_err(|error| {
+            error.into_bytes().zeroize();
+            tracing::warn!(vendor = %self.vendor, "vendor's answer is not UTF-8");
+            Failure::Unknown
+        })
+    }
+
     /// Makes one call, with a body in JSON if there is one, and reads the answer to its end. Headers that hold
     /// credentials are made by [`parse_secret_header`].
     ///
     /// Errors: only where no whole answer came; what its status and body say is for the adapter to judge.
-    pub async fn call(
+    pub async fn exchange(
         &self,
         method: Method,
         url: Url,
@@ -131,24 +149,6 @@ impl Client {
             body => body?,
         };
         Ok(Answer { status, by_status, body })
-    }
-
-    /// Reads the body of an answer that came. [`Failure::Unknown`] when it does not end in time, breaks off, is too long
-    /// or is not UTF-8: the vendor had the request, and nobody can tell what it made of it.
-    pub async fn read_body(&self, mut answer: Response) -> Result<Body, Failure> {
-        let mut bytes = Zeroizing::new(Vec::with_capacity(USUAL_ANSWER_BYTES));
-        while let Some(chunk) = answer.chunk().await.map_err(|error| self.transport_failure(error))? {
-            if bytes.len() + chunk.len() > MAX_ANSWER_BYTES {
-                tracing::warn!(vendor = %self.vendor, limit = MAX_ANSWER_BYTES, "vendor's answer is too long");
-                return Err(Failure::Unknown);
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        String::from_utf8(std::mem::take(&mut *bytes)).map(Body).map_err(|error| {
-            error.into_bytes().zeroize();
-            tracing::warn!(vendor = %self.vendor, "vendor's answer is not UTF-8");
-            Failure::Unknown
-        })
     }
 
     fn transport_failure(&self, error: reqwest::Error) -> Failure {
