@@ -4,6 +4,7 @@ pub mod due;
 pub mod holder;
 pub mod idempotency;
 pub mod last_line;
+pub mod lines;
 pub mod list;
 pub mod locale;
 pub mod message;

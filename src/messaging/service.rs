@@ -210,7 +210,7 @@ fn not_found() -> Error {
 /// A message goes out as it was written.
 fn render(message: &Message, sending: &Sending, send: &SendRef) -> Result<Outgoing> {
     Ok(Outgoing {
-        reference: send.to_string().into(),
+        reference: sending.reference(send).to_string().into(),
         tenant: message.tenant.clone(),
         channel: sending.channel,
         recipient: message.recipient.clone(),

@@ -164,7 +164,8 @@ impl EsmsVendor {
         }
         let id = answer.as_ref().and_then(|answer| answer.get("id")?.as_str());
         let plain = |id: &&str| id.len() <= MAX_REFERENCE_LENGTH && id.bytes().all(|byte| byte.is_ascii_graphic());
-        Ok(Accepted { vendor_reference: id.filter(plain).filter(|id| !id.is_empty()).map(str::to_owned) })
+        let vendor_reference = id.filter(plain).filter(|id| !id.is_empty()).map(str::to_owned);
+        Ok(Accepted { vendor_reference, receipt: None })
     }
 }
 

@@ -211,7 +211,7 @@ fn render(
     let facts = CodeFacts { code: code.expose(), lifetime, scope: &verification.scope };
     let text = templates.render_verification(&wording, &facts)?;
     Ok(Outgoing {
-        reference: send.to_string().into(),
+        reference: sending.reference(send).to_string().into(),
         tenant: verification.tenant.clone(),
         channel: sending.channel,
         recipient: verification.recipient.clone(),
