@@ -286,7 +286,7 @@ impl Vendor for HasunVendor {
         let answer = self.call(&self.send, body).await?;
         match answer.body.parse::<Sent>() {
             Some(sent) if answer.by_status.is_ok() && sent.status == "success" => {
-                Ok(Accepted { vendor_reference: sent.message_uuid.filter(|uuid| is_plain(uuid)) })
+                Ok(Accepted { vendor_reference: sent.message_uuid.filter(|uuid| is_plain(uuid)), receipt: None })
             }
             _ => Err(self.refusal(&answer)),
         }

@@ -231,7 +231,7 @@ impl Vendor for SimpuVendor {
         let answer = self.call(Method::POST, "sms/send", Some(http::to_json(&request, content.len())?)).await?;
         match answer.body.parse::<Sent>() {
             Some(sent) if answer.by_status.is_ok() && is_reference(&sent.id) => {
-                Ok(Accepted { vendor_reference: Some(sent.id) })
+                Ok(Accepted { vendor_reference: Some(sent.id), receipt: None })
             }
             _ => Err(self.refusal(&answer)),
         }

@@ -172,7 +172,7 @@ pub(crate) fn phone(phone: &str) -> Recipient {
 }
 
 pub(crate) fn sent(vendor_reference: Option<&str>) -> Outcome {
-    Outcome::Sent(Accepted { vendor_reference: vendor_reference.map(str::to_owned) })
+    Outcome::Sent(Accepted { vendor_reference: vendor_reference.map(str::to_owned), receipt: None })
 }
 
 pub(crate) fn rejected(rejection: Rejection) -> Result<Outcome, Failure> {
