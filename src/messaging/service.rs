@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::error::{Error, Kind, Reason, Result, Violation};
 use crate::event::History;
 use crate::id::{Id, TenantName};
-use crate::messaging::holder::{Ground, Records, SendHolder, SendRecord, contention, put_record};
+use crate::messaging::holder::{Ground, Marks, Records, SendHolder, SendRecord, contention, put_record};
 use crate::messaging::idempotency::{self, Claim, Idempotency, Request, Ticket};
 use crate::messaging::message::{Message, Text};
 use crate::messaging::outbox::Outbox;
@@ -179,13 +179,15 @@ impl Messaging {
         let batch = Batch::new(id.partition()).require_that(&key, Condition::Absent);
         let mark = self.ground.keys.message_of(send.tenant, of_recipient, id);
         let batch = batch.put(mark, Vec::new(), Some(message.ends_at() + self.retention));
-        let batch = put_record(batch, &self.ground, &send, None, &message, self.retention)?;
+        let batch = put_record(batch, &self.ground, &send, &Marks::default(), &message, self.retention)?;
         let outgoing = self.records.outgoing(&message, &send)?;
         let (outbox, store) = (Arc::clone(&self.outbox), Arc::clone(&self.ground.store));
+        let records = Arc::clone(&self.records);
         self.outbox
             .run_to_end(async move {
-                if store.commit(batch).await? == Commit::Conflict {
-                    return Err(contention());
+                let Commit::Committed(version) = store.commit(batch).await? else { return Err(contention()) };
+                if permit.is_some() {
+                    records.remember(id, version, message.clone());
                 }
                 // With an attempt under way too: should its outcome get lost, the lease must be known to run out.
                 outbox.note(id.partition(), &message.sending);

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::id::{Id, TenantName};
-use crate::messaging::holder::{MAX_ROUNDS, SendRecord, contention, count_conflict};
+use crate::messaging::holder::{MAX_ROUNDS, Marks, SendRecord, contention, count_conflict};
 use crate::messaging::idempotency::{self, Claim, Request, Ticket};
 use crate::messaging::last_line::LastLine;
 use crate::messaging::locale;
@@ -262,7 +262,8 @@ impl Verifications {
             last_line: last_line.clone(),
         };
         let key = self.ground.keys.verification(tags.0, id);
-        let fresh = Loaded { key, read: None, value: Verification::new(beginning, now) };
+        let value = Verification::new(beginning, now);
+        let fresh = Loaded { key, read: None, value, marks: Marks::default() };
         self.plan_send(tags.0, fresh, state, Sent { channel: *channel, tag, replaced }, now)
     }
 
@@ -276,7 +277,7 @@ impl Verifications {
         now: Timestamp,
     ) -> Result<Plan> {
         let Sent { channel, tag, replaced } = what;
-        let (id, before) = (to.value.id, to.read.is_some().then(|| to.value.clone()));
+        let id = to.value.id;
         let vendors = self.outbox.route(&to.value.tenant, channel, to.value.recipient.country())?;
         let (status, expires_at) = (to.value.status(now), to.value.expires_at);
         let max_sends = self.config.limits.max_sends;
@@ -292,16 +293,15 @@ impl Verifications {
         let permit = self.outbox.begin_inline(sending, vendors, now, history);
         state.value.add_send(id, &self.config.limits, now);
         state.value.set_newest(&to.value.scope, id, expires_at, now);
-        if before.is_none() {
+        if to.read.is_none() {
             state.value.list(id, expires_at + self.config.retention);
         }
 
         let send = SendRef { holder: Holder::Verification, tenant, id, number };
-        let mut batch = self.storage.put(Batch::new(id.partition()), &send, before.as_ref(), &to)?;
+        let mut batch = self.storage.put(Batch::new(id.partition()), &send, &to)?;
         if let Some(mut old) = replaced {
-            let before = old.value.clone();
             old.value.cancel(now);
-            batch = self.storage.put(batch, &SendRef { id: old.value.id, ..send }, Some(&before), &old)?;
+            batch = self.storage.put(batch, &SendRef { id: old.value.id, ..send }, &old)?;
         }
         let batch = self.storage.put_state(batch, &state)?;
         Ok(Plan { batch, view: self.view(to.value, &state.value, now), send, permit })
@@ -312,9 +312,11 @@ impl Verifications {
         let Plan { batch, view, send, permit } = plan;
         let outgoing = permit.is_some().then(|| self.records.outgoing(&view.verification, &send)).transpose()?;
         let (outbox, store) = (Arc::clone(&self.outbox), Arc::clone(&self.ground.store));
+        let records = Arc::clone(&self.records);
         let work = async move {
-            if store.commit(batch).await? == Commit::Conflict {
-                return Ok(None);
+            let Commit::Committed(version) = store.commit(batch).await? else { return Ok(None) };
+            if permit.is_some() {
+                records.remember(send.id, version, view.verification.clone());
             }
             outbox.watches.tell(send.id);
             let sending = view.verification.sends().last().cloned();
