@@ -24,7 +24,6 @@ mod readme;
 mod store;
 mod templates;
 mod transitions;
-mod vendor_esms;
 mod vendor_inbox;
 mod vendors;
 mod verification_rules;

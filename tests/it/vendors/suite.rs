@@ -62,6 +62,7 @@ pub(crate) struct Exchange {
 }
 
 /// One call, an answer of the vendor, and what it means.
+#[derive(Clone)]
 pub(crate) struct Answered {
     pub(crate) call: Call,
     pub(crate) answer: Answer,
@@ -249,7 +250,18 @@ pub(crate) async fn faults(subject: &Subject) {
     }))
     .await;
     assert_eq!(elsewhere.requests(), [], "credentials and texts go nowhere else");
+    handshake(subject).await;
     recovery(subject).await;
+}
+
+/// Where no TLS comes about, nothing of ours was written.
+async fn handshake(subject: &Subject) {
+    let server = VendorServer::start(subject.script).await;
+    let vendor = subject.vendor_for(&server.url().replace("http://", "https://"), &Fault::BlackHole);
+    for Exchange { call, .. } in subject.exchanges.iter().filter(|exchange| !exchange.requests.is_empty()) {
+        assert_eq!(perform(&*vendor, call).await, Err(Failure::Unavailable), "{call:?}");
+    }
+    assert_eq!(server.requests(), []);
 }
 
 /// No fault harms the call after it, on the same adapter.
