@@ -19,11 +19,11 @@ use crate::messaging::list::MessageFilter;
 use crate::messaging::message::{Message, Text};
 use crate::messaging::page::PageRequest;
 use crate::messaging::request::{Content, NewMessage};
-use crate::messaging::segment::{Encoding, measure};
 use crate::messaging::service::Messaging;
 use crate::proto::error::v1 as pb_error;
 use crate::proto::messaging::v1 as pb;
 use crate::proto::messaging::v1::messaging_service_server::MessagingService;
+use crate::segment::{Encoding, measure};
 use crate::vendor::Channel;
 use crate::violations::Violations;
 

@@ -8,11 +8,11 @@ use crate::id::{Id, TenantName};
 use crate::messaging::message::{Message, Text};
 use crate::messaging::page::{Page, PageRequest, Source};
 use crate::messaging::request::NewMessage;
-use crate::messaging::segment::{Segments, measure};
 use crate::messaging::sending::SendStatus;
 use crate::messaging::service::Messaging;
 use crate::messaging::watches::{Watch, stopping};
 use crate::recipient::{Address, Recipient};
+use crate::segment::{Segments, measure};
 use crate::tenant::Tenant;
 use crate::vendor::Channel;
 

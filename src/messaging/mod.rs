@@ -12,7 +12,6 @@ pub mod outbox;
 pub mod page;
 pub mod request;
 pub mod route;
-pub mod segment;
 pub mod sending;
 pub mod service;
 pub mod template;

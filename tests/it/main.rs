@@ -24,7 +24,7 @@ mod readme;
 mod store;
 mod templates;
 mod transitions;
-mod vendor_esms;
 mod vendor_inbox;
+mod vendors;
 mod verification_rules;
 mod verify;
