@@ -4,3 +4,5 @@
 mod suite;
 
 mod esms;
+mod hasun;
+mod simpu;
