@@ -12,8 +12,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{Response, StatusCode, Url};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::{Method, Response, StatusCode, Url};
 
 use crate::error::{Error, Result};
 use crate::vendor::{Failure, Rejection};
@@ -90,6 +90,18 @@ impl Client {
         request.send().await.map_err(|error| self.transport_failure(error))
     }
 
+    /// Makes any other call and waits for the head of the answer, whatever its status.
+    pub async fn call(
+        &self,
+        method: Method,
+        url: Url,
+        headers: HeaderMap,
+        body: Vec<u8>,
+    ) -> Result<Response, Failure> {
+        let request = self.http.request(method, url).headers(headers).body(body);
+        request.send().await.map_err(|error| self.transport_failure(error))
+    }
+
     /// Reads the body of an answer that came. [`Failure::Unknown`] when it does not end in time, breaks off, is too long
     /// or is not UTF-8: the vendor had the request, and nobody can tell what it made of it.
     pub async fn read_body(&self, mut answer: Response) -> Result<Body, Failure> {
@@ -158,8 +170,20 @@ pub fn status_failure(answer: &Response) -> Failure {
 /// A vendor's base URL, so that paths can be appended to it: `https`, or `http` to this machine; no credentials, query
 /// or fragment. Errors name the field `base_url` and never repeat the value.
 pub fn parse_base_url(text: &str) -> Result<Url> {
-    let wrong = |description: &str| Err(Error::invalid("base_url", description));
-    let Ok(mut url) = Url::parse(text) else {
+    let mut url = parse_url("base_url", text)?;
+    if url.query().is_some() {
+        return Err(Error::invalid("base_url", "must not hold a query"));
+    }
+    let directory = format!("{}/", url.path().trim_end_matches('/'));
+    url.set_path(&directory);
+    Ok(url)
+}
+
+/// A URL that we call: `https`, or `http` to this machine; no credentials and no fragment. Errors name `field` and never
+/// repeat the value.
+pub fn parse_url(field: &str, text: &str) -> Result<Url> {
+    let wrong = |description: &str| Err(Error::invalid(field, description));
+    let Ok(url) = Url::parse(text) else {
         return wrong("must be an absolute URL such as https://api.example.com");
     };
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
@@ -170,11 +194,9 @@ pub fn parse_base_url(text: &str) -> Result<Url> {
     if !url.username().is_empty() || url.password().is_some() {
         return wrong("must not hold a user name or password");
     }
-    if url.query().is_some() || url.fragment().is_some() {
-        return wrong("must not hold a query or fragment");
+    if url.fragment().is_some() {
+        return wrong("must not hold a fragment");
     }
-    let directory = format!("{}/", url.path().trim_end_matches('/'));
-    url.set_path(&directory);
     Ok(url)
 }
 

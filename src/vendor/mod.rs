@@ -7,6 +7,7 @@
 pub mod esms;
 pub mod http;
 pub mod inbox;
+pub mod octopush;
 
 use std::collections::BTreeMap;
 use std::fmt;
