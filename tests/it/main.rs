@@ -23,5 +23,6 @@ mod templates;
 mod transitions;
 mod vendor_esms;
 mod vendor_inbox;
+mod vendors;
 mod verification_rules;
 mod verify;
