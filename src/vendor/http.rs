@@ -91,13 +91,7 @@ impl Client {
     }
 
     /// Makes any other call and waits for the head of the answer, whatever its status.
-    pub async fn call(
-        &self,
-        method: Method,
-        url: Url,
-        headers: HeaderMap,
-        body: Vec<u8>,
-    ) -> Result<Response, Failure> {
+    pub async fn call(&self, method: Method, url: Url, headers: HeaderMap, body: Vec<u8>) -> Result<Response, Failure> {
         let request = self.http.request(method, url).headers(headers).body(body);
         request.send().await.map_err(|error| self.transport_failure(error))
     }

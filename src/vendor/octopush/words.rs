@@ -68,10 +68,8 @@ pub(crate) fn check_contact(row: &ContactRow) -> Result<(), Rejection> {
     if !(7..=15).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Rejection::InvalidRecipient);
     }
-    let known = |column: &str| {
-        column == "phone_number"
-            || FILLED_IN.iter().any(|name| name.trim_matches(['{', '}']) == column)
-    };
+    let known =
+        |column: &str| column == "phone_number" || FILLED_IN.iter().any(|name| name.trim_matches(['{', '}']) == column);
     let fits = row.cells.iter().all(|(column, cell)| known(column) && cell.chars().count() <= MOST_OF_A_CELL);
     let named = LIST_NAME_LENGTHS.contains(&row.list.chars().count());
     if fits && named { Ok(()) } else { Err(Rejection::InvalidContent) }

@@ -4,3 +4,4 @@
 mod suite;
 
 mod esms;
+mod octopush;
