@@ -195,7 +195,7 @@ pub fn parse_url(field: &str, text: &str) -> Result<Url> {
 }
 
 /// `Retry-After` in seconds (RFC 9110 §10.2.3). A date there is left out, as ours and theirs may differ.
-fn retry_after(answer: &Response) -> Option<Duration> {
+pub fn retry_after(answer: &Response) -> Option<Duration> {
     let seconds: u32 = answer.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds.into()))
 }

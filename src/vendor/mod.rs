@@ -4,6 +4,7 @@
 //! bottom. Callers ask for capabilities, never for a name. Whatever not every vendor offers is a trait of its own, which
 //! [`Vendor`] hands out where it is there.
 
+pub mod declarative;
 pub mod esms;
 pub mod http;
 pub mod inbox;

@@ -3,5 +3,6 @@
 
 mod suite;
 
+mod declarative;
 mod esms;
 mod octopush;
