@@ -180,9 +180,8 @@ pub fn parse_url(field: &str, text: &str) -> Result<Url> {
     let Ok(url) = Url::parse(text) else {
         return wrong("must be an absolute URL such as https://api.example.com");
     };
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let loopback = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
-    if url.scheme() != "https" && !(url.scheme() == "http" && loopback) {
+    let local = is_this_machine(url.host_str().unwrap_or_default());
+    if url.scheme() != "https" && !(url.scheme() == "http" && local) {
         return wrong("must begin with https:// (http:// only to this machine): it carries credentials and codes");
     }
     if !url.username().is_empty() || url.password().is_some() {
@@ -192,6 +191,12 @@ pub fn parse_url(field: &str, text: &str) -> Result<Url> {
         return wrong("must not hold a fragment");
     }
     Ok(url)
+}
+
+/// Whether what is sent to this host stays on this machine.
+pub fn is_this_machine(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// `Retry-After` in seconds (RFC 9110 §10.2.3). A date there is left out, as ours and theirs may differ.
@@ -212,7 +217,7 @@ fn tls_config() -> Result<rustls::ClientConfig> {
 }
 
 /// An error and its causes in one line.
-struct Chain<'a>(&'a dyn StdError);
+pub struct Chain<'a>(pub &'a dyn StdError);
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,6 +9,7 @@ pub mod esms;
 pub mod http;
 pub mod inbox;
 pub mod octopush;
+pub mod smtp;
 
 use std::collections::BTreeMap;
 use std::fmt;

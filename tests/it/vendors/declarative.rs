@@ -482,3 +482,21 @@ fn the_example_loads_as_it_stands() {
     }
     assert_eq!(loaded.config.routes.len(), 1);
 }
+
+/// The manual's examples of vendors do not stop at loading: each is one that can be built.
+#[test]
+fn the_examples_of_the_manual_are_whole() {
+    let plain = |line: &&str| line.strip_prefix('#').is_some_and(|rest| !rest.is_empty() && !rest.starts_with(' '));
+    let lines: Vec<_> = verigate::config::DEFAULTS.lines().filter(plain).map(|line| &line[1..]).collect();
+    let from = lines.iter().position(|line| line.starts_with("[vendors")).unwrap();
+    let to = lines.iter().position(|line| line.starts_with("[[routes")).unwrap();
+    let manual: Value = toml::from_str(&lines[from..to].join("\n")).unwrap();
+    let example = |name: &str, kind: &str| {
+        let mut vendor = manual["vendors"][name].clone();
+        assert_eq!(vendor.as_object_mut().unwrap().remove("kind"), Some(json!(kind)));
+        vendor
+    };
+    build(example("other", "http")).unwrap();
+    read::<verigate::vendor::octopush::Config>(example("octopush", "octopush")).unwrap().build("main").unwrap();
+    read::<verigate::vendor::smtp::Config>(example("mail", "smtp")).unwrap().build("main").unwrap();
+}

@@ -6,3 +6,4 @@ mod suite;
 mod declarative;
 mod esms;
 mod octopush;
+mod smtp;
