@@ -17,11 +17,11 @@ use verigate::event::History;
 use verigate::id::{Id, TenantName};
 use verigate::messaging::holder::SendRecord;
 use verigate::messaging::last_line::LastLine;
-use verigate::messaging::segment;
 use verigate::messaging::sending::{Persistence, Sending};
 use verigate::messaging::template::{self, CodeFacts, Templates, Wording};
 use verigate::random::OsRandom;
 use verigate::recipient::{Phone, Recipient};
+use verigate::segment;
 use verigate::store::keys::Keys;
 use verigate::store::seal::{KeyRing, SealedStore};
 use verigate::store::{Batch, Commit, Key, Prefix, Record, Store, Version, record};
@@ -81,7 +81,7 @@ fn transitions(bench: &Bench) -> Result<()> {
     let (route, rules) = ([VENDOR.to_owned()], Persistence { max_attempts: 3, backoff: Duration::from_secs(2) });
     let mut sending = Sending::new(0, Channel::Sms, NOW, NOW + Duration::from_secs(600), true);
     sending.begin(VENDOR, NOW, Duration::from_secs(15), &mut History::default());
-    let accepted = Ok(Accepted { vendor_reference: Some("0123456789abcdef".to_owned()) });
+    let accepted = Ok(Accepted { vendor_reference: Some("0123456789abcdef".to_owned()), receipt: None });
     bench.time("send: copy, settle as accepted", || {
         let (mut sending, mut history) = (sending.clone(), History::default());
         sending.settle(1, &accepted, &route, rules, false, NOW, &mut history)

@@ -3,7 +3,9 @@
 //! `cargo bench --bench store [-- SECONDS]` prints the disk's rate of durable appends, then durable two-key commits and
 //! life cycles of three commits at 1, 16 and 128 callers, for that many seconds each (2 by default).
 //! `cargo bench --bench store -- --churn N` puts N life cycles through a store where 100 thousand are alive at a time,
-//! and prints disk and memory after every tenth.
+//! and prints disk and memory after every million, or every tenth of fewer.
+//! `cargo bench --bench store -- --live N` begins N life cycles and ends none of them, and prints the same.
+//! Both end with the time that it takes to open the store again.
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 
 use std::fs::{self, File};
@@ -21,10 +23,12 @@ use verigate::store::{Batch, Commit, Key, Store};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// In the churn, a millisecond passes with each life cycle.
+/// While a store is filled, a millisecond passes with each life cycle.
 const LIFETIME: Duration = Duration::from_millis(100_000);
 const MIB: u64 = 1024 * 1024;
-const CHURN_CALLERS: usize = 64;
+const FILLING_CALLERS: usize = 64;
+/// Most life cycles between two lines.
+const MOST_A_LINE: u64 = 1_000_000;
 
 /// What a caller does once, over and over.
 #[derive(Clone, Copy)]
@@ -33,14 +37,24 @@ enum Work {
     LifeCycle,
 }
 
+/// What a store is filled with.
+#[derive(Clone, Copy)]
+enum Filling {
+    /// Life cycles whose records live for as long as the next hundred thousand take; the sweeper deletes them.
+    Churn,
+    /// Life cycles that are begun and stay.
+    Live,
+}
+
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["--churn", cycles] => runtime.block_on(churn(cycles.parse()?)),
+        ["--churn", cycles] => runtime.block_on(fill(Filling::Churn, cycles.parse()?)),
+        ["--live", cycles] => runtime.block_on(fill(Filling::Live, cycles.parse()?)),
         [] => runtime.block_on(rates(Duration::from_secs(2))),
         [seconds] => runtime.block_on(rates(Duration::from_secs_f64(seconds.parse()?))),
-        _ => Err("usage: [SECONDS] | --churn LIFE_CYCLES".into()),
+        _ => Err("usage: [SECONDS] | --churn LIFE_CYCLES | --live LIFE_CYCLES".into()),
     }
 }
 
@@ -131,21 +145,28 @@ async fn two_keys(store: &SledStore, number: u64) -> Result<(), Failure> {
 /// As a verification goes: three keys put, then one changed and one deleted, then one changed; each under the condition
 /// that nobody else was there in between.
 async fn life_cycle(store: &SledStore, number: u64, expires_at: Option<Timestamp>) -> Result<(), Failure> {
-    let [record, recipient, due] = keys(number);
+    begin(store, number, expires_at).await?;
+    let [record, _, due] = keys(number);
     let batch = || Batch::new(record.partition());
-    let begin = batch()
-        .require(&record, store.get(&record).await?.as_ref())
-        .require(&recipient, store.get(&recipient).await?.as_ref())
-        .put(record.clone(), noise(number, 350), expires_at)
-        .put(recipient, noise(number, 150), expires_at)
-        .put(due.clone(), Vec::new(), expires_at);
-    commit(store, begin).await?;
     let read = store.get(&record).await?;
     let sent = batch().require(&record, read.as_ref()).put(record.clone(), noise(number + 1, 350), expires_at);
     commit(store, sent.delete(due)).await?;
     let read = store.get(&record).await?;
     let checked = batch().require(&record, read.as_ref()).put(record.clone(), noise(number + 2, 350), expires_at);
     commit(store, checked).await
+}
+
+async fn begin(store: &SledStore, number: u64, expires_at: Option<Timestamp>) -> Result<(), Failure> {
+    let [record, recipient, due] = keys(number);
+    let batch = Batch::new(record.partition())
+        .require(&record, store.get(&record).await?.as_ref())
+        .require(&recipient, store.get(&recipient).await?.as_ref());
+    let batch = batch.put(record, noise(number, 350), expires_at).put(recipient, noise(number, 150), expires_at).put(
+        due,
+        Vec::new(),
+        expires_at,
+    );
+    commit(store, batch).await
 }
 
 async fn commit(store: &SledStore, batch: Batch) -> Result<(), Failure> {
@@ -178,42 +199,75 @@ fn scatter(number: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// Life cycles whose records live for as long as the next hundred thousand take; the sweeper deletes them.
-async fn churn(cycles: u64) -> Result<(), Failure> {
+async fn fill(filling: Filling, cycles: u64) -> Result<(), Failure> {
     let directory = directory()?;
     let clock = ManualClock::new(Timestamp::from_millis(1_000_000));
     let config = Config { path: directory.path().to_owned(), ..Config::default() };
     let store = Arc::new(SledStore::open(&config, Arc::new(clock.clone()))?);
     println!("life cycles   each/s   disk MiB   memory MiB");
-    let tenth = (cycles / 10).max(1);
     let next = Arc::new(AtomicU64::new(0));
-    for step in 1..=10 {
+    let mut done = 0;
+    while done < cycles {
+        let until = cycles.min(done + (cycles / 10).clamp(1, MOST_A_LINE));
         let begin = now();
-        let tasks: Vec<_> = (0..CHURN_CALLERS)
-            .map(|_| {
-                let (store, next, clock) = (Arc::clone(&store), Arc::clone(&next), clock.clone());
-                tokio::spawn(async move {
-                    loop {
-                        let number = next.fetch_add(1, Ordering::Relaxed);
-                        if number >= step * tenth {
-                            return Ok::<_, Failure>(());
-                        }
-                        clock.advance(Duration::from_millis(1));
-                        life_cycle(&store, number, Some(clock.now() + LIFETIME)).await?;
-                    }
-                })
-            })
-            .collect();
-        for task in tasks {
-            task.await??;
-        }
-        let done = step * tenth;
-        next.store(done, Ordering::Relaxed);
-        let disk = fs::metadata(directory.path().join("db"))?.len() / MIB;
-        let rate = tenth as f64 / begin.elapsed().as_secs_f64();
+        fill_until(until, filling, &store, &next, &clock).await?;
+        let rate = (until - done) as f64 / begin.elapsed().as_secs_f64();
+        done = until;
+        let disk = bytes_below(directory.path())? / MIB;
         println!("{done:>11} {rate:>8.0} {disk:>10} {:>12}", resident_bytes()? / MIB);
     }
+    store.close();
+    drop(store);
+    let begin = now();
+    let store = SledStore::open(&config, Arc::new(clock))?;
+    println!("opened again in {:.2} s", begin.elapsed().as_secs_f64());
+    let [last, ..] = keys(cycles.saturating_sub(1));
+    if cycles > 0 && store.get(&last).await?.is_none() {
+        return Err("the last record is not there".into());
+    }
     Ok(())
+}
+
+async fn fill_until(
+    until: u64,
+    filling: Filling,
+    store: &Arc<SledStore>,
+    next: &Arc<AtomicU64>,
+    clock: &ManualClock,
+) -> Result<(), Failure> {
+    let tasks: Vec<_> = (0..FILLING_CALLERS)
+        .map(|_| {
+            let (store, next, clock) = (Arc::clone(store), Arc::clone(next), clock.clone());
+            tokio::spawn(async move {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= until {
+                        return Ok::<_, Failure>(());
+                    }
+                    clock.advance(Duration::from_millis(1));
+                    match filling {
+                        Filling::Churn => life_cycle(&store, number, Some(clock.now() + LIFETIME)).await?,
+                        Filling::Live => begin(&store, number, None).await?,
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await??;
+    }
+    next.store(until, Ordering::Relaxed);
+    Ok(())
+}
+
+/// The length of all files.
+fn bytes_below(folder: &Path) -> Result<u64, Failure> {
+    fs::read_dir(folder)?.try_fold(0, |sum, entry| {
+        let entry = entry?;
+        // One that is there no more takes nothing.
+        let Ok(metadata) = entry.metadata() else { return Ok(sum) };
+        Ok(sum + if metadata.is_dir() { bytes_below(&entry.path())? } else { metadata.len() })
+    })
 }
 
 fn now() -> Instant {

@@ -1,9 +1,9 @@
 //! A gateway of our own to be measured: a process like any other, with its own store in a folder that goes with it.
 
 use std::collections::VecDeque;
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,6 +14,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use tokio::sync::mpsc;
 
+use crate::bench::place::Place;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::random::Random;
 
@@ -23,16 +24,17 @@ pub(crate) struct Gateway {
     pub(crate) address: String,
     /// What to send as `authorization`.
     pub(crate) key: String,
-    _place: Place,
+    place: Place,
 }
-
-/// A folder that is removed when dropped.
-pub(crate) struct Place(PathBuf);
 
 /// The last lines of a process's output.
 type LastLines = Arc<Mutex<VecDeque<String>>>;
 
 const CONFIG: &str = include_str!("child.toml");
+/// Where that configuration has the store.
+const STORE: &str = "data";
+/// The option of `serve` by which a server never outlives who started it.
+const UNTIL_STDIN_ENDS: &str = "--until-stdin-ends";
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const LINES_KEPT: usize = 5;
 
@@ -44,12 +46,14 @@ impl Gateway {
     /// Errors: `Unavailable` with its last words when it does not start.
     pub(crate) async fn start(program: &Path, directory: &Path, random: &dyn Random) -> Result<Self> {
         let place = Place::make(directory, random)?;
-        let (config, secret) = furnish(&place.0, random).map_err(Error::internal)?;
+        let (config, secret) = furnish(place.path(), random).map_err(Error::internal)?;
         let mut process = Command::new(program)
             .arg("serve")
             .arg("--config")
             .arg(&config)
-            .stdin(Stdio::null())
+            .arg(UNTIL_STDIN_ENDS)
+            // We write nothing to it. It ends with us, however we end, and the server with it.
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             // A Ctrl-C is for us: we end it when we have measured what we can.
@@ -68,7 +72,7 @@ impl Gateway {
         }
         drop(found);
         let key = format!("Bearer bench.{secret}");
-        let mut gateway = Self { process, address: String::new(), key, _place: place };
+        let mut gateway = Self { process, address: String::new(), key, place };
         match tokio::time::timeout(START_TIMEOUT, address.recv()).await {
             Ok(Some(address)) => {
                 gateway.address = address;
@@ -83,6 +87,11 @@ impl Gateway {
 
     pub(crate) fn process_id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// What its store takes on the disk, in bytes.
+    pub(crate) fn disk_bytes(&self) -> Option<u64> {
+        self.place.bytes(STORE)
     }
 }
 
@@ -140,28 +149,6 @@ fn cannot_start(program: &Path, why: &str) -> Error {
     Error::new(Kind::Unavailable, Reason::Internal, message)
 }
 
-// === impl Place ===
-
-impl Place {
-    fn make(directory: &Path, random: &dyn Random) -> Result<Self> {
-        let mut bytes = [0; 8];
-        random.fill(&mut bytes);
-        let path = directory.join(format!("verigate-bench-{}", URL_SAFE_NO_PAD.encode(bytes)));
-        fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&path)
-            .map_err(|error| Error::invalid("directory", format!("{} cannot be made: {error}", path.display())))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        // Left behind at worst, in a folder for temporary files.
-        drop(fs::remove_dir_all(&self.0));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,13 +171,11 @@ mod tests {
     }
 
     #[test]
-    fn the_configuration_passes_every_check_and_goes_with_its_folder() {
-        let parent = tempfile::tempdir().unwrap();
-        let place = Place::make(parent.path(), &OsRandom).unwrap();
-        let (config, _) = furnish(&place.0, &OsRandom).unwrap();
-        crate::config::load(Some(&config), std::iter::empty()).unwrap();
-        drop(place);
-        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+    fn the_configuration_passes_every_check() {
+        let place = tempfile::tempdir().unwrap();
+        let (config, _) = furnish(place.path(), &OsRandom).unwrap();
+        let loaded = crate::config::load(Some(&config), std::iter::empty()).unwrap();
+        assert_eq!(loaded.config.store.path, place.path().join(STORE));
     }
 
     #[tokio::test]
@@ -199,6 +184,6 @@ mod tests {
         let program = Path::new("/bin/ls");
         let error = Gateway::start(program, parent.path(), &OsRandom).await.err().unwrap();
         assert!(error.message().starts_with("/bin/ls serve does not start"), "{}", error.message());
-        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
     }
 }

@@ -82,7 +82,8 @@ const MEASURING: u8 = 1;
 const STOPPED: u8 = 2;
 
 const LONGEST_WARM_UP: Duration = Duration::from_secs(2);
-const TICK: Duration = Duration::from_millis(100);
+/// How often somebody is told how far a load is.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
 const SHORT_TICK: Duration = Duration::from_millis(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long calls under way may take at the end, and how long a load may stand still.
@@ -100,16 +101,16 @@ pub(crate) async fn run(
     stop: &CancellationToken,
     tell: &mut (dyn FnMut(u64, Duration) + Send),
 ) -> Result<Measured> {
-    let (warm_up, time, calls) = match task.extent {
+    let (before, time, calls) = match task.extent {
         // Checks use up what was started, so none is spent on warming up what the starts have just warmed.
         Extent::For(time) if task.operation == Operation::Check => (Duration::ZERO, time, u64::MAX),
-        Extent::For(time) => ((time / 4).min(LONGEST_WARM_UP), time, u64::MAX),
+        Extent::For(time) => (warm_up(time), time, u64::MAX),
         Extent::Pending(calls) => (Duration::ZERO, Duration::MAX, calls),
     };
     let shared = Arc::new(Shared {
         task,
         stock: Arc::clone(stock),
-        phase: AtomicU8::new(if warm_up.is_zero() { MEASURING } else { WARMING_UP }),
+        phase: AtomicU8::new(if before.is_zero() { MEASURING } else { WARMING_UP }),
         done: AtomicU64::new(0),
         left: AtomicU64::new(calls),
     });
@@ -117,7 +118,7 @@ pub(crate) async fn run(
     let mut ended = None;
     tokio::select! {
         tally = &mut finished => ended = Some(tally?),
-        () = clock.sleep_until(clock.now() + warm_up) => {}
+        () = clock.sleep_until(clock.now() + before) => {}
         () = stop.cancelled() => {}
     }
     if !stop.is_cancelled() {
@@ -152,6 +153,11 @@ pub(crate) async fn run(
         }
     };
     Ok(tally.between(&begin, &end))
+}
+
+/// What goes before something that is measured for `time`.
+pub(crate) fn warm_up(time: Duration) -> Duration {
+    (time / 4).min(LONGEST_WARM_UP)
 }
 
 /// Starts the threads; what it returns completes when all of them have ended.

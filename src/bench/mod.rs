@@ -2,12 +2,13 @@
 //!
 //! Measures a server of its own, a child process with durable writes on a disk, or one that it is given. Knows nothing
 //! of how a server works: it calls what every client calls. Only the store is also measured alone, inside this process,
-//! when the caller hands one in.
+//! when the caller knows how to open one.
 
 mod calls;
 mod child;
 mod latency;
 mod load;
+mod place;
 mod process;
 mod progress;
 pub mod report;
@@ -15,7 +16,7 @@ mod store;
 
 use std::future::Future;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,9 +27,10 @@ use tonic::transport::Endpoint;
 use crate::bench::calls::{Operation, Stock};
 use crate::bench::child::Gateway;
 use crate::bench::load::{Aim, Extent, Task};
+use crate::bench::place::Place;
 use crate::bench::process::Process;
 use crate::bench::progress::Progress;
-use crate::bench::report::{Live, Point, Report, STORE_CYCLE};
+use crate::bench::report::{Live, Point, Report};
 use crate::bench::store::Cycles;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -62,7 +64,7 @@ pub struct Options {
     #[arg(long)]
     pub json: bool,
 
-    /// Where our own server keeps its store while it is measured [default: the folder for temporary files]
+    /// Where the stores lie while they are measured [default: the folder for temporary files]
     #[arg(long, value_name = "FOLDER", conflicts_with = "address")]
     pub directory: Option<PathBuf>,
 
@@ -88,9 +90,12 @@ pub struct Surroundings {
     pub random: Arc<dyn Random>,
     /// The program that `serve` starts a server of.
     pub program: PathBuf,
-    /// An empty, sealed store to be measured alone.
-    pub store: Option<Arc<dyn Store>>,
+    /// Opens the store that is measured alone, where one is to be.
+    pub open_store: Option<OpenStore>,
 }
+
+/// Opens an empty, sealed store in a folder, as a server opens its own. Called within a Tokio runtime.
+pub type OpenStore = Box<dyn FnOnce(&Path) -> Result<Arc<dyn Store>> + Send>;
 
 /// Where a run writes.
 pub struct Output<'a> {
@@ -103,12 +108,20 @@ pub struct Output<'a> {
 /// A run under way.
 struct Run<'a> {
     options: &'a Options,
-    surroundings: Surroundings,
+    clock: Arc<dyn Clock>,
+    own: Option<Gateway>,
+    alone: Option<Alone>,
     aim: Aim,
     stock: Arc<Stock>,
     stop: CancellationToken,
     progress: Progress<'a>,
     report: Report,
+}
+
+/// The store alone, which is closed before its folder goes.
+struct Alone {
+    cycles: Arc<Cycles>,
+    _place: Place,
 }
 
 /// Callers that make the verifications which stay pending.
@@ -130,34 +143,22 @@ pub async fn run(
         stop.await;
         stopped.cancel();
     }));
-    let mut first = [0; 8];
-    let (own, address, key) = match (&options.address, &options.key) {
-        (Some(address), Some(key)) => {
-            surroundings.random.fill(&mut first);
-            (None, address.clone(), format!("Bearer {key}"))
-        }
-        (Some(_), None) => return Err(Error::invalid("key", "is missing: a given server needs an API key")),
-        (None, _) => {
-            let directory = options.directory.clone().unwrap_or_else(std::env::temp_dir);
+    let directory = options.directory.clone().unwrap_or_else(std::env::temp_dir);
+    let (own, stock) = match &options.address {
+        // It has perhaps seen earlier runs, whose recipients it refuses for a while.
+        Some(_) => (None, Stock::new(draw(&*surroundings.random))),
+        None => {
             let own = Gateway::start(&surroundings.program, &directory, &*surroundings.random).await?;
-            let (address, key) = (own.address.clone(), own.key.clone());
-            (Some(own), address, key)
+            (Some(own), Stock::new(0))
         }
-    };
-    let aim = Aim {
-        endpoint: Endpoint::from_shared(address).map_err(|error| {
-            Error::invalid("address", "must be a URL such as http://127.0.0.1:50051").with_source(error)
-        })?,
-        authorization: key.parse().map_err(|_| Error::invalid("key", "must be ID.SECRET in visible ASCII"))?,
-        connections: options.connections.into(),
-        threads: options.threads.into(),
-        server: own.as_ref().map(|own| Process::Child(own.process_id())),
     };
     let mut run = Run {
         options,
-        surroundings,
-        aim,
-        stock: Arc::new(Stock::new(u64::from_be_bytes(first))),
+        aim: aim(options, own.as_ref())?,
+        own,
+        alone: Alone::open(surroundings.open_store, &directory, &surroundings.clock, &surroundings.random).await?,
+        clock: surroundings.clock,
+        stock: Arc::new(stock),
         stop: stopping,
         progress: Progress::new(output.progress, output.terminal),
         report: Report::new(
@@ -179,9 +180,51 @@ pub async fn run(
     Ok(report)
 }
 
+fn draw(random: &dyn Random) -> u64 {
+    let mut bytes = [0; 8];
+    random.fill(&mut bytes);
+    u64::from_be_bytes(bytes)
+}
+
+/// Whom to call: our own server, else the one that is given.
+fn aim(options: &Options, own: Option<&Gateway>) -> Result<Aim> {
+    let (address, authorization) = match (own, &options.address, &options.key) {
+        (Some(own), ..) => (own.address.clone(), own.key.clone()),
+        (None, Some(address), Some(key)) => (address.clone(), format!("Bearer {key}")),
+        (None, ..) => return Err(Error::invalid("key", "is missing: a given server needs an API key")),
+    };
+    let wrong_address = "must be a URL such as http://127.0.0.1:50051";
+    let wrong_key = "must be ID.SECRET in visible ASCII";
+    Ok(Aim {
+        endpoint: Endpoint::from_shared(address)
+            .map_err(|error| Error::invalid("address", wrong_address).with_source(error))?,
+        authorization: authorization.parse().map_err(|_| Error::invalid("key", wrong_key))?,
+        connections: options.connections.into(),
+        threads: options.threads.into(),
+        server: own.map(|own| Process::Child(own.process_id())),
+    })
+}
+
 fn parse_seconds(text: &str) -> Result<f64, String> {
     let seconds = text.parse().ok().filter(|seconds| (0.05..=3600.0).contains(seconds));
     seconds.ok_or_else(|| "must be 0.05 to 3600".to_owned())
+}
+
+// === impl Alone ===
+
+impl Alone {
+    async fn open(
+        open_store: Option<OpenStore>,
+        directory: &Path,
+        clock: &Arc<dyn Clock>,
+        random: &Arc<dyn Random>,
+    ) -> Result<Option<Self>> {
+        let Some(open_store) = open_store else { return Ok(None) };
+        let place = Place::make(directory, &**random)?;
+        let store = open_store(place.path())?;
+        let cycles = Arc::new(Cycles::new(store, Arc::clone(clock), Arc::clone(random)).await?);
+        Ok(Some(Self { cycles, _place: place }))
+    }
 }
 
 // === impl Run ===
@@ -199,11 +242,11 @@ impl Run<'_> {
                 self.point(callers, operation).await?;
             }
             self.stock.clear();
+            // Beside the pairs that it is compared with, because a machine is not equally fast all the time.
+            self.store_alone(callers).await?;
         }
         self.report.server_memory = self.aim.server.and_then(Process::memory);
-        if let Some(store) = self.surroundings.store.take() {
-            self.store_alone(store).await?;
-        }
+        self.report.server_disk = self.own.as_ref().and_then(Gateway::disk_bytes);
         self.report.interrupted = self.stop.is_cancelled();
         Ok(())
     }
@@ -216,7 +259,7 @@ impl Run<'_> {
             let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
             progress.draw(&format!("making verifications: {done} of {count}, {rate:.0}/s"));
         };
-        let clock = Arc::clone(&self.surroundings.clock);
+        let clock = Arc::clone(&self.clock);
         let measured = load::run(&self.aim, task, &self.stock, &*clock, &self.stop, &mut tell).await?;
         self.report.note_failures(LIVE_CALLERS, Operation::Start, &measured);
         let made = Point::new(LIVE_CALLERS, Operation::Start.as_str(), &measured);
@@ -233,7 +276,7 @@ impl Run<'_> {
             let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
             progress.draw(&format!("{callers} callers, {}: {rate:.0}/s", operation.as_str()));
         };
-        let clock = Arc::clone(&self.surroundings.clock);
+        let clock = Arc::clone(&self.clock);
         let measured = load::run(&self.aim, task, &self.stock, &*clock, &self.stop, &mut tell).await?;
         if self.stop.is_cancelled() && measured.latencies.total() == 0 && measured.failures.is_empty() {
             return Ok(());
@@ -244,19 +287,20 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn store_alone(&mut self, store: Arc<dyn Store>) -> Result<()> {
-        let (clock, random) = (Arc::clone(&self.surroundings.clock), Arc::clone(&self.surroundings.random));
-        let cycles = Arc::new(Cycles::new(store, clock, random).await?);
+    async fn store_alone(&mut self, callers: usize) -> Result<()> {
+        let Some(alone) = self.alone.as_ref().filter(|_| !self.stop.is_cancelled()) else { return Ok(()) };
         let time = Duration::from_secs_f64(self.options.seconds);
-        for callers in self.options.callers.iter().map(|callers| usize::from(*callers)) {
-            if self.stop.is_cancelled() {
-                break;
-            }
-            let measured = cycles.measure(callers, time, &self.stop).await?;
-            let point = Point::new(callers, STORE_CYCLE, &measured);
-            self.progress.done(&point.to_string());
-            self.report.store.push(point);
+        let progress = &mut self.progress;
+        let mut tell = |done: u64, elapsed: Duration| {
+            let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
+            progress.draw(&format!("{callers} callers, the store alone: {rate:.0}/s"));
+        };
+        let measured = alone.cycles.measure(callers, time, &self.stop, &mut tell).await?;
+        if measured.latencies.total() > 0 {
+            self.report.add_store(callers, &measured);
         }
+        let Some(point) = self.report.store.last() else { return Ok(()) };
+        self.progress.done(&point.to_string());
         Ok(())
     }
 }

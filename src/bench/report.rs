@@ -21,13 +21,15 @@ pub struct Report {
     /// Pending verifications that were made before anything was measured.
     pub live: Option<Live>,
     pub points: Vec<Point>,
-    /// Pairs a second over empty calls a second, at each number of callers that has both.
+    /// What a pair comes to beside an empty call and the store alone, at each number of callers that has a pair.
     pub ratios: Vec<Ratio>,
     /// Life cycles in the store alone, inside this process.
     pub store: Vec<Point>,
     pub failures: Vec<FailureCount>,
     /// Resident memory of our own server at the end, in bytes.
     pub server_memory: Option<u64>,
+    /// What the store of our own server takes on the disk at the end, in bytes.
+    pub server_disk: Option<u64>,
     /// The run was stopped before it had measured everything.
     pub interrupted: bool,
 }
@@ -61,9 +63,12 @@ pub struct Point {
 #[derive(Debug, Clone, Serialize)]
 pub struct Ratio {
     pub callers: usize,
+    /// Pairs a second over empty calls a second.
     pub pair_to_empty: f64,
     /// The same by what the server's processors spend, which does not depend on who else uses them.
     pub by_server_cpu: Option<f64>,
+    /// Pairs a second over what the store alone makes of them.
+    pub pair_to_store: Option<f64>,
 }
 
 /// Calls that were refused or answered wrongly, warm-up included.
@@ -95,6 +100,7 @@ impl Report {
             store: Vec::new(),
             failures: Vec::new(),
             server_memory: None,
+            server_disk: None,
             interrupted: false,
         }
     }
@@ -103,11 +109,8 @@ impl Report {
     pub(crate) fn add(&mut self, callers: usize, operation: Operation, measured: &Measured) {
         self.note_failures(callers, operation, measured);
         self.points.push(Point::new(callers, operation.as_str(), measured));
-        let of = |operation: Operation| {
-            self.points.iter().find(|point| point.callers == callers && point.call == operation.as_str())
-        };
         if operation == Operation::Pair
-            && let (Some(pair), Some(empty)) = (of(Operation::Pair), of(Operation::Empty))
+            && let (Some(pair), Some(empty)) = (self.latest(callers, operation), self.latest(callers, Operation::Empty))
             && empty.per_second > 0.0
         {
             let by_server_cpu = empty.server_cpu_us.zip(pair.server_cpu_us).filter(|(_, pair)| *pair > 0.0);
@@ -115,8 +118,19 @@ impl Report {
                 callers,
                 pair_to_empty: pair.per_second / empty.per_second,
                 by_server_cpu: by_server_cpu.map(|(empty, pair)| empty / pair),
+                pair_to_store: None,
             });
         }
+    }
+
+    /// Adds what the store alone does, after the pairs of as many callers.
+    pub(crate) fn add_store(&mut self, callers: usize, measured: &Measured) {
+        let store = Point::new(callers, STORE_CYCLE, measured);
+        let pairs = self.latest(callers, Operation::Pair).map(|pair| pair.per_second);
+        if let Some(ratio) = self.ratios.last_mut().filter(|ratio| ratio.callers == callers) {
+            ratio.pair_to_store = pairs.filter(|_| store.per_second > 0.0).map(|pairs| pairs / store.per_second);
+        }
+        self.store.push(store);
     }
 
     pub(crate) fn note_failures(&mut self, callers: usize, operation: Operation, measured: &Measured) {
@@ -126,6 +140,10 @@ impl Report {
             what: what.clone(),
             count: *count,
         }));
+    }
+
+    fn latest(&self, callers: usize, operation: Operation) -> Option<&Point> {
+        self.points.iter().rev().find(|point| point.callers == callers && point.call == operation.as_str())
     }
 }
 
@@ -139,16 +157,16 @@ impl fmt::Display for Report {
             writeln!(f, "{count} verifications pending, made in {seconds:.1} s, {per_second:.0}/s")?;
         }
         writeln!(f, "\n{HEADINGS}")?;
-        self.points.iter().try_for_each(|point| writeln!(f, "{point}"))?;
-        if !self.ratios.is_empty() {
-            writeln!(f, "\ncallers  pair/empty  by server CPU")?;
-        }
-        for Ratio { callers, pair_to_empty, by_server_cpu } in &self.ratios {
-            writeln!(f, "{callers:>7}  {pair_to_empty:>10.3}  {:>13}", optional(*by_server_cpu, 3))?;
-        }
+        self.points.iter().chain(&self.store).try_for_each(|point| writeln!(f, "{point}"))?;
         if !self.store.is_empty() {
-            writeln!(f, "\nthe store alone, in process\n{HEADINGS}")?;
-            self.store.iter().try_for_each(|point| writeln!(f, "{point}"))?;
+            writeln!(f, "store: what a pair writes, in the store alone, inside this process")?;
+        }
+        if !self.ratios.is_empty() {
+            writeln!(f, "\ncallers  pair/empty  by server CPU  pair/store alone")?;
+        }
+        for Ratio { callers, pair_to_empty, by_server_cpu, pair_to_store } in &self.ratios {
+            let (by_cpu, to_store) = (optional(*by_server_cpu, 3), optional(*pair_to_store, 3));
+            writeln!(f, "{callers:>7}  {pair_to_empty:>10.3}  {by_cpu:>13}  {to_store:>16}")?;
         }
         if !self.failures.is_empty() {
             writeln!(f, "\nFAILED")?;
@@ -156,8 +174,8 @@ impl fmt::Display for Report {
         for FailureCount { callers, call, what, count } in &self.failures {
             writeln!(f, "{callers:>7}  {call:<5}  {count:>8}  {what}")?;
         }
-        if let Some(memory) = self.server_memory {
-            writeln!(f, "\nmemory of the server: {} MiB", memory / (1024 * 1024))?;
+        if let (Some(memory), Some(disk)) = (self.server_memory, self.server_disk) {
+            writeln!(f, "\nthe server at the end: {} MiB of memory, {} MiB on the disk", memory / MIB, disk / MIB)?;
         }
         if self.interrupted {
             writeln!(f, "\nstopped before everything was measured")?;
@@ -166,6 +184,7 @@ impl fmt::Display for Report {
     }
 }
 
+const MIB: u64 = 1024 * 1024;
 const HEADINGS: &str =
     "callers  call      each/s    p50 us    p99 us  p99.9 us    max us  server CPU us  own CPU us  failed";
 

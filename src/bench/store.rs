@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bench::calls::recipient;
 use crate::bench::latency::Latencies;
-use crate::bench::load::Measured;
+use crate::bench::load::{self, Measured};
 use crate::bench::process::{Process, Stopwatch};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -45,30 +45,49 @@ impl Cycles {
         Ok(Self { store, keys, tenant: "bench".parse()?, clock, random, next_recipient: AtomicU64::new(0) })
     }
 
-    /// So many callers make life cycles for `time`.
+    /// So many callers make life cycles for `time`, and for a shorter time before that which is not measured. `tell` hears
+    /// now and then how many were made, and in what time. A cancelled `stop` ends it early.
     pub(crate) async fn measure(
         self: &Arc<Self>,
         callers: usize,
         time: Duration,
         stop: &CancellationToken,
+        tell: &mut (dyn FnMut(u64, Duration) + Send),
     ) -> Result<Measured> {
+        self.call(callers, load::warm_up(time), stop, &mut |_, _| ()).await?;
+        self.call(callers, time, stop, tell).await
+    }
+
+    async fn call(
+        self: &Arc<Self>,
+        callers: usize,
+        time: Duration,
+        stop: &CancellationToken,
+        tell: &mut (dyn FnMut(u64, Duration) + Send),
+    ) -> Result<Measured> {
+        let done = Arc::new(AtomicU64::new(0));
         let (watch, cpu) = (Stopwatch::start(), Process::Own.cpu());
         let mut calling = JoinSet::new();
         for _ in 0..callers {
-            let (cycles, stop) = (Arc::clone(self), stop.clone());
+            let (cycles, done, stop) = (Arc::clone(self), Arc::clone(&done), stop.clone());
             calling.spawn(async move {
                 let mut latencies = Latencies::default();
                 while watch.elapsed() < time && !stop.is_cancelled() {
                     let began = Stopwatch::start();
                     cycles.run_once().await?;
                     latencies.add(began.elapsed());
+                    done.fetch_add(1, Ordering::Relaxed);
                 }
                 Ok::<_, Error>(latencies)
             });
         }
         let mut measured = Measured::default();
-        while let Some(ended) = calling.join_next().await {
-            measured.latencies.merge(&ended.map_err(Error::internal)??);
+        while !calling.is_empty() {
+            tokio::select! {
+                Some(ended) = calling.join_next() => measured.latencies.merge(&ended.map_err(Error::internal)??),
+                () = self.clock.sleep_until(self.clock.now() + load::TICK) => {}
+            }
+            tell(done.load(Ordering::Relaxed), watch.elapsed());
         }
         measured.elapsed = watch.elapsed();
         measured.own_cpu = Process::Own.cpu().zip(cpu).map(|(after, before)| after.saturating_sub(before));

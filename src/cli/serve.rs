@@ -38,6 +38,10 @@ pub(crate) struct Arguments {
     /// The configuration file; without one, the dev profile
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
+
+    /// Stop, as SIGTERM makes it stop, once standard input ends: for a program that starts us and may be killed
+    #[arg(long, hide = true)]
+    until_stdin_ends: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
@@ -49,15 +53,21 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::internal(&error))?;
-    let served = runtime.block_on(serve(&loaded));
+    let served = runtime.block_on(serve(&loaded, arguments.until_stdin_ends));
     // A name lookup that hangs must not hold up the end: what matters is closed by now.
     runtime.shutdown_background();
     served
 }
 
-async fn serve(loaded: &Loaded) -> Outcome {
+async fn serve(loaded: &Loaded, until_stdin_ends: bool) -> Outcome {
     // From here on a signal stops us in order, even while the store is being recovered.
-    let stop = stop_signal().map_err(|error| Failure::internal(&error))?;
+    let signal = stop_signal().map_err(|error| Failure::internal(&error))?;
+    let stop = async {
+        tokio::select! {
+            () = signal => {}
+            () = stdin_end(until_stdin_ends) => info!("standard input ended"),
+        }
+    };
     warm_up();
     let surroundings = Surroundings {
         clock: Arc::new(SystemClock),
@@ -100,6 +110,16 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
         std::process::exit(128 + second.as_raw_value());
     });
     Ok(async move { drop(stopped.await) })
+}
+
+/// Completes at the end of standard input; never, when that is not watched.
+async fn stdin_end(watched: bool) {
+    if !watched {
+        return std::future::pending().await;
+    }
+    // One that cannot be read has ended, too.
+    let read = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()));
+    drop(read.await);
 }
 
 async fn next_signal(terminate: &mut Signal, interrupt: &mut Signal) -> SignalKind {

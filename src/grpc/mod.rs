@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod convert;
+pub mod deadline;
 pub mod messaging;
 pub mod request_id;
 pub mod verification;

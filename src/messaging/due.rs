@@ -1,7 +1,8 @@
 //! When somebody must look at a send again: the marks in the store, and an index of them in memory.
 //!
-//! The store is the truth. The index holds one time for each partition, so it stays small whatever the backlog, and a
-//! restart fills it with one look at each partition.
+//! The store is the truth. The index holds one look for each partition, so it stays small whatever the backlog, and a
+//! restart fills it with one look at each partition. A look begins where the ones before it left off: marks that were
+//! handed on and stay where they are, as those of sends that wait for a vendor, are not read again and again.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -13,11 +14,19 @@ use crate::messaging::sending::Sending;
 use crate::store::Batch;
 use crate::store::keys::{Keys, SendRef};
 
-/// The soonest due mark of every partition, as far as this process knows.
+/// When to look at every partition, as far as this process knows.
 #[derive(Debug)]
 pub struct DueIndex {
-    soonest: Mutex<[Option<Timestamp>; Partition::COUNT]>,
+    looks: Mutex<[Option<Look>; Partition::COUNT]>,
     changed: Notify,
+}
+
+/// A look to be taken at a partition.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    at: Timestamp,
+    /// Marks before this have been handed on.
+    from: Timestamp,
 }
 
 /// Moves the due mark of a send from where it stood to where it now belongs, in the batch that writes the send.
@@ -41,33 +50,43 @@ pub fn move_mark(batch: Batch, keys: &Keys, send: &SendRef, from: Option<Timesta
 /// Everything counts as due until it was looked at.
 impl Default for DueIndex {
     fn default() -> Self {
-        Self { soonest: Mutex::new([Some(Timestamp::default()); Partition::COUNT]), changed: Notify::new() }
+        let whole = Look { at: Timestamp::default(), from: Timestamp::default() };
+        Self { looks: Mutex::new([Some(whole); Partition::COUNT]), changed: Notify::new() }
     }
 }
 
 impl DueIndex {
     /// To be called once a mark is committed.
     pub fn note(&self, partition: Partition, at: Timestamp) {
-        let mut soonest = self.lock();
-        let known = &mut soonest[usize::from(partition.index())];
-        if known.is_none_or(|known| at < known) {
-            *known = Some(at);
-            drop(soonest);
+        self.note_from(partition, at, at);
+    }
+
+    /// To be called for marks from `from` on that are to be handed on again, at `at`.
+    pub fn note_from(&self, partition: Partition, at: Timestamp, from: Timestamp) {
+        let mut looks = self.lock();
+        let look = &mut looks[usize::from(partition.index())];
+        let is_sooner = look.is_none_or(|known| at < known.at);
+        *look = Some(look.map_or(Look { at, from }, |known| Look { at: at.min(known.at), from: from.min(known.from) }));
+        drop(looks);
+        if is_sooner {
             self.changed.notify_one();
         }
     }
 
-    /// Partitions with something due, which the caller now must scan. What is noted from here on is kept apart from it.
-    pub fn take_due(&self, now: Timestamp) -> Vec<Partition> {
-        let mut soonest = self.lock();
-        Partition::all()
-            .filter(|partition| soonest[usize::from(partition.index())].take_if(|at| *at <= now).is_some())
-            .collect()
+    /// Partitions with something due, and the time of the first mark that the caller now must read there and hand on.
+    /// What is noted from here on is kept apart from it.
+    pub fn take_due(&self, now: Timestamp) -> Vec<(Partition, Timestamp)> {
+        let mut looks = self.lock();
+        let take = |partition: Partition| {
+            let look = looks[usize::from(partition.index())].take_if(|look| look.at <= now)?;
+            Some((partition, look.from))
+        };
+        Partition::all().filter_map(take).collect()
     }
 
     /// When the next one is due.
     pub fn next(&self) -> Option<Timestamp> {
-        self.lock().iter().flatten().min().copied()
+        self.lock().iter().flatten().map(|look| look.at).min()
     }
 
     /// Completes when something was noted that is sooner than all before.
@@ -75,9 +94,9 @@ impl DueIndex {
         self.changed.notified().await;
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, [Option<Timestamp>; Partition::COUNT]> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, [Option<Look>; Partition::COUNT]> {
         // Nothing panics while it is held, and a time too early only costs a scan.
-        self.soonest.lock().unwrap_or_else(PoisonError::into_inner)
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -95,9 +114,24 @@ mod tests {
         index.note(partition, at(50));
         index.note(partition, at(70));
         assert_eq!((index.next(), index.take_due(at(49)).len()), (Some(at(50)), 0));
-        assert_eq!(index.take_due(at(50)), [partition]);
+        assert_eq!(index.take_due(at(50)), [(partition, at(50))]);
         index.note(partition, at(60));
         index.note(partition, at(70));
         assert_eq!(index.next(), Some(at(60)));
+    }
+
+    #[test]
+    fn what_must_be_handed_on_again_is_read_again_from_its_beginning() {
+        let index = DueIndex::default();
+        let (at, partition) = (Timestamp::from_millis, Partition::new(9));
+        index.take_due(at(1));
+        // Marks at 40 could not be handed on, and are to be tried again at 1,000; meanwhile others come.
+        index.note_from(partition, at(1_000), at(40));
+        assert_eq!((index.next(), index.take_due(at(999)).len()), (Some(at(1_000)), 0));
+        index.note(partition, at(80));
+        assert_eq!(index.take_due(at(80)), [(partition, at(40))]);
+        index.note(partition, at(90));
+        index.note_from(partition, at(1_000), at(40));
+        assert_eq!(index.take_due(at(90)), [(partition, at(40))]);
     }
 }

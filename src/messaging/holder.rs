@@ -4,7 +4,8 @@
 //! [`Records`] answers it for anything that is a [`SendRecord`]: load, move one send, move its due mark, commit, and on a
 //! conflict do it again.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,14 +14,14 @@ use minicbor::{Decode, Encode};
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::event::History;
-use crate::id::TenantName;
+use crate::id::{Id, TenantName};
 use crate::messaging::due::move_mark;
 use crate::messaging::sending::{Sending, Step};
 use crate::messaging::watches::Watches;
 use crate::random::Random;
 use crate::recipient::Recipient;
 use crate::store::keys::{Keys, SendRef};
-use crate::store::{Batch, Commit, Key, Store, record};
+use crate::store::{Batch, Commit, Condition, Key, Store, Version, record};
 use crate::vendor::Outgoing;
 
 /// How often a use case reloads and repeats after a lost race before it gives up.
@@ -79,6 +80,10 @@ pub trait SendRecord: Encode<()> + for<'b> Decode<'b, ()> + Clone + Send + Sync 
     fn ends_at(&self) -> Timestamp;
 }
 
+/// Where the due marks of a record's sends stand, by the numbers of the sends. A new record has none.
+#[derive(Debug, Default)]
+pub struct Marks(Vec<(u8, Timestamp)>);
+
 /// Writes a send's record into what a vendor gets.
 pub type Render<R> = dyn Fn(&R, &Sending, &SendRef) -> Result<Outgoing> + Send + Sync;
 
@@ -88,7 +93,13 @@ pub struct Records<R> {
     watches: Watches,
     retention: Duration,
     render: Box<Render<R>>,
+    /// Records just committed with an attempt under way, so that its outcome need not read them again. Whether they
+    /// still stand, the commit of the outcome finds out.
+    fresh: Mutex<HashMap<Id, (Version, R)>>,
 }
+
+/// Most records kept at a time; beyond them an outcome reads its record.
+const MAX_FRESH: usize = 4096;
 
 /// The error of a use case that lost every race.
 pub fn contention() -> Error {
@@ -101,12 +112,12 @@ pub fn count_conflict(use_case: &'static str) {
     metrics::counter!("verigate_commit_conflicts_total", "use_case" => use_case).increment(1);
 }
 
-/// Adds `after` to the batch, with the due marks of all sends that moved since `before`.
+/// Adds `after` to the batch, with the due marks of all sends that moved since those of `before` were noted.
 pub fn put_record<R: SendRecord>(
     batch: Batch,
     ground: &Ground,
     send: &SendRef,
-    before: Option<&R>,
+    before: &Marks,
     after: &R,
     retention: Duration,
 ) -> Result<Batch> {
@@ -114,17 +125,47 @@ pub fn put_record<R: SendRecord>(
     let mut batch = batch.put(key, record::encode(after)?, Some(after.ends_at() + retention));
     for sending in after.sends() {
         let send = SendRef { number: sending.number, ..*send };
-        let old = before.and_then(|record| record.sends().iter().find(|old| old.number == sending.number));
-        batch = move_mark(batch, &ground.keys, &send, old.and_then(|old| old.due_at), sending);
+        batch = move_mark(batch, &ground.keys, &send, before.of(sending.number), sending);
     }
     Ok(batch)
+}
+
+// === impl Marks ===
+
+impl Marks {
+    /// To be noted before the record changes.
+    pub fn of_record<R: SendRecord>(record: &R) -> Self {
+        Self(record.sends().iter().filter_map(|sending| Some((sending.number, sending.due_at?))).collect())
+    }
+
+    fn of(&self, send: u8) -> Option<Timestamp> {
+        self.0.iter().find(|(number, _)| *number == send).map(|(_, at)| *at)
+    }
 }
 
 // === impl Records ===
 
 impl<R: SendRecord> Records<R> {
     pub fn new(ground: Ground, watches: Watches, retention: Duration, render: Box<Render<R>>) -> Self {
-        Self { ground, watches, retention, render }
+        Self { ground, watches, retention, render, fresh: Mutex::default() }
+    }
+
+    /// Keeps a record that was just committed at this version for the outcome of the attempt that it holds.
+    pub fn remember(&self, id: Id, version: Version, record: R) {
+        let mut fresh = self.fresh();
+        if fresh.len() < MAX_FRESH {
+            fresh.insert(id, (version, record));
+        }
+    }
+
+    fn fresh(&self) -> MutexGuard<'_, HashMap<Id, (Version, R)>> {
+        // Nothing panics while it is held.
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn read(&self, key: &Key) -> Result<Option<(Version, R)>> {
+        let Some(read) = self.ground.store.get(key).await? else { return Ok(None) };
+        Ok(Some((read.version, record::decode(&read.value)?)))
     }
 
     /// Renders a send of a record that is about to be committed with an attempt under way.
@@ -139,8 +180,7 @@ impl<R: SendRecord> Records<R> {
 impl<R: SendRecord> SendHolder for Records<R> {
     async fn load(&self, send: &SendRef) -> Result<Option<Held>> {
         let key = R::key(&self.ground.keys, send);
-        let Some(read) = self.ground.store.get(&key).await? else { return Ok(None) };
-        let record: R = record::decode(&read.value)?;
+        let Some((_, record)) = self.read(&key).await? else { return Ok(None) };
         let sending = record.sends().iter().find(|sending| sending.number == send.number).cloned();
         Ok(sending.map(|sending| Held {
             sending,
@@ -151,14 +191,22 @@ impl<R: SendRecord> SendHolder for Records<R> {
 
     async fn change(&self, send: &SendRef, change: &Move<'_>) -> Result<Option<Changed>> {
         let key = R::key(&self.ground.keys, send);
+        let mut fresh = self.fresh().remove(&send.id);
         for _ in 0..MAX_ROUNDS {
-            let Some(read) = self.ground.store.get(&key).await? else { return Ok(None) };
-            let before: R = record::decode(&read.value)?;
-            let mut after = before.clone();
+            let (remembered, found) = match fresh.take() {
+                Some(known) => (true, Some(known)),
+                None => (false, self.read(&key).await?),
+            };
+            let Some((version, mut after)) = found else { return Ok(None) };
+            let before = Marks::of_record(&after);
             let now = self.ground.clock.now();
             let Some((sending, history)) = after.send_mut(send.number) else { return Ok(None) };
             let step = change(sending, history, now);
             let sending = sending.clone();
+            if step == Step::Ignored && remembered {
+                // It may have moved on since.
+                continue;
+            }
             if step == Step::Ignored {
                 return Ok(Some(Changed { step, sending, outgoing: None }));
             }
@@ -167,8 +215,8 @@ impl<R: SendRecord> SendHolder for Records<R> {
                 Step::Attempt(_) => Some((self.render)(&after, &sending, send)?),
                 _ => None,
             };
-            let batch = Batch::new(send.id.partition()).require(&key, Some(&read));
-            let batch = put_record(batch, &self.ground, send, Some(&before), &after, self.retention)?;
+            let batch = Batch::new(send.id.partition()).require_that(&key, Condition::At(version));
+            let batch = put_record(batch, &self.ground, send, &before, &after, self.retention)?;
             if let Commit::Committed(_) = self.ground.store.commit(batch).await? {
                 self.watches.tell(send.id);
                 let sending = after.send_mut(send.number).map_or(sending, |(moved, _)| moved.clone());

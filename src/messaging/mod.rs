@@ -1,9 +1,11 @@
 //! Messages: accepted means committed, and from then on the outbox sees each to its end.
 
 pub mod due;
+mod echo;
 pub mod holder;
 pub mod idempotency;
 pub mod last_line;
+pub mod lines;
 pub mod list;
 pub mod locale;
 pub mod message;
@@ -11,7 +13,6 @@ pub mod outbox;
 pub mod page;
 pub mod request;
 pub mod route;
-pub mod segment;
 pub mod sending;
 pub mod service;
 pub mod template;

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, error, info_span, warn};
@@ -17,14 +18,18 @@ use crate::error::{Error, Kind, Reason, Result};
 use crate::event::History;
 use crate::id::{Partition, TenantName};
 use crate::messaging::due::DueIndex;
+use crate::messaging::echo::without_echo;
 use crate::messaging::holder::{Changed, Ground, SendHolder};
 use crate::messaging::route::Routes;
 use crate::messaging::sending::{Persistence, SendStatus, Sending, Step};
 use crate::messaging::vendors::{Permit, Vendors};
 use crate::messaging::watches::Watches;
 use crate::recipient::{Country, Recipient};
-use crate::store::keys::{Holder, SendRef};
+use crate::store::keys::{AttemptRef, Holder, SendRef};
 use crate::vendor::{Accepted, Channel, Failure, Outgoing, Receipt, ReceiptSink};
+
+/// About 9 MB, when it is full.
+pub const LONGEST_LINE: usize = 50_000;
 
 /// How much longer than an attempt its lease lasts: room to commit the outcome.
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
@@ -35,6 +40,8 @@ pub struct Settings {
     /// How long one vendor call may take.
     pub attempt_timeout: Duration,
     pub persistence: Persistence,
+    /// How many sends may wait for room at the same vendors in memory. [`LONGEST_LINE`] outside tests.
+    pub longest_line: usize,
 }
 
 /// Calls vendors. One per process.
@@ -93,8 +100,8 @@ impl Outbox {
         Ok(vendors)
     }
 
-    /// Begins the first attempt of a send that is about to be committed, if its vendor has room; else the send stays
-    /// queued and the worker takes it up. Hand the permit to [`Outbox::launch`] once the commit is done.
+    /// Begins the first attempt of a send that is about to be committed, if a vendor has room; else the send stays queued
+    /// and the worker takes it up. Hand the permit to [`Outbox::launch`] once the commit is done.
     pub fn begin_inline(
         &self,
         sending: &mut Sending,
@@ -102,8 +109,8 @@ impl Outbox {
         now: Timestamp,
         history: &mut History,
     ) -> Option<Permit> {
-        let vendor = sending.next_vendor(route)?.to_owned();
-        let permit = self.vendors.try_permit(&vendor)?;
+        let (vendor, permit) = self.vendors.try_permit(&sending.candidates(route, now))?;
+        let vendor = vendor.to_owned();
         let step = sending.begin(&vendor, now, self.lease(), history);
         matches!(step, Step::Attempt(_)).then_some(permit)
     }
@@ -160,6 +167,10 @@ impl Outbox {
         self.settings.attempt_timeout + LEASE_MARGIN
     }
 
+    pub(crate) fn longest_line(&self) -> usize {
+        self.settings.longest_line
+    }
+
     pub(crate) fn persistence(&self) -> Persistence {
         self.settings.persistence
     }
@@ -178,6 +189,10 @@ impl Outbox {
 
     async fn attempt(&self, permit: Permit, send: SendRef, attempt: u8, outgoing: Outgoing) {
         let outcome = self.call(&permit, &outgoing).await;
+        let outcome = match send.holder {
+            Holder::Verification => outcome.map(|accepted| without_echo(accepted, outgoing.text.expose_secret())),
+            Holder::Message => outcome,
+        };
         let idempotent = permit.vendor().capabilities().idempotent;
         // The next attempt, here or elsewhere, need not wait for our commit.
         drop(permit);
@@ -237,12 +252,13 @@ impl Outbox {
 #[async_trait]
 impl ReceiptSink for Outbox {
     async fn receive(&self, receipt: Receipt) -> Result<()> {
-        let Ok(send) = receipt.reference.parse::<SendRef>() else {
+        let Ok(AttemptRef { send, attempt }) = receipt.reference.parse() else {
             warn!(vendor = receipt.vendor, "a receipt names no send of ours");
             return Ok(());
         };
-        let merge =
-            |sending: &mut Sending, history: &mut History, now: Timestamp| sending.receipt(&receipt, now, history);
+        let merge = |sending: &mut Sending, history: &mut History, now: Timestamp| {
+            sending.receipt(attempt, &receipt, now, history)
+        };
         match self.move_send(&send, &merge).await? {
             Some(changed) if changed.sending.status == SendStatus::Undelivered => {
                 warn!(?send, vendor = receipt.vendor, "a vendor could not deliver a message");

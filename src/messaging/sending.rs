@@ -15,7 +15,7 @@ use minicbor::{Decode, Encode};
 
 use crate::clock::Timestamp;
 use crate::event::{EventKind, History};
-use crate::store::keys::RequestTag;
+use crate::store::keys::{AttemptRef, RequestTag, SendRef};
 use crate::vendor::{Accepted, Channel, Failure, Receipt, ReceiptStatus, Rejection};
 
 /// A send and all that is known of it.
@@ -67,6 +67,12 @@ pub struct Sending {
     /// The request that it was made for, when that came with an idempotency key.
     #[n(16)]
     pub request: Option<RequestTag>,
+    /// The attempt under whose reference its vendor knows it.
+    #[n(17)]
+    pub named_by: u8,
+    /// Whether the next attempt repeats the last one: at the same vendor and under the same reference.
+    #[n(18)]
+    pub repeats: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
@@ -164,6 +170,8 @@ impl Sending {
             repeatable,
             request: None,
             paused: BTreeMap::new(),
+            named_by: 0,
+            repeats: false,
         }
     }
 
@@ -171,6 +179,27 @@ impl Sending {
     pub fn next_vendor<'a>(&'a self, route: &'a [String]) -> Option<&'a str> {
         let planned = self.next_vendor.as_ref().filter(|vendor| route.contains(vendor));
         planned.or_else(|| self.after(None, route)).map(String::as_str)
+    }
+
+    /// The vendors that may get the next attempt, best first: the one that is planned and, for when that has no room,
+    /// those that come later in the same round. Who was tried in this round is not among them, so a vendor without room
+    /// does not use up the attempts at another that is down.
+    pub fn candidates<'a>(&'a self, route: &'a [String], now: Timestamp) -> Vec<&'a str> {
+        let Some(planned) = self.next_vendor(route) else { return Vec::new() };
+        // The vendor that perhaps has it drops a second copy; another one would deliver it.
+        if self.unknowns > 0 && !self.repeatable {
+            return vec![planned];
+        }
+        let later = route.iter().skip_while(|vendor| *vendor != planned).skip(1);
+        let takes = |vendor: &&String| {
+            !self.refused_by.contains(vendor) && self.paused.get(*vendor).is_none_or(|until| *until <= now)
+        };
+        std::iter::once(planned).chain(later.filter(takes).map(String::as_str)).collect()
+    }
+
+    /// The reference of the attempt under way, for its vendor.
+    pub fn reference(&self, send: &SendRef) -> AttemptRef {
+        AttemptRef { send: *send, attempt: self.named_by }
     }
 
     /// Begins an attempt with `vendor`, whose outcome is awaited for `lease`. To be called on queued sends.
@@ -182,6 +211,10 @@ impl Sending {
             return self.expire(now, history);
         }
         self.attempts = self.attempts.saturating_add(1);
+        if !self.repeats || self.vendor.as_deref() != Some(vendor) {
+            self.named_by = self.attempts;
+        }
+        self.repeats = false;
         self.vendor = Some(vendor.to_owned());
         self.next_vendor = None;
         self.vendor_reference = None;
@@ -219,11 +252,8 @@ impl Sending {
         now: Timestamp,
         history: &mut History,
     ) -> Step {
-        if self.attempts != attempt {
-            return Step::Ignored;
-        }
-        if self.status != SendStatus::Sending {
-            return self.keep_reference(outcome, now);
+        if self.attempts != attempt || self.status != SendStatus::Sending {
+            return self.settle_late(attempt, outcome, now, history);
         }
         match outcome {
             Ok(accepted) => {
@@ -231,7 +261,7 @@ impl Sending {
                 self.reason = None;
                 self.set(SendStatus::Sent, now, None);
                 history.add(now, EventKind::Sent(self.number));
-                Step::Done
+                accepted.receipt.map_or(Step::Done, |status| self.report(status, true, now, history))
             }
             Err(Failure::Rejected(rejection)) => self.refused(*rejection, route, rules, now, history),
             Err(Failure::Throttled { after }) => {
@@ -248,27 +278,13 @@ impl Sending {
         }
     }
 
-    /// Takes in a vendor's later word. Late, repeated and contradicting receipts change nothing.
-    pub fn receipt(&mut self, receipt: &Receipt, now: Timestamp, history: &mut History) -> Step {
-        let open = match self.status {
-            SendStatus::Sending | SendStatus::Sent | SendStatus::Unknown => true,
-            // An attempt in doubt is to be repeated, but arrived after all.
-            SendStatus::Queued => receipt.status == ReceiptStatus::Delivered && self.attempts > 0,
-            _ => false,
-        };
-        // Bad news of an earlier attempt says nothing of the present one.
-        let current = self.vendor.as_deref() == Some(&receipt.vendor) || receipt.status == ReceiptStatus::Delivered;
-        if !open || !current {
+    /// Takes in a vendor's later word on an attempt. Late, repeated and contradicting receipts change nothing.
+    pub fn receipt(&mut self, attempt: u8, receipt: &Receipt, now: Timestamp, history: &mut History) -> Step {
+        if !(1..=self.attempts).contains(&attempt) {
             return Step::Ignored;
         }
-        let (status, event) = match receipt.status {
-            ReceiptStatus::Delivered => (SendStatus::Delivered, EventKind::Delivered(self.number)),
-            ReceiptStatus::Undelivered => (SendStatus::Undelivered, EventKind::Undelivered(self.number)),
-            ReceiptStatus::Expired => (SendStatus::Expired, EventKind::SendExpired(self.number)),
-        };
-        self.set(status, now, None);
-        history.add(now, event);
-        Step::Done
+        let current = attempt == self.named_by && self.vendor.as_deref() == Some(&receipt.vendor);
+        self.report(receipt.status, current, now, history)
     }
 
     /// Puts off the next attempt, for the vendor has no room for it now.
@@ -325,7 +341,12 @@ impl Sending {
     fn elsewhere(&mut self, route: &[String], rules: Persistence, now: Timestamp, history: &mut History) -> Step {
         let reason = self.reason.unwrap_or(SendReason::Unavailable);
         let place = |vendor: &Option<String>| route.iter().position(|other| Some(other) == vendor.as_ref());
-        let next = self.after(self.vendor.as_deref(), route).cloned();
+        // Where an earlier attempt ended in doubt, only the vendor that drops copies may get it again.
+        self.repeats = self.unknowns > 0 && !self.repeatable;
+        let next = match &self.vendor {
+            Some(vendor) if self.repeats => Some(vendor.clone()).filter(|vendor| !self.refused_by.contains(vendor)),
+            _ => self.after(self.vendor.as_deref(), route).cloned(),
+        };
         let next = next.filter(|_| self.attempts < rules.max_attempts);
         let Some(vendor) = &next else { return self.reject(reason, now, history) };
         let wait = if place(&next) > place(&self.vendor) {
@@ -363,6 +384,7 @@ impl Sending {
             None
         };
         if next.is_some() {
+            self.repeats = idempotent && next == self.vendor;
             self.next_vendor = next;
             self.set(SendStatus::Queued, now, Some(now));
             return Step::Later;
@@ -378,14 +400,47 @@ impl Sending {
         Step::Later
     }
 
-    /// An answer that comes after a receipt or a lost lease moves nothing, but may name the vendor's reference.
-    fn keep_reference(&mut self, outcome: &Result<Accepted, Failure>, now: Timestamp) -> Step {
-        let Ok(Accepted { vendor_reference: Some(reference) }) = outcome else { return Step::Ignored };
-        if self.vendor_reference.is_some() || self.status == SendStatus::Queued {
+    /// Takes in an answer that comes after a receipt, a lost lease or the next attempt. It may still tell of delivery,
+    /// and name the vendor's reference.
+    fn settle_late(
+        &mut self,
+        attempt: u8,
+        outcome: &Result<Accepted, Failure>,
+        now: Timestamp,
+        history: &mut History,
+    ) -> Step {
+        let Ok(accepted) = outcome else { return Step::Ignored };
+        let is_last = attempt == self.attempts;
+        let step = accepted.receipt.map_or(Step::Ignored, |status| self.report(status, is_last, now, history));
+        let wants_reference = is_last && self.vendor_reference.is_none() && self.status != SendStatus::Queued;
+        if !wants_reference || accepted.vendor_reference.is_none() {
+            return step;
+        }
+        self.vendor_reference.clone_from(&accepted.vendor_reference);
+        self.updated_at = now;
+        Step::Done
+    }
+
+    /// Takes in what became of an attempt. Whichever attempt arrived, the person has the text; that another one than the
+    /// last did not arrive says nothing. `current`: whether it is the last one.
+    fn report(&mut self, status: ReceiptStatus, current: bool, now: Timestamp, history: &mut History) -> Step {
+        let delivered = status == ReceiptStatus::Delivered;
+        let open = match self.status {
+            SendStatus::Sending | SendStatus::Sent | SendStatus::Unknown => delivered || current,
+            // An attempt in doubt is to be repeated, but arrived after all.
+            SendStatus::Queued => delivered,
+            _ => false,
+        };
+        if !open {
             return Step::Ignored;
         }
-        self.vendor_reference = Some(reference.clone());
-        self.updated_at = now;
+        let (status, event) = match status {
+            ReceiptStatus::Delivered => (SendStatus::Delivered, EventKind::Delivered(self.number)),
+            ReceiptStatus::Undelivered => (SendStatus::Undelivered, EventKind::Undelivered(self.number)),
+            ReceiptStatus::Expired => (SendStatus::Expired, EventKind::SendExpired(self.number)),
+        };
+        self.set(status, now, None);
+        history.add(now, event);
         Step::Done
     }
 
@@ -426,6 +481,11 @@ impl SendStatus {
     /// Whether nothing can change it any more.
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Rejected | Self::Delivered | Self::Undelivered | Self::Expired | Self::Canceled)
+    }
+
+    /// Whether it says what came of the send so far: a vendor has it, perhaps has it, or will not get it.
+    pub fn is_outcome(self) -> bool {
+        !matches!(self, Self::Queued | Self::Sending)
     }
 }
 
@@ -492,14 +552,14 @@ mod tests {
             self.sending.wake(&self.route, RULES, self.now, &mut self.history)
         }
 
-        fn receipt(&mut self, vendor: &str, status: ReceiptStatus) -> Step {
+        fn receipt(&mut self, attempt: u8, vendor: &str, status: ReceiptStatus) -> Step {
             let receipt = Receipt { vendor: vendor.to_owned(), reference: "ours".into(), status, at: self.now };
-            self.sending.receipt(&receipt, self.now, &mut self.history)
+            self.sending.receipt(attempt, &receipt, self.now, &mut self.history)
         }
     }
 
     fn accepted(reference: &str) -> Result<Accepted, Failure> {
-        Ok(Accepted { vendor_reference: Some(reference.to_owned()) })
+        Ok(Accepted { vendor_reference: Some(reference.to_owned()), receipt: None })
     }
 
     #[test]
@@ -584,7 +644,7 @@ mod tests {
     fn an_answer_after_its_receipt_only_names_the_reference() {
         let mut case = Case::new(false, &["a"]);
         case.begin();
-        assert_eq!(case.receipt("a", ReceiptStatus::Delivered), Step::Done);
+        assert_eq!(case.receipt(1, "a", ReceiptStatus::Delivered), Step::Done);
         assert_eq!(case.settle(Err(Failure::Unavailable), false), Step::Ignored);
         assert_eq!(case.settle(accepted("theirs"), false), Step::Done);
         assert_eq!(case.settle(accepted("another"), false), Step::Ignored);
@@ -594,19 +654,101 @@ mod tests {
 
     #[test]
     fn good_news_of_an_earlier_attempt_counts_and_bad_news_does_not() {
+        // The second attempt goes to another vendor, or to the same one again.
+        for (route, second) in [(&["a", "b"][..], "b"), (&["a"], "a")] {
+            let mut case = Case::new(true, route);
+            assert_eq!(case.receipt(0, "a", ReceiptStatus::Delivered), Step::Ignored);
+            assert_eq!(case.receipt(1, "a", ReceiptStatus::Delivered), Step::Ignored);
+            case.fail(Failure::Unknown);
+            assert_eq!(case.receipt(1, "a", ReceiptStatus::Undelivered), Step::Ignored);
+            let mut queued = case.sending.clone();
+            assert_eq!(case.begin(), second);
+            assert_eq!(case.receipt(1, "a", ReceiptStatus::Undelivered), Step::Ignored);
+            assert_eq!(case.receipt(1, "a", ReceiptStatus::Expired), Step::Ignored);
+            assert_eq!(case.receipt(3, second, ReceiptStatus::Delivered), Step::Ignored);
+            let mut under_way = case.sending.clone();
+            assert_eq!(case.receipt(1, "a", ReceiptStatus::Delivered), Step::Done);
+            // So it does before the second copy has left.
+            std::mem::swap(&mut case.sending, &mut queued);
+            assert_eq!(case.receipt(1, "a", ReceiptStatus::Delivered), Step::Done);
+            assert_eq!((case.sending.status, case.sending.due_at), (SendStatus::Delivered, None));
+            // And bad news of the last one counts.
+            std::mem::swap(&mut case.sending, &mut under_way);
+            assert_eq!(case.receipt(2, second, ReceiptStatus::Undelivered), Step::Done);
+            assert_eq!(case.sending.status, SendStatus::Undelivered);
+        }
+    }
+
+    #[test]
+    fn an_answer_that_tells_of_delivery_is_outcome_and_receipt_in_one() {
+        let delivered = |status| Ok(Accepted { vendor_reference: Some("theirs".to_owned()), receipt: Some(status) });
+        for (receipt, status) in [
+            (ReceiptStatus::Delivered, SendStatus::Delivered),
+            (ReceiptStatus::Undelivered, SendStatus::Undelivered),
+            (ReceiptStatus::Expired, SendStatus::Expired),
+        ] {
+            let mut case = Case::new(false, &["a"]);
+            case.begin();
+            assert_eq!(case.settle(delivered(receipt), false), Step::Done);
+            assert_eq!((case.sending.status, case.sending.due_at), (status, None));
+            let kinds: Vec<_> = case.history.events().iter().map(|event| event.kind).collect();
+            assert_eq!((kinds.len(), kinds[1]), (3, EventKind::Sent(0)));
+        }
+        // Late, when another attempt is under way, only the good news counts.
         let mut case = Case::new(true, &["a", "b"]);
-        assert_eq!(case.receipt("a", ReceiptStatus::Delivered), Step::Ignored);
-        case.fail(Failure::Unknown);
-        assert_eq!(case.receipt("a", ReceiptStatus::Undelivered), Step::Ignored);
-        let mut queued = case.sending.clone();
+        case.begin();
+        case.now = case.now + LEASE;
+        case.wake();
+        case.begin();
+        let late = |case: &mut Case, status| {
+            let (route, now) = (case.route.clone(), case.now);
+            case.sending.settle(1, &delivered(status), &route, RULES, false, now, &mut case.history)
+        };
+        assert_eq!(late(&mut case, ReceiptStatus::Undelivered), Step::Ignored);
+        assert_eq!(late(&mut case, ReceiptStatus::Delivered), Step::Done);
+        assert_eq!((case.sending.status, case.sending.vendor_reference.clone()), (SendStatus::Delivered, None));
+    }
+
+    #[test]
+    fn a_repeated_attempt_keeps_its_reference_and_its_vendor() {
+        let mut case = Case::new(false, &["a", "b"]);
+        case.fail(Failure::Unavailable);
         assert_eq!(case.begin(), "b");
-        assert_eq!(case.receipt("a", ReceiptStatus::Undelivered), Step::Ignored);
-        assert_eq!(case.receipt("a", ReceiptStatus::Expired), Step::Ignored);
-        assert_eq!(case.receipt("a", ReceiptStatus::Delivered), Step::Done);
-        // So it does before the second copy has left.
-        std::mem::swap(&mut case.sending, &mut queued);
-        assert_eq!(case.receipt("a", ReceiptStatus::Delivered), Step::Done);
-        assert_eq!((case.sending.status, case.sending.due_at), (SendStatus::Delivered, None));
+        assert_eq!(case.settle(Err(Failure::Unknown), true), Step::Later);
+        for failure in [Failure::Unavailable, Failure::Unknown, Failure::Throttled { after: None }] {
+            assert_eq!(case.sending.candidates(&case.route, case.now), ["b"]);
+            assert_eq!((case.begin(), case.sending.named_by), ("b".to_owned(), 2));
+            case.settle(Err(failure), true);
+        }
+        // To the vendor all of these are the second attempt, and so are they in its receipts.
+        case.begin();
+        assert_eq!(case.receipt(5, "b", ReceiptStatus::Undelivered), Step::Ignored);
+        assert_eq!(case.receipt(2, "b", ReceiptStatus::Undelivered), Step::Done);
+
+        let mut case = Case::new(false, &["a", "b"]);
+        case.begin();
+        case.settle(Err(Failure::Unknown), true);
+        case.begin();
+        case.settle(Err(Failure::Rejected(Rejection::Unauthorized)), true);
+        assert_eq!(case.sending.status, SendStatus::Unknown);
+    }
+
+    #[test]
+    fn a_send_without_room_may_go_to_the_rest_of_its_round() {
+        let mut case = Case::new(true, &["a", "b", "c", "d"]);
+        assert_eq!(case.sending.candidates(&case.route, case.now), ["a", "b", "c", "d"]);
+        case.fail(Failure::Throttled { after: Some(Duration::from_secs(30)) });
+        assert_eq!(case.sending.candidates(&case.route, case.now), ["b", "c", "d"]);
+        case.fail(Failure::Rejected(Rejection::InsufficientCredit));
+        // The one in the middle was passed over.
+        case.sending.begin("d", case.now, LEASE, &mut case.history);
+        assert_eq!(case.sending.named_by, 3);
+        case.settle(Err(Failure::Unavailable), false);
+        assert_eq!(case.sending.candidates(&case.route, case.now), ["a", "c", "d"]);
+        case.sending.paused.insert("c".to_owned(), case.now + Duration::from_millis(1));
+        assert_eq!(case.sending.candidates(&case.route, case.now), ["a", "d"]);
+        case.route.clear();
+        assert_eq!(case.sending.candidates(&case.route, case.now), [""; 0]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::error::{Error, Kind, Reason, Result, Violation};
 use crate::event::History;
 use crate::id::{Id, TenantName};
-use crate::messaging::holder::{Ground, Records, SendHolder, SendRecord, contention, put_record};
+use crate::messaging::holder::{Ground, Marks, Records, SendHolder, SendRecord, contention, put_record};
 use crate::messaging::idempotency::{self, Claim, Idempotency, Request, Ticket};
 use crate::messaging::message::{Message, Text};
 use crate::messaging::outbox::Outbox;
@@ -170,6 +170,7 @@ impl Messaging {
         sending.due_at = Some(send_at);
         let sender = new.sender.or_else(|| tenant.sender.clone());
         let mut message = Message::new(id, tenant.name.clone(), recipient, text, sender, sending, new.metadata);
+        message.send_at = Some(send_at).filter(|at| *at > now);
         let permit = match send_at > now {
             true => None,
             false => self.outbox.begin_inline(&mut message.sending, vendors, now, &mut message.history),
@@ -179,13 +180,15 @@ impl Messaging {
         let batch = Batch::new(id.partition()).require_that(&key, Condition::Absent);
         let mark = self.ground.keys.message_of(send.tenant, of_recipient, id);
         let batch = batch.put(mark, Vec::new(), Some(message.ends_at() + self.retention));
-        let batch = put_record(batch, &self.ground, &send, None, &message, self.retention)?;
+        let batch = put_record(batch, &self.ground, &send, &Marks::default(), &message, self.retention)?;
         let outgoing = self.records.outgoing(&message, &send)?;
         let (outbox, store) = (Arc::clone(&self.outbox), Arc::clone(&self.ground.store));
+        let records = Arc::clone(&self.records);
         self.outbox
             .run_to_end(async move {
-                if store.commit(batch).await? == Commit::Conflict {
-                    return Err(contention());
+                let Commit::Committed(version) = store.commit(batch).await? else { return Err(contention()) };
+                if permit.is_some() {
+                    records.remember(id, version, message.clone());
                 }
                 // With an attempt under way too: should its outcome get lost, the lease must be known to run out.
                 outbox.note(id.partition(), &message.sending);
@@ -210,7 +213,7 @@ fn not_found() -> Error {
 /// A message goes out as it was written.
 fn render(message: &Message, sending: &Sending, send: &SendRef) -> Result<Outgoing> {
     Ok(Outgoing {
-        reference: send.to_string().into(),
+        reference: sending.reference(send).to_string().into(),
         tenant: message.tenant.clone(),
         channel: sending.channel,
         recipient: message.recipient.clone(),

@@ -1,6 +1,7 @@
 //! The worker: takes up sends whose due mark has come, be it a later attempt, a lost lease or the end of their time.
 //!
-//! It never waits for a vendor. What finds its vendor without room is put off, so one stuck send holds nobody.
+//! It never waits for a vendor. What finds none of its vendors with room waits in a line, and its mark stays where it is
+//! until its turn or its end has come, so one stuck send holds nobody, and costs nothing while it is stuck.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -15,36 +16,49 @@ use crate::error::{Error, Result};
 use crate::event::History;
 use crate::id::Partition;
 use crate::messaging::holder::{Changed, Held};
+use crate::messaging::lines::{LineName, Lines, Place, Turn, Waiting};
 use crate::messaging::outbox::Outbox;
 use crate::messaging::sending::{SendStatus, Sending, Step};
+use crate::messaging::vendors::Permit;
+use crate::store::Batch;
 use crate::store::keys::SendRef;
-use crate::store::{Batch, Key};
 
-/// Marks read at a time.
+/// Marks read at first, for most looks find one or none; and then at a time.
+const FIRST_SLICE: usize = 8;
 const SLICE: usize = 256;
-
-/// How long a send waits for room at its vendor before it is looked at again.
-const PUT_OFF: Duration = Duration::from_millis(500);
 
 /// How long the worker leaves a partition alone after the store failed on it.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 
 /// Takes up due sends until the outbox is drained.
 pub struct Worker {
-    outbox: Arc<Outbox>,
-    busy: Busy,
+    desk: Arc<Desk>,
     room: Arc<Semaphore>,
 }
 
-/// Sends looked at this moment, so that a second scan passes over them; true for those that it did pass over.
-type Busy = Arc<Mutex<HashMap<SendRef, bool>>>;
+/// What all tasks share.
+struct Desk {
+    outbox: Arc<Outbox>,
+    lines: Lines,
+    /// Sends that are in somebody's hands, so that another look passes over them.
+    held: Mutex<HashMap<SendRef, Hold>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    /// By a task; with the mark of it, if a look passed over one meanwhile.
+    Task { passed: Option<Timestamp> },
+    /// By a line.
+    Line,
+}
 
 /// One send under way; frees its place when dropped.
 struct Task {
-    outbox: Arc<Outbox>,
-    busy: Busy,
+    desk: Arc<Desk>,
     send: SendRef,
-    mark: Key,
+    /// Where its mark stands.
+    due_at: Timestamp,
+    waits_in_line: bool,
     _room: OwnedSemaphorePermit,
 }
 
@@ -53,135 +67,236 @@ struct Task {
 impl Worker {
     /// `concurrency`: sends looked at at once.
     pub fn new(outbox: Arc<Outbox>, concurrency: usize) -> Self {
-        Self { outbox, busy: Arc::default(), room: Arc::new(Semaphore::new(concurrency)) }
+        let lines = Lines::new(outbox.vendors.clone(), outbox.longest_line());
+        let desk = Arc::new(Desk { outbox, lines, held: Mutex::default() });
+        Self { desk, room: Arc::new(Semaphore::new(concurrency)) }
     }
 
     pub async fn run(self) {
-        let stopped = self.outbox.stopped().clone();
+        let stopped = self.desk.outbox.stopped().clone();
+        let work = async { tokio::join!(self.take_up_due(), self.serve_lines(), self.end_waiting()) };
+        tokio::select! {
+            () = stopped.cancelled() => {}
+            _ = work => {}
+        }
+    }
+
+    async fn take_up_due(&self) {
+        let Outbox { due, ground, .. } = &*self.desk.outbox;
         loop {
-            let now = self.outbox.ground.clock.now();
-            for partition in self.outbox.due.take_due(now) {
-                if let Err(error) = self.scan(partition, now).await {
+            let now = ground.clock.now();
+            for (partition, from) in due.take_due(now) {
+                if let Err(error) = self.scan(partition, from, now).await {
                     error!(?error, partition = partition.index(), "due sends could not be read");
-                    self.outbox.due.note(partition, now + AFTER_ERROR);
+                    due.note_from(partition, now + AFTER_ERROR, from);
                 }
             }
-            let wait = async {
-                match self.outbox.due.next() {
-                    Some(at) => self.outbox.ground.clock.sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
-                () = stopped.cancelled() => return,
-                () = self.outbox.due.changed() => {}
-                () = wait => {}
+                () = due.changed() => {}
+                () = self.sleep_until(due.next()) => {}
             }
         }
     }
 
-    /// Starts a task for everything due in a partition, and notes what is due next.
-    async fn scan(&self, partition: Partition, now: Timestamp) -> Result<()> {
-        let prefix = self.outbox.ground.keys.due_prefix(partition);
-        let mut after: Option<Key> = None;
+    /// Starts a task for everything due in a partition whose mark is not before `from`, and notes what is due next.
+    async fn scan(&self, partition: Partition, from: Timestamp, now: Timestamp) -> Result<()> {
+        let Outbox { due, ground, .. } = &*self.desk.outbox;
+        let prefix = ground.keys.due_prefix(partition);
+        let mut after = ground.keys.due_from(partition, from);
+        let mut limit = FIRST_SLICE;
         loop {
-            let rows = self.outbox.ground.store.scan(&prefix, after.as_ref(), SLICE).await?;
-            let full = rows.len() == SLICE;
+            let rows = ground.store.scan(&prefix, Some(&after), limit).await?;
+            let full = rows.len() == limit;
             for (mark, _) in rows {
-                let (at, send) = self.outbox.ground.keys.parse_due(&mark)?;
+                let (at, send) = ground.keys.parse_due(&mark)?;
                 if at > now {
-                    self.outbox.due.note(partition, at);
+                    due.note(partition, at);
                     return Ok(());
                 }
-                after = Some(mark.clone());
-                self.start(send, mark).await?;
+                after = mark;
+                let room = self.room().await?;
+                if self.desk.pick_up(send, at) {
+                    self.start(send, at, room, None);
+                }
             }
             if !full {
                 return Ok(());
             }
+            limit = SLICE;
         }
     }
 
-    async fn start(&self, send: SendRef, mark: Key) -> Result<()> {
-        let room = Arc::clone(&self.room).acquire_owned().await.map_err(Error::internal)?;
-        match lock(&self.busy).entry(send) {
-            Entry::Occupied(mut busy) => {
-                busy.insert(true);
-                return Ok(());
-            }
-            Entry::Vacant(free) => free.insert(false),
-        };
-        let task = Task { outbox: Arc::clone(&self.outbox), busy: Arc::clone(&self.busy), send, mark, _room: room };
-        self.outbox.spawn(async move {
-            if let Err(error) = task.run().await {
+    /// Hands room at vendors to those who wait for it.
+    async fn serve_lines(&self) {
+        while let Ok(room) = self.room().await {
+            let Some(Turn { waiting, vendor, permit }) = self.desk.lines.next() else {
+                drop(room);
+                self.desk.outbox.vendors.freed().await;
+                continue;
+            };
+            self.desk.hold(waiting.send, Hold::Task { passed: None });
+            self.start(waiting.send, waiting.due_at, room, Some((vendor, permit)));
+        }
+    }
+
+    /// Takes those out of the lines whose time is over.
+    async fn end_waiting(&self) {
+        let Desk { outbox, lines, .. } = &*self.desk;
+        while let Ok(room) = self.room().await {
+            let Some(waiting) = lines.next_ended(outbox.ground.clock.now()) else {
+                drop(room);
+                tokio::select! {
+                    () = lines.sooner() => {}
+                    () = self.sleep_until(lines.next_end()) => {}
+                }
+                continue;
+            };
+            self.desk.hold(waiting.send, Hold::Task { passed: None });
+            self.start(waiting.send, waiting.due_at, room, None);
+        }
+    }
+
+    fn start(&self, send: SendRef, due_at: Timestamp, room: OwnedSemaphorePermit, leave: Option<(String, Permit)>) {
+        let mut task = Task { desk: Arc::clone(&self.desk), send, due_at, waits_in_line: false, _room: room };
+        self.desk.outbox.spawn(async move {
+            if let Err(error) = task.run(leave).await {
                 error!(?error, send = ?task.send, "a due send could not be taken up");
-                task.outbox.due.note(send.id.partition(), task.outbox.ground.clock.now() + AFTER_ERROR);
+                let Outbox { due, ground, .. } = &*task.desk.outbox;
+                due.note_from(send.id.partition(), ground.clock.now() + AFTER_ERROR, due_at);
             }
         });
-        Ok(())
+    }
+
+    async fn room(&self) -> Result<OwnedSemaphorePermit> {
+        Arc::clone(&self.room).acquire_owned().await.map_err(Error::internal)
+    }
+
+    async fn sleep_until(&self, at: Option<Timestamp>) {
+        match at {
+            Some(at) => self.desk.outbox.ground.clock.sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+// === impl Desk ===
+
+impl Desk {
+    /// Takes a send into a task's hands, unless it is in somebody's. A task is told that its send's mark was seen.
+    fn pick_up(&self, send: SendRef, due_at: Timestamp) -> bool {
+        match self.lock().entry(send) {
+            Entry::Vacant(free) => {
+                free.insert(Hold::Task { passed: None });
+                true
+            }
+            Entry::Occupied(mut held) => {
+                if let Hold::Task { passed } = held.get_mut() {
+                    *passed = Some(passed.map_or(due_at, |known| known.min(due_at)));
+                }
+                false
+            }
+        }
+    }
+
+    fn hold(&self, send: SendRef, hold: Hold) {
+        self.lock().insert(send, hold);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SendRef, Hold>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 // === impl Task ===
 
 impl Task {
-    async fn run(&self) -> Result<()> {
-        let Some(held) = self.outbox.holder(&self.send)?.load(&self.send).await? else {
+    /// `leave`: to call that vendor, when it is the send's turn there.
+    async fn run(&mut self, leave: Option<(String, Permit)>) -> Result<()> {
+        let desk = Arc::clone(&self.desk);
+        let Some(held) = desk.outbox.holder(&self.send)?.load(&self.send).await? else {
             return self.forget().await;
         };
-        let route = self.outbox.route_of(&held.tenant, held.sending.channel, &held.recipient);
-        let now = self.outbox.ground.clock.now();
-        let attempt = held.sending.status == SendStatus::Queued && now < held.sending.expires_at;
-        match held.sending.next_vendor(route) {
-            Some(vendor) if attempt => self.attempt(&held, vendor, route).await,
-            _ => self.wake(route).await,
+        // It was moved since its mark was read, and has another one.
+        if held.sending.due_at != Some(self.due_at) {
+            desk.outbox.note(self.send.id.partition(), &held.sending);
+            return Ok(());
+        }
+        let route = desk.outbox.route_of(&held.tenant, held.sending.channel, &held.recipient);
+        let now = desk.outbox.ground.clock.now();
+        let candidates = held.sending.candidates(route, now);
+        if held.sending.status != SendStatus::Queued || now >= held.sending.expires_at || candidates.is_empty() {
+            return self.wake(route).await;
+        }
+        let in_turn = leave.filter(|(vendor, _)| candidates.contains(&vendor.as_str()));
+        let leave = in_turn.or_else(|| {
+            let (vendor, permit) = desk.outbox.vendors.try_permit(&candidates)?;
+            Some((vendor.to_owned(), permit))
+        });
+        match leave {
+            Some((vendor, permit)) => self.attempt(&held, &vendor, permit, route).await,
+            None => self.wait(&held, &candidates, now).await,
         }
     }
 
-    async fn attempt(&self, held: &Held, vendor: &str, route: &[String]) -> Result<()> {
-        let Some(permit) = self.outbox.vendors.try_permit(vendor) else {
-            let put_off = |sending: &mut Sending, _: &mut History, now: Timestamp| sending.put_off(now + PUT_OFF);
-            return self.outbox.move_send(&self.send, &put_off).await.map(drop);
-        };
-        let lease = self.outbox.lease();
+    async fn attempt(&self, held: &Held, vendor: &str, permit: Permit, route: &[String]) -> Result<()> {
+        let outbox = &self.desk.outbox;
+        let lease = outbox.lease();
         let due_at = held.sending.due_at;
         let begin = |sending: &mut Sending, history: &mut History, now: Timestamp| {
             // Whoever was quicker than we has changed it.
-            if sending.due_at != due_at || sending.next_vendor(route) != Some(vendor) {
+            if sending.due_at != due_at || !sending.candidates(route, now).contains(&vendor) {
                 return Step::Ignored;
             }
             sending.begin(vendor, now, lease, history)
         };
         if let Some(Changed { step: Step::Attempt(attempt), outgoing: Some(outgoing), .. }) =
-            self.outbox.move_send(&self.send, &begin).await?
+            outbox.move_send(&self.send, &begin).await?
         {
-            self.outbox.launch(permit, self.send, attempt, outgoing);
+            outbox.launch(permit, self.send, attempt, outgoing);
         }
         Ok(())
     }
 
+    /// Waits in line, or, when that is full, comes again later.
+    async fn wait(&mut self, held: &Held, candidates: &[&str], now: Timestamp) -> Result<()> {
+        let vendors = candidates.iter().map(|&vendor| vendor.to_owned()).collect();
+        let name = LineName { tenant: self.send.tenant, holder: self.send.holder, vendors };
+        let waiting = Waiting { send: self.send, due_at: self.due_at, expires_at: held.sending.expires_at };
+        // First, for its turn may come before the next line of this function.
+        self.waits_in_line = true;
+        self.desk.hold(self.send, Hold::Line);
+        let Place::Later(until) = self.desk.lines.join(name, waiting, now) else { return Ok(()) };
+        self.waits_in_line = false;
+        self.desk.hold(self.send, Hold::Task { passed: None });
+        let put_off = |sending: &mut Sending, _: &mut History, _: Timestamp| sending.put_off(until);
+        self.desk.outbox.move_send(&self.send, &put_off).await.map(drop)
+    }
+
     async fn wake(&self, route: &[String]) -> Result<()> {
-        let rules = self.outbox.persistence();
+        let outbox = &self.desk.outbox;
+        let rules = outbox.persistence();
         let wake =
             |sending: &mut Sending, history: &mut History, now: Timestamp| sending.wake(route, rules, now, history);
-        self.outbox.move_send(&self.send, &wake).await.map(drop)
+        outbox.move_send(&self.send, &wake).await.map(drop)
     }
 
     /// Removes the mark of a send whose record has expired: we were away for longer than it was kept.
     async fn forget(&self) -> Result<()> {
-        let batch = Batch::new(self.mark.partition()).delete(self.mark.clone());
-        self.outbox.ground.store.commit(batch).await.map(drop)
+        let Outbox { ground, .. } = &*self.desk.outbox;
+        let mark = ground.keys.due(self.due_at, &self.send);
+        ground.store.commit(Batch::new(mark.partition()).delete(mark)).await.map(drop)
     }
 }
 
 impl Drop for Task {
     fn drop(&mut self) {
-        if lock(&self.busy).remove(&self.send) == Some(true) {
-            self.outbox.due.note(self.send.id.partition(), self.outbox.ground.clock.now());
+        if self.waits_in_line {
+            return;
+        }
+        let hold = self.desk.lock().remove(&self.send);
+        if let Some(Hold::Task { passed: Some(mark) }) = hold {
+            let Outbox { due, ground, .. } = &*self.desk.outbox;
+            due.note_from(self.send.id.partition(), ground.clock.now(), mark);
         }
     }
-}
-
-fn lock(busy: &Mutex<HashMap<SendRef, bool>>) -> MutexGuard<'_, HashMap<SendRef, bool>> {
-    busy.lock().unwrap_or_else(PoisonError::into_inner)
 }

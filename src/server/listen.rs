@@ -16,6 +16,7 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::config::settings::{Address, ServerConfig};
 use crate::error::{Error, Kind, Reason, Result};
+use crate::grpc::deadline::Deadlines;
 use crate::grpc::request_id::RequestIds;
 
 /// Calls that one connection may have under way.
@@ -39,6 +40,9 @@ pub(crate) struct Listeners {
     http: TcpListener,
     admin: TcpListener,
 }
+
+/// What lies around every call, outermost first.
+pub(crate) type Around = (RequestIds, Deadlines);
 
 enum Grpc {
     Tcp(TcpListener),
@@ -70,12 +74,12 @@ impl Listeners {
     pub(crate) fn serve(
         self,
         grpc: Routes,
-        ids: RequestIds,
+        around: Around,
         admin: Router,
         closing: &CancellationToken,
     ) -> JoinSet<Result<()>> {
         let mut serving = JoinSet::new();
-        serving.spawn(serve_grpc(self.grpc, grpc, ids, closing.clone().cancelled_owned()));
+        serving.spawn(serve_grpc(self.grpc, grpc, around, closing.clone().cancelled_owned()));
         serving.spawn(serve_http(self.http, http_router(), closing.clone().cancelled_owned()));
         serving.spawn(serve_http(self.admin, admin, closing.clone().cancelled_owned()));
         serving
@@ -107,12 +111,12 @@ fn cannot_listen(name: &str, address: &str, error: std::io::Error) -> Error {
     Error::new(Kind::Unavailable, Reason::Internal, message).with_source(error)
 }
 
-async fn serve_grpc(listener: Grpc, routes: Routes, ids: RequestIds, closing: impl Future<Output = ()>) -> Result<()> {
+async fn serve_grpc(listener: Grpc, routes: Routes, around: Around, closing: impl Future<Output = ()>) -> Result<()> {
     let server = tonic::transport::Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
         .http2_max_header_list_size(MAX_HEADER_LIST)
         .http2_max_local_error_reset_streams(Some(MAX_RESET_STREAMS))
-        .layer(ids)
+        .layer(around)
         .add_routes(routes);
     let served = match listener {
         Grpc::Tcp(listener) => {

@@ -27,6 +27,7 @@ use crate::config::Loaded;
 use crate::console;
 use crate::error::{Error, Result};
 use crate::grpc::access::Access;
+use crate::grpc::deadline::Deadlines;
 use crate::grpc::request_id::RequestIds;
 use crate::grpc::{self, Services};
 use crate::messaging::holder::Ground;
@@ -35,12 +36,12 @@ use crate::messaging::route::Routes as MessageRoutes;
 use crate::messaging::service::Messaging;
 use crate::messaging::worker::Worker;
 use crate::random::Random;
-use crate::server::listen::{Addresses, Listeners};
+use crate::server::listen::{Addresses, Around, Listeners};
 use crate::server::vendors::Built;
 use crate::store::Store;
 use crate::store::keys::Keys;
 use crate::store::seal::{KeyRing, SealedStore};
-use crate::store::sled::SledStore;
+use crate::store::sled::{self, SledStore};
 use crate::telemetry::Metrics;
 use crate::tenant::Tenant;
 use crate::vendor::ReceiptSink;
@@ -68,7 +69,7 @@ pub struct Server {
     addresses: Addresses,
     listeners: Listeners,
     grpc: Routes,
-    request_ids: RequestIds,
+    around: Around,
     admin: axum::Router,
     health: HealthReporter,
     clock: Arc<dyn Clock>,
@@ -96,6 +97,16 @@ pub fn create_store_key(path: &Path, random: &dyn Random) -> Result<()> {
     KeyRing::load_or_create(path, random).map(drop)
 }
 
+/// Opens an empty store in `folder` as a server with the default settings does, sealed with a key that is made there.
+/// For who measures a store without a server; must be called within a Tokio runtime.
+///
+/// Errors: those of a server whose store cannot be opened.
+pub fn open_store(folder: &Path, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Arc<dyn Store>> {
+    let ring = KeyRing::load_or_create(&folder.join("key"), &*random)?;
+    let sled = SledStore::open(&sled::Config { path: folder.join("data"), ..sled::Config::default() }, clock)?;
+    Ok(Arc::new(SealedStore::new(Arc::new(sled), ring, random)))
+}
+
 // === impl Server ===
 
 impl Server {
@@ -113,7 +124,7 @@ impl Server {
             Arc::clone(&random),
         ));
         let keys = Keys::open(&*store, &*random).await?;
-        let request_ids = RequestIds::new(Arc::clone(&random));
+        let around = (RequestIds::new(Arc::clone(&random)), Deadlines::new(Arc::clone(&clock)));
         let ground = Ground { store: Arc::clone(&store), keys, clock: Arc::clone(&clock), random };
 
         let Built { vendors, inboxes, receipts } = vendors::build(config, &clock)?;
@@ -138,7 +149,7 @@ impl Server {
             addresses,
             listeners,
             grpc,
-            request_ids,
+            around,
             admin,
             health,
             clock,
@@ -170,7 +181,7 @@ impl Server {
         background.spawn(tell_health(self.health.clone(), Arc::clone(&self.store), Arc::clone(&self.clock)));
         background.spawn(keep_metrics(self.metrics, self.clock));
 
-        let mut serving = self.listeners.serve(self.grpc, self.request_ids, self.admin, &closing);
+        let mut serving = self.listeners.serve(self.grpc, self.around, self.admin, &closing);
         self.ready.store(true, Ordering::Release);
         let outcome = tokio::select! {
             () = stop => Ok(()),

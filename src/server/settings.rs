@@ -30,6 +30,7 @@ pub(crate) fn outbox(config: &MessagingConfig) -> outbox::Settings {
     outbox::Settings {
         attempt_timeout: config.attempt_timeout,
         persistence: Persistence { max_attempts, backoff: FIRST_BACKOFF },
+        longest_line: outbox::LONGEST_LINE,
     }
 }
 

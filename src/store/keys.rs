@@ -58,13 +58,22 @@ pub struct RequestTag(#[cbor(with = "minicbor::bytes")] [u8; 16]);
 #[cbor(transparent)]
 pub struct Fingerprint(#[cbor(with = "minicbor::bytes")] [u8; 16]);
 
-/// Names one send: the record that holds it and its number there. Printed, it is the reference that vendors get.
+/// Names one send: the record that holds it and its number there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SendRef {
     pub holder: Holder,
     pub tenant: TenantTag,
     pub id: Id,
     pub number: u8,
+}
+
+/// Names one attempt of a send. Printed, it is the reference that vendors get and give back in receipts, so that their
+/// word on one attempt is not taken for one on another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AttemptRef {
+    pub send: SendRef,
+    /// From 1.
+    pub attempt: u8,
 }
 
 /// The kind of record that holds a send.
@@ -187,6 +196,11 @@ impl Keys {
         Key::new(partition, bytes)
     }
 
+    /// A place before all due marks of a partition at `at` and later, and after all earlier ones: to scan from.
+    pub fn due_from(&self, partition: Partition, at: Timestamp) -> Key {
+        Key::new(partition, [&[DUE, partition.index()][..], &at.as_millis().to_be_bytes()].concat())
+    }
+
     /// All due marks of a partition, soonest first.
     pub fn due_prefix(&self, partition: Partition) -> Prefix {
         Prefix::new([DUE, partition.index()], Some(partition))
@@ -290,28 +304,33 @@ impl SendRef {
     }
 }
 
-/// 35 characters of base64url.
-impl fmt::Display for SendRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&URL_SAFE_NO_PAD.encode(self.to_bytes()))
-    }
-}
-
 impl fmt::Debug for SendRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} {}/{}", self.holder, self.id, self.number)
     }
 }
 
-impl FromStr for SendRef {
+// === impl AttemptRef ===
+
+/// 36 characters of base64url.
+impl fmt::Display for AttemptRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = [self.attempt; SendRef::BYTES + 1];
+        bytes[..SendRef::BYTES].copy_from_slice(&self.send.to_bytes());
+        f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
+    }
+}
+
+impl FromStr for AttemptRef {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        URL_SAFE_NO_PAD
-            .decode(text)
-            .ok()
-            .and_then(|bytes| Self::from_bytes(&bytes))
-            .ok_or_else(|| Error::invalid("reference", "is not a reference of ours"))
+        let read = |text| {
+            let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+            let (&attempt, send) = bytes.split_last()?;
+            Some(Self { send: SendRef::from_bytes(send)?, attempt })
+        };
+        read(text).ok_or_else(|| Error::invalid("reference", "is not a reference of ours"))
     }
 }
 
@@ -340,17 +359,21 @@ mod tests {
             assert!(early < late);
             assert!(early.bytes().starts_with(&keys.due_prefix(Partition::new(200)).bytes));
             assert_eq!(keys.parse_due(&late).unwrap(), (Timestamp::from_millis(256), send));
+            let from = keys.due_from(Partition::new(200), Timestamp::from_millis(256));
+            assert!(early < from && from < late);
         }
     }
 
     #[test]
     fn references_read_back_and_nothing_else_does() {
-        let send = send(&keys(), Holder::Verification);
-        let text = send.to_string();
-        assert_eq!((text.len(), text.parse::<SendRef>().unwrap()), (35, send));
-        for bad in ["", "AAAA", &text[1..], &format!("{text}A"), "ä"] {
-            assert!(bad.parse::<SendRef>().is_err(), "{bad}");
+        let attempt = AttemptRef { send: send(&keys(), Holder::Verification), attempt: 2 };
+        let text = attempt.to_string();
+        assert_eq!((text.len(), text.parse::<AttemptRef>().unwrap()), (36, attempt));
+        for bad in ["", "AAAA", &text[1..], &text[..35], &format!("{text}A"), "ä"] {
+            assert!(bad.parse::<AttemptRef>().is_err(), "{bad}");
         }
+        let other = AttemptRef { attempt: 3, ..attempt };
+        assert_ne!(text, other.to_string());
     }
 
     #[test]

@@ -329,7 +329,8 @@ impl DeclarativeVendor {
             Verdict::Accepted => {
                 let plain =
                     |id: &String| id.len() <= MAX_REFERENCE_LENGTH && id.bytes().all(|byte| byte.is_ascii_graphic());
-                Ok(Accepted { vendor_reference: self.answers.id(&body).filter(plain).filter(|id| !id.is_empty()) })
+                let vendor_reference = self.answers.id(&body).filter(plain).filter(|id| !id.is_empty());
+                Ok(Accepted { vendor_reference, ..Accepted::default() })
             }
             Verdict::Failed(failure) => {
                 tracing::warn!(vendor = %self.name, %status, ?failure, "vendor did not take a message");

@@ -61,7 +61,7 @@ pub struct Rule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// Taken, and a receipt says delivered at once.
+    /// Taken, and the answer says that it is delivered.
     Delivered,
     /// Taken, and a receipt says delivered after `delay` (default 30 s).
     Late,
@@ -219,7 +219,7 @@ impl InboxVendor {
             text: outgoing.text.clone(),
             sent_at: self.clock.now(),
         });
-        Accepted { vendor_reference: Some(outgoing.reference.to_string()) }
+        Accepted { vendor_reference: Some(outgoing.reference.to_string()), receipt: None }
     }
 
     fn promise(&self, outgoing: &Outgoing, status: ReceiptStatus, delay: Duration) {
@@ -263,7 +263,7 @@ impl Vendor for InboxVendor {
                 self.promise(outgoing, ReceiptStatus::Delivered, delay.unwrap_or(Duration::from_secs(30)));
             }
             Outcome::Failed => self.promise(outgoing, ReceiptStatus::Undelivered, delay.unwrap_or_default()),
-            _ => self.promise(outgoing, ReceiptStatus::Delivered, Duration::ZERO),
+            _ => return Ok(Accepted { receipt: Some(ReceiptStatus::Delivered), ..accepted }),
         }
         Ok(accepted)
     }

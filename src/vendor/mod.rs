@@ -17,7 +17,6 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http as http_types;
 use async_trait::async_trait;
 use secrecy::SecretString;
 
@@ -119,7 +118,8 @@ pub trait ReceiptSink: Send + Sync {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
     pub channels: Vec<Channel>,
-    /// Sending twice with one [`Outgoing::reference`] delivers once, so an unknown outcome may be tried again.
+    /// Sending twice with one [`Outgoing::reference`] delivers once, so an unknown outcome may be tried again, and is,
+    /// under the reference of the attempt that it repeats.
     pub idempotent: bool,
     /// Reports what became of a message after it took it.
     pub receipts: bool,
@@ -156,7 +156,8 @@ pub enum Channel {
 /// One message on its way out. Its text may hold a code, so it can be read only by name, and never shows in `Debug`.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
-    /// Ours, unique to this attempt's message; safe in URLs, at most 64 characters.
+    /// Ours; safe in URLs, at most 64 characters. Every attempt has its own, but for one that repeats an attempt of
+    /// unknown outcome at a vendor that drops copies: to that vendor both are one message, which has one name.
     pub reference: Arc<str>,
     pub tenant: TenantName,
     pub channel: Channel,
@@ -175,6 +176,8 @@ pub struct Outgoing {
 pub struct Accepted {
     /// The vendor's own name for the message, when it gives one. At most 128 characters.
     pub vendor_reference: Option<String>,
+    /// What became of the message, when the vendor knows that already.
+    pub receipt: Option<ReceiptStatus>,
 }
 
 /// Why a message was not surely taken. Says nothing that a vendor wrote, for that may repeat the text.
@@ -237,7 +240,8 @@ pub struct ReceiptCall {
     pub rest: String,
     /// Decoded, in the order in which they came.
     pub query: Vec<(String, String)>,
-    pub headers: http_types::HeaderMap,
+    /// Names in lower case; those whose value is not text are left out.
+    pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 

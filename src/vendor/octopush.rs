@@ -219,7 +219,7 @@ impl Vendor for OctopushVendor {
         if answer.failure.is_none() && answer.code().unwrap_or(0) == 0 {
             // Without its ticket no receipt will be matched, but the message is on its way.
             return match answer.fields.get("sms_ticket").and_then(Value::as_str) {
-                Some(ticket) => Ok(Accepted { vendor_reference: plain_reference(ticket) }),
+                Some(ticket) => Ok(Accepted { vendor_reference: plain_reference(ticket), ..Accepted::default() }),
                 None => Err(self.senseless()),
             };
         }

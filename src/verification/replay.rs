@@ -35,10 +35,9 @@ impl Verifications {
             Known::Answered(answer) => answer,
             Known::Mismatched(Judgement::Wrong | Judgement::LastWrong) => return Err(mismatch()),
             Known::Mismatched(Judgement::Approved) => {
-                let before = loaded.value.clone();
                 loaded.value.forget_approval();
-                let send = self.storage.send_ref(&before.tenant, before.id, 0);
-                let batch = self.storage.put(batch, &send, Some(&before), loaded)?;
+                let send = self.storage.send_ref(&loaded.value.tenant, loaded.value.id, 0);
+                let batch = self.storage.put(batch, &send, loaded)?;
                 return if self.stood(batch).await? { Err(mismatch()) } else { Ok(Replay::LostRace) };
             }
         };

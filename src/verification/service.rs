@@ -87,7 +87,7 @@ impl Verifications {
             if let Some(until) = state.value.locked_until(limits, now) {
                 return Ok(self.checked(Outcome::RecipientLocked, Some(until), loaded.value, &state.value, now));
             }
-            let before = loaded.value.clone();
+            let had_code = loaded.value.code().is_some();
             let verdict = loaded.value.check(&check.candidate, now);
             let mut batch = Batch::new(id.partition());
             if verdict.is_failure() {
@@ -103,10 +103,10 @@ impl Verifications {
                 loaded.value.remember(Answer { key, judgement, checks_left, next_check_at });
             }
             // An ended verification changes only when this check is the first to see that its time is over.
-            let changed = before.code().is_some() != loaded.value.code().is_some() || verdict.is_failure();
+            let changed = had_code != loaded.value.code().is_some() || verdict.is_failure();
             if changed {
                 let send = self.storage.send_ref(&tenant.name, id, 0);
-                batch = self.storage.put(batch, &send, Some(&before), &loaded)?;
+                batch = self.storage.put(batch, &send, &loaded)?;
                 if self.ground.store.commit(batch).await? == Commit::Conflict {
                     count_conflict("check");
                     continue;
@@ -129,14 +129,14 @@ impl Verifications {
         for _ in 0..MAX_ROUNDS {
             let mut loaded = self.storage.load(tenant, id).await?;
             let now = self.ground.clock.now();
-            let before = loaded.value.clone();
+            let (status, had_code) = (loaded.value.status(now), loaded.value.code().is_some());
             if !loaded.value.cancel(now) {
-                return Err(not_pending(before.status(now)));
+                return Err(not_pending(status));
             }
-            let state = self.storage.load_state(self.storage.tags(tenant, &before.recipient)).await?;
-            if before.code().is_some() {
+            let state = self.storage.load_state(self.storage.tags(tenant, &loaded.value.recipient)).await?;
+            if had_code {
                 let send = self.storage.send_ref(tenant, id, 0);
-                let batch = self.storage.put(Batch::new(id.partition()), &send, Some(&before), &loaded)?;
+                let batch = self.storage.put(Batch::new(id.partition()), &send, &loaded)?;
                 if self.ground.store.commit(batch).await? == Commit::Conflict {
                     count_conflict("cancel");
                     continue;
@@ -211,7 +211,7 @@ fn render(
     let facts = CodeFacts { code: code.expose(), lifetime, scope: &verification.scope };
     let text = templates.render_verification(&wording, &facts)?;
     Ok(Outgoing {
-        reference: send.to_string().into(),
+        reference: sending.reference(send).to_string().into(),
         tenant: verification.tenant.clone(),
         channel: sending.channel,
         recipient: verification.recipient.clone(),

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::id::{Id, TenantName};
-use crate::messaging::holder::{MAX_ROUNDS, SendRecord, contention, count_conflict};
+use crate::messaging::holder::{MAX_ROUNDS, Marks, SendRecord, contention, count_conflict};
 use crate::messaging::idempotency::{self, Claim, Request, Ticket};
 use crate::messaging::last_line::LastLine;
 use crate::messaging::locale;
@@ -262,7 +262,8 @@ impl Verifications {
             last_line: last_line.clone(),
         };
         let key = self.ground.keys.verification(tags.0, id);
-        let fresh = Loaded { key, read: None, value: Verification::new(beginning, now) };
+        let value = Verification::new(beginning, now);
+        let fresh = Loaded { key, read: None, value, marks: Marks::default() };
         self.plan_send(tags.0, fresh, state, Sent { channel: *channel, tag, replaced }, now)
     }
 
@@ -276,7 +277,7 @@ impl Verifications {
         now: Timestamp,
     ) -> Result<Plan> {
         let Sent { channel, tag, replaced } = what;
-        let (id, before) = (to.value.id, to.read.is_some().then(|| to.value.clone()));
+        let id = to.value.id;
         let vendors = self.outbox.route(&to.value.tenant, channel, to.value.recipient.country())?;
         let (status, expires_at) = (to.value.status(now), to.value.expires_at);
         let max_sends = self.config.limits.max_sends;
@@ -292,16 +293,15 @@ impl Verifications {
         let permit = self.outbox.begin_inline(sending, vendors, now, history);
         state.value.add_send(id, &self.config.limits, now);
         state.value.set_newest(&to.value.scope, id, expires_at, now);
-        if before.is_none() {
+        if to.read.is_none() {
             state.value.list(id, expires_at + self.config.retention);
         }
 
         let send = SendRef { holder: Holder::Verification, tenant, id, number };
-        let mut batch = self.storage.put(Batch::new(id.partition()), &send, before.as_ref(), &to)?;
+        let mut batch = self.storage.put(Batch::new(id.partition()), &send, &to)?;
         if let Some(mut old) = replaced {
-            let before = old.value.clone();
             old.value.cancel(now);
-            batch = self.storage.put(batch, &SendRef { id: old.value.id, ..send }, Some(&before), &old)?;
+            batch = self.storage.put(batch, &SendRef { id: old.value.id, ..send }, &old)?;
         }
         let batch = self.storage.put_state(batch, &state)?;
         Ok(Plan { batch, view: self.view(to.value, &state.value, now), send, permit })
@@ -312,9 +312,11 @@ impl Verifications {
         let Plan { batch, view, send, permit } = plan;
         let outgoing = permit.is_some().then(|| self.records.outgoing(&view.verification, &send)).transpose()?;
         let (outbox, store) = (Arc::clone(&self.outbox), Arc::clone(&self.ground.store));
+        let records = Arc::clone(&self.records);
         let work = async move {
-            if store.commit(batch).await? == Commit::Conflict {
-                return Ok(None);
+            let Commit::Committed(version) = store.commit(batch).await? else { return Ok(None) };
+            if permit.is_some() {
+                records.remember(send.id, version, view.verification.clone());
             }
             outbox.watches.tell(send.id);
             let sending = view.verification.sends().last().cloned();
@@ -328,7 +330,8 @@ impl Verifications {
         self.outbox.run_to_end(work).await
     }
 
-    /// Waits for the outcome of the first vendor call, if the caller wants it, and looks at the verification again.
+    /// Waits until a vendor has the send, perhaps has it or will not get it, if the caller wants that, and looks at the
+    /// verification again. A send that waits for room or goes on to another vendor is waited for, too.
     async fn after_delivery(
         &self,
         view: View,
@@ -336,13 +339,34 @@ impl Verifications {
         call: Option<JoinHandle<()>>,
         wait: Option<Duration>,
     ) -> Result<View> {
-        let (Some(call), Some(wait)) = (call, wait.filter(|wait| !wait.is_zero())) else { return Ok(view) };
-        let deadline = self.ground.clock.sleep_until(self.ground.clock.now() + wait);
-        tokio::select! {
-            _ = call => {}
-            () = deadline => {}
+        let Some(wait) = wait.filter(|wait| !wait.is_zero()) else { return Ok(view) };
+        let tenant = &view.verification.tenant;
+        let mut deadline = self.ground.clock.sleep_until(self.ground.clock.now() + wait);
+        let mut waits = true;
+        if let Some(call) = call {
+            tokio::select! {
+                _ = call => {}
+                () = &mut deadline => waits = false,
+            }
         }
-        self.get(&view.verification.tenant, send.id).await
+        // As a rule the first call tells, and nothing needs to be watched.
+        let mut watch = None;
+        loop {
+            let view = self.get(tenant, send.id).await?;
+            let sending = view.verification.sends().iter().find(|sending| sending.number == send.number);
+            if !waits || sending.is_none_or(|sending| sending.status.is_outcome()) {
+                return Ok(view);
+            }
+            let Some(watch) = &mut watch else {
+                watch = Some(self.outbox.watches.watch(send.id));
+                continue;
+            };
+            tokio::select! {
+                () = watch.changed() => {}
+                () = &mut deadline => waits = false,
+                () = self.outbox.stopped().cancelled() => waits = false,
+            }
+        }
     }
 
     /// Refuses a send while the recipient is locked or cools down.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Kind, Reason, Result};
 use crate::id::{Id, TenantName};
-use crate::messaging::holder::{Ground, put_record};
+use crate::messaging::holder::{Ground, Marks, put_record};
 use crate::recipient::Recipient;
 use crate::store::keys::{Holder, RecipientTag, SendRef, TenantTag};
 use crate::store::{Batch, Key, Record, record};
@@ -25,6 +25,8 @@ pub struct Loaded<T> {
     pub key: Key,
     pub read: Option<Record>,
     pub value: T,
+    /// Of the sends as they were read, where the record has sends.
+    pub marks: Marks,
 }
 
 // === impl Storage ===
@@ -42,8 +44,9 @@ impl Storage {
     pub async fn find(&self, tenant: &TenantName, id: Id) -> Result<Option<Loaded<Verification>>> {
         let key = self.ground.keys.verification(self.ground.keys.tenant(tenant), id);
         let Some(read) = self.ground.store.get(&key).await? else { return Ok(None) };
-        let value = record::decode(&read.value)?;
-        Ok(Some(Loaded { key, read: Some(read), value }))
+        let value: Verification = record::decode(&read.value)?;
+        let marks = Marks::of_record(&value);
+        Ok(Some(Loaded { key, read: Some(read), value, marks }))
     }
 
     /// An unknown recipient has an empty state.
@@ -51,19 +54,13 @@ impl Storage {
         let key = self.ground.keys.recipient_state(tenant, recipient);
         let read = self.ground.store.get(&key).await?;
         let value = read.as_ref().map(|read| record::decode(&read.value)).transpose()?.unwrap_or_default();
-        Ok(Loaded { key, read, value })
+        Ok(Loaded { key, read, value, marks: Marks::default() })
     }
 
-    /// Adds a verification, with the due marks of its sends, to the batch. `before`: as it was read, if it was.
-    pub fn put(
-        &self,
-        batch: Batch,
-        send: &SendRef,
-        before: Option<&Verification>,
-        loaded: &Loaded<Verification>,
-    ) -> Result<Batch> {
+    /// Adds a verification, with the due marks of its sends, to the batch.
+    pub fn put(&self, batch: Batch, send: &SendRef, loaded: &Loaded<Verification>) -> Result<Batch> {
         let batch = batch.require(&loaded.key, loaded.read.as_ref());
-        put_record(batch, &self.ground, send, before, &loaded.value, self.retention)
+        put_record(batch, &self.ground, send, &loaded.marks, &loaded.value, self.retention)
     }
 
     /// Adds a recipient's state to the batch.

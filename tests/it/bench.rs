@@ -1,19 +1,25 @@
-//! `verigate bench` against a real gateway: what it reports, and that it tells what fails.
+//! `verigate bench` against a real gateway: what it reports, that it tells what fails, and that it leaves nothing behind.
 
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::Value;
 use verigate::bench::report::Report;
-use verigate::bench::{self, Options, Output, Surroundings};
-use verigate::clock::{Clock, SystemClock};
+use verigate::bench::{self, OpenStore, Options, Output, Surroundings};
+use verigate::clock::SystemClock;
 use verigate::error::{Kind, Result};
 use verigate::random::OsRandom;
-use verigate::store::Store;
-use verigate::store::sled::{Config, SledStore};
+use verigate::server;
 
 use crate::support::gateway::{CONFIG, Gateway};
 
 const CALLS: [&str; 4] = ["empty", "start", "check", "pair"];
+const ROWS: [&str; 5] = ["empty", "start", "check", "pair", "store"];
 const KEY: &str = "acme.acme-secret-of-some-length";
 
 /// A gateway whose inbox delivers to everybody: the numbers that are called must not meet a scripted failure.
@@ -40,13 +46,13 @@ fn options(gateway: &Gateway) -> Options {
 }
 
 /// The report, what was printed of it, and the progress.
-async fn run(options: &Options, store: Option<Arc<dyn Store>>) -> (Result<Report>, String, String) {
+async fn run(options: &Options, open_store: Option<OpenStore>) -> (Result<Report>, String, String) {
     let (mut printed, mut progress) = (Vec::new(), Vec::new());
     let surroundings = Surroundings {
         clock: Arc::new(SystemClock),
         random: Arc::new(OsRandom),
         program: "/nowhere/verigate".into(),
-        store,
+        open_store,
     };
     let output = Output { report: &mut printed, progress: &mut progress, terminal: false };
     let report = bench::run(options, surroundings, output, std::future::pending()).await;
@@ -72,12 +78,11 @@ fn check_point(point: &Value) {
 async fn a_short_run_reports_every_point_and_nothing_fails() {
     let gateway = gateway_that_delivers().await;
     let place = tempfile::tempdir().unwrap();
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let config = Config { path: place.path().join("data"), ..Config::default() };
-    let store: Arc<dyn Store> = Arc::new(SledStore::open(&config, clock).unwrap());
-    let options = Options { live: 50, ..options(&gateway) };
+    let options = Options { live: 50, directory: Some(place.path().to_owned()), ..options(&gateway) };
+    let open_store: OpenStore =
+        Box::new(|folder| server::open_store(folder, Arc::new(SystemClock), Arc::new(OsRandom)));
 
-    let (report, printed, progress) = run(&options, Some(store)).await;
+    let (report, printed, progress) = run(&options, Some(open_store)).await;
 
     let report = report.unwrap();
     let json: Value = serde_json::from_str(&printed).unwrap();
@@ -93,19 +98,26 @@ async fn a_short_run_reports_every_point_and_nothing_fails() {
     assert_eq!(measured, wanted.iter().map(|(callers, call)| (*callers, call)).collect::<Vec<_>>());
     points.iter().for_each(check_point);
     let store = json["store"].as_array().unwrap();
-    assert_eq!(store.len(), 2);
+    assert_eq!(store.iter().map(|point| point["callers"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 16]);
     store.iter().for_each(check_point);
     let ratios = json["ratios"].as_array().unwrap();
     assert_eq!(ratios.iter().map(|ratio| ratio["callers"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 16]);
-    for (ratio, points) in ratios.iter().zip(points.chunks(4)) {
-        let wanted = number(&points[3], "per_second") / number(&points[0], "per_second");
-        assert!((number(ratio, "pair_to_empty") - wanted).abs() < 1e-9, "{ratio}");
+    for ((ratio, points), store) in ratios.iter().zip(points.chunks(4)).zip(store) {
+        for (name, other) in [("pair_to_empty", &points[0]), ("pair_to_store", store)] {
+            let wanted = number(&points[3], "per_second") / number(other, "per_second");
+            assert!((number(ratio, name) - wanted).abs() < 1e-9, "{name} of {ratio}");
+        }
     }
+    // Nothing is known of a server that is not ours.
+    assert!(json["server_memory"].is_null() && json["server_disk"].is_null(), "{printed}");
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0, "the store is still there");
 
     // For people: a row for each point, in the report and while it runs.
     let table = report.to_string();
-    let rows = |text: &str| CALLS.map(|call| text.lines().filter(|line| line.contains(&format!("  {call} "))).count());
-    assert_eq!((rows(&table), rows(&progress)), ([2; 4], [2; 4]), "{table}{progress}");
+    let rows = |text: &str| ROWS.map(|call| text.lines().filter(|line| line.contains(&format!("  {call} "))).count());
+    assert_eq!((rows(&table), rows(&progress)), ([2; 5], [2; 5]), "{table}{progress}");
+    let share = format!("{:>16.3}", number(&ratios[1], "pair_to_store"));
+    assert!(table.lines().any(|line| line.starts_with("     16") && line.ends_with(&share)), "{table}");
     assert!(!table.contains("FAILED") && !progress.contains('\u{1b}'), "{table}{progress}");
 }
 
@@ -130,7 +142,7 @@ async fn a_run_that_is_stopped_reports_what_it_has() {
         clock: Arc::new(SystemClock),
         random: Arc::new(OsRandom),
         program: "/nowhere/verigate".into(),
-        store: None,
+        open_store: None,
     };
     let output = Output { report: &mut printed, progress: &mut Vec::new(), terminal: false };
     let options = Options { seconds: 3600.0, json: false, ..options(&gateway) };
@@ -152,4 +164,68 @@ async fn what_cannot_be_measured_is_an_error() {
     let report = run(&keyless, None).await.0.unwrap();
     assert!(report.failures.iter().all(|failure| failure.what == "Unauthenticated CREDENTIALS_INVALID"), "{report}");
     assert_eq!(report.failures.len(), 2, "{report}");
+}
+
+/// The program itself, with a server of its own.
+fn program(place: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_verigate"));
+    command.args(["bench", "--seconds", "0.05"]).args(arguments).arg("--directory").arg(place).env_clear();
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn the_command_starts_a_server_and_tells_what_it_used() {
+    let place = tempfile::tempdir().unwrap();
+    let output = program(place.path(), &["--callers", "1,4", "--live", "20", "--json"]).output().unwrap();
+    let (printed, progress) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{progress}");
+    let json: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!((&json["failures"], &json["live"]["count"]), (&serde_json::json!([]), &20.into()), "{printed}");
+    assert!(json["address"].is_null(), "{printed}");
+    let points = json["points"].as_array().unwrap();
+    assert!(points.iter().all(|point| number(point, "server_cpu_us") >= 0.0), "{printed}");
+    assert!(points.iter().any(|point| number(point, "server_cpu_us") > 0.0), "{printed}");
+    let ratios = json["ratios"].as_array().unwrap();
+    assert_eq!((points.len(), json["store"].as_array().unwrap().len(), ratios.len()), (8, 2, 2), "{printed}");
+    assert!(ratios.iter().all(|ratio| number(ratio, "pair_to_store") > 0.0), "{printed}");
+    assert!(number(&json, "server_memory") > 1e6 && number(&json, "server_disk") > 1e3, "{printed}");
+    assert!(progress.lines().count() >= 11, "a line for the live ones and for each row:\n{progress}");
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0, "both stores go with the run");
+}
+
+#[test]
+fn a_bench_that_is_killed_leaves_no_server_running() {
+    let place = tempfile::tempdir().unwrap();
+    // Far more points than there is time for.
+    let mut bench = program(place.path(), &["--callers", &["1"; 5000].join(",")]).spawn().unwrap();
+    let mut progress = BufReader::new(bench.stderr.take().unwrap());
+    let mut line = String::new();
+    progress.read_line(&mut line).unwrap();
+    assert!(line.contains("  empty "), "{line}");
+    let servers = children(bench.id());
+    assert_eq!(servers.len(), 1, "{servers:?}");
+    let server = Pid::from_raw(servers[0]).unwrap();
+    let end = pidfd_open(server, PidfdFlags::empty()).unwrap();
+
+    bench.kill().unwrap();
+    bench.wait().unwrap();
+
+    // There is something to read once the process has ended, whoever its parent is by then.
+    let limit = Timespec { tv_sec: 60, tv_nsec: 0 };
+    let ended = poll(&mut [PollFd::new(&end, PollFlags::IN)], Some(&limit)).unwrap();
+    let killed = (ended == 0).then(|| kill_process(server, Signal::KILL));
+    assert!(killed.is_none(), "the server outlived who started it");
+}
+
+/// The processes that a process has started and that still run (proc_pid_stat(5): the parent is the second field after
+/// the name).
+fn children(parent: u32) -> Vec<i32> {
+    let ids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    let is_child = |id: &i32| {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
+        fields.nth(1) == Some(parent.to_string().as_str())
+    };
+    ids.filter(is_child).collect()
 }

@@ -1,6 +1,6 @@
 //! The program as people and scripts meet it: its words, its exit codes, how it starts and how it stops.
 
-mod program;
+pub(crate) mod program;
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -372,7 +372,7 @@ async fn a_signal_lets_the_calls_under_way_finish() {
     let (call, ended) = (call.end(), served.program.end());
     assert_eq!((call.code, ended.code), (0, 0), "{call:?} {ended:?}");
     let verification = &call.json()["verification"];
-    assert_eq!(verification["sends"][0]["status"], "MESSAGE_STATUS_SENT", "{call:?}");
+    assert_eq!(verification["sends"][0]["status"], "MESSAGE_STATUS_DELIVERED", "{call:?}");
     assert!(ended.stderr.lines().last().unwrap().contains("\"stopped\""), "{ended:?}");
 
     let served = place.serve(&["-c", "verigate.toml"], &[]);

@@ -14,7 +14,7 @@ use verigate::error::{Error, Kind, Reason, Result};
 use verigate::event::EventKind;
 use verigate::id::Id;
 use verigate::messaging::holder::{Ground, SendRecord};
-use verigate::messaging::outbox::{Outbox, Settings};
+use verigate::messaging::outbox::{LONGEST_LINE, Outbox, Settings};
 use verigate::messaging::page::PageRequest;
 use verigate::messaging::route::Routes;
 use verigate::messaging::sending::Persistence;
@@ -150,8 +150,11 @@ fn node(ground: &Ground) -> Arc<Verifications> {
     let mut vendors = Vendors::default();
     vendors.add("inbox", Arc::new(vendor), 4);
     let routes = vec![toml::from_str("channel = \"sms\"\nvendors = [\"inbox\"]").unwrap()];
-    let settings =
-        Settings { attempt_timeout: 10 * SECOND, persistence: Persistence { max_attempts: 3, backoff: SECOND } };
+    let settings = Settings {
+        attempt_timeout: 10 * SECOND,
+        persistence: Persistence { max_attempts: 3, backoff: SECOND },
+        longest_line: LONGEST_LINE,
+    };
     let outbox = Arc::new(Outbox::new(ground.clone(), vendors, Routes::new(routes), settings));
     let templates = Arc::new(Templates::builtin().unwrap());
     let verifications = Arc::new(Verifications::new(Arc::clone(&outbox), config(), templates, BTreeMap::new()));

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use verigate::clock::{Clock, SystemClock, Timestamp};
 use verigate::proto::verification::v1::{CheckOutcome, VerificationStatus};
 use verigate::random::{OsRandom, Random};
-use verigate::store::keys::SendRef;
+use verigate::store::keys::AttemptRef;
 
 use crate::support::ledger::{Entry, Letter, Person};
 use crate::support::load::{Client, DEFAULT_CHECKS, Dice, Progress, SETTINGS, Told};
@@ -195,7 +195,7 @@ impl History {
         let verifications: HashMap<_, _> = entries.map(|entry| (entry.id.as_str(), entry.expires_at)).collect();
         let letters: HashMap<_, _> = self.letters.iter().map(|letter| (letter.id.as_str(), letter)).collect();
         for message in clients[0].read_inbox("").await.unwrap() {
-            let id = message["id"].as_str().unwrap().parse::<SendRef>().unwrap().id.to_string();
+            let id = message["id"].as_str().unwrap().parse::<AttemptRef>().unwrap().send.id.to_string();
             let sent_at: jiff::Timestamp = message["sent_at"].as_str().unwrap().parse().unwrap();
             let sent_at = Timestamp::from_millis(sent_at.as_millisecond().try_into().unwrap());
             if let Some(expires_at) = verifications.get(id.as_str()) {

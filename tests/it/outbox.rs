@@ -1,22 +1,11 @@
 //! What becomes of messages and codes once they are accepted: every path of a send as callers see it, on a clock that
 //! stands still unless it is moved.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tempfile::TempDir;
-use tokio::task::JoinHandle;
-use verigate::clock::{Clock, ManualClock, Timestamp};
-use verigate::messaging::holder::Ground;
-use verigate::messaging::message::{Message as Kept, Text};
-use verigate::messaging::outbox::{Outbox, Settings};
-use verigate::messaging::request::{Content, NewMessage};
-use verigate::messaging::route::Routes;
-use verigate::messaging::sending::{Persistence, SendStatus};
-use verigate::messaging::service::Messaging;
-use verigate::messaging::template::Templates;
-use verigate::messaging::vendors::Vendors;
-use verigate::messaging::worker::Worker;
+use verigate::clock::{Clock, Timestamp};
+use verigate::messaging::message::Message as Kept;
+use verigate::messaging::sending::SendStatus;
 use verigate::proto::messaging::v1::{
     Channel, Encoding, FailureReason, GetMessageRequest, Message, MessageStatus, SendMessageRequest,
     send_message_request,
@@ -26,16 +15,10 @@ use verigate::proto::verification::v1::{
     GetVerificationRequest, ResendVerificationRequest, ScopedRecipient, StartVerificationRequest, Verification,
     VerificationSend, VerificationStatus, check_verification_request,
 };
-use verigate::random::OsRandom;
 use verigate::recipient::Address;
-use verigate::store::Store;
-use verigate::store::keys::Keys;
-use verigate::store::seal::{KeyRing, SealedStore};
-use verigate::store::sled::{Config as StoreConfig, SledStore};
-use verigate::tenant::Tenant;
-use verigate::vendor::inbox::Config as InboxConfig;
-use verigate::vendor::{Receipt, ReceiptSink, ReceiptStatus};
+use verigate::vendor::ReceiptStatus;
 
+use crate::support::floor::{Floor, number};
 use crate::support::gateway::{
     CONFIG, Gateway, Messages, PHONE, START, Verifications, check, email, eventually, seconds, start, text_to,
 };
@@ -667,102 +650,6 @@ async fn the_answer_tells_encoding_and_segments() {
 
 // === without a surface: vendors with little room, and receipts of any kind ===
 
-/// The messaging half of a gateway on a real store, with vendors whose room the test chooses.
-struct Floor {
-    messaging: Messaging,
-    outbox: Arc<Outbox>,
-    clock: ManualClock,
-    tenant: Tenant,
-    running: Vec<JoinHandle<()>>,
-    _place: TempDir,
-}
-
-impl Floor {
-    /// `vendors`: name, room and rules; text messages go to the first of them, mail to the last.
-    async fn new(vendors: &[(&str, usize, &str)]) -> Self {
-        let place = TempDir::new().unwrap();
-        let clock = ManualClock::new(START);
-        let config = StoreConfig { path: place.path().join("data"), ..StoreConfig::default() };
-        let sled = SledStore::open(&config, Arc::new(clock.clone())).unwrap();
-        let ring = KeyRing::parse(&format!("1:{}\n", "A".repeat(43) + "=")).unwrap();
-        let store: Arc<dyn Store> = Arc::new(SealedStore::new(Arc::new(sled), ring, Arc::new(OsRandom)));
-        let keys = Keys::open(&*store, &OsRandom).await.unwrap();
-        let ground = Ground { store, keys, clock: Arc::new(clock.clone()), random: Arc::new(OsRandom) };
-
-        let (mut slots, mut receipts) = (Vendors::default(), Vec::new());
-        for (name, room, rules) in vendors {
-            let config: InboxConfig = toml::from_str(&format!("outcomes = [{rules}]")).unwrap();
-            let (vendor, later) = config.build(name, Arc::new(clock.clone())).unwrap();
-            slots.add(*name, Arc::new(vendor), *room);
-            receipts.push(later);
-        }
-        let route = |channel: &str, vendor: &str| {
-            toml::from_str(&format!("channel = \"{channel}\"\nvendors = [\"{vendor}\"]")).unwrap()
-        };
-        let routes = vec![route("sms", vendors[0].0), route("email", vendors[vendors.len() - 1].0)];
-        let persistence = Persistence { max_attempts: 3, backoff: 2 * SECOND };
-        let settings = Settings { attempt_timeout: 10 * SECOND, persistence };
-        let outbox = Arc::new(Outbox::new(ground, slots, Routes::new(routes), settings));
-        let messaging = Messaging::new(Arc::clone(&outbox), Arc::new(Templates::builtin().unwrap()), 3600 * SECOND);
-        outbox.hold(messaging.holder(), messaging.holder());
-        let mut running = vec![tokio::spawn(Worker::new(Arc::clone(&outbox), 4).run())];
-        running.extend(
-            receipts.into_iter().map(|later| tokio::spawn(later.run(Arc::clone(&outbox) as Arc<dyn ReceiptSink>))),
-        );
-        let tenant = Tenant {
-            name: "acme".parse().unwrap(),
-            default_country: None,
-            brand: None,
-            sender: None,
-            may_return_code: false,
-        };
-        Self { messaging, outbox, clock, tenant, running, _place: place }
-    }
-
-    async fn send(&self, recipient: Address) -> Kept {
-        let new = NewMessage {
-            recipient: Some(recipient),
-            channel: None,
-            content: Some(Content::Text(Text::new("Hello".to_owned()))),
-            sender: None,
-            send_at: None,
-            validity: None,
-            metadata: std::collections::BTreeMap::new(),
-            idempotency_key: None,
-            batched: false,
-            unread: Vec::new(),
-        };
-        self.messaging.send(&self.tenant, new).await.unwrap()
-    }
-
-    async fn get(&self, message: &Kept) -> Kept {
-        self.messaging.get(&self.tenant.name, message.id).await.unwrap()
-    }
-
-    async fn until(&self, message: &Kept, status: SendStatus) -> Kept {
-        eventually(async || {
-            let message = self.get(message).await;
-            (message.sending.status == status).then_some(message)
-        })
-        .await
-    }
-
-    async fn receive(&self, vendor: &str, reference: &str, status: ReceiptStatus) {
-        let receipt = Receipt { vendor: vendor.to_owned(), reference: reference.into(), status, at: self.clock.now() };
-        self.outbox.receive(receipt).await.unwrap();
-    }
-}
-
-impl Drop for Floor {
-    fn drop(&mut self) {
-        self.running.iter().for_each(JoinHandle::abort);
-    }
-}
-
-fn number(last: usize) -> Address {
-    Address::Phone(format!("+60123456{last:03}"))
-}
-
 #[tokio::test]
 async fn a_vendor_that_hangs_holds_up_its_own_messages_only() {
     let floor = Floor::new(&[("stuck", 2, &all("hang")), ("free", 2, "")]).await;
@@ -826,13 +713,14 @@ async fn a_receipt_that_names_nothing_of_ours_is_taken_and_changes_nothing() {
     let floor = Floor::new(&[("first", 4, &all_after("late", "1h"))]).await;
     let sent = floor.until(&floor.send(number(100)).await, SendStatus::Sent).await;
     let reference = sent.sending.vendor_reference.clone().unwrap();
-    // The last character names the send within its record; the first ones the kind of record and the tenant.
+    // The last characters name the attempt and the send within its record; the first ones the kind of record and the
+    // tenant.
     let (all_but_last, _) = reference.split_at(reference.len() - 1);
     let mut references =
-        vec![String::new(), "x".to_owned(), "A".repeat(35), "A".repeat(10_000), "../../etc".to_owned()];
-    references.extend(["\0", "é", "/"].map(|end| format!("{all_but_last}{end}")));
-    references.extend([format!("{all_but_last}w"), format!("{reference}A"), reference[1..].to_owned()]);
-    references.extend([5, 20].map(|at| {
+        vec![String::new(), "x".to_owned(), "A".repeat(36), "A".repeat(10_000), "../../etc".to_owned()];
+    references.extend(["\0", "é", "/", "A", "C", "_"].map(|end| format!("{all_but_last}{end}")));
+    references.extend([format!("{reference}A"), reference[1..].to_owned()]);
+    references.extend([5, 20, 34].map(|at| {
         let other = if &reference[at..=at] == "A" { "B" } else { "A" };
         format!("{}{other}{}", &reference[..at], &reference[at + 1..])
     }));

@@ -60,6 +60,7 @@ enum Happening {
     },
     Receipt {
         send: u8,
+        attempt: u8,
         vendor: u8,
         status: ReceiptStatus,
     },
@@ -79,8 +80,9 @@ fn happening() -> impl Strategy<Value = Happening> {
             attempt,
             outcome
         }),
-        (send, 0..2_u8, receipt_status()).prop_map(|(send, vendor, status)| Happening::Receipt {
+        (send, 0..5_u8, 0..2_u8, receipt_status()).prop_map(|(send, attempt, vendor, status)| Happening::Receipt {
             send,
+            attempt,
             vendor,
             status
         }),
@@ -93,8 +95,9 @@ fn key() -> impl Strategy<Value = Option<u8>> {
 
 fn outcome() -> impl Strategy<Value = Result<Accepted, Failure>> {
     use proptest::strategy::Just;
+    let receipt = proptest::option::of(receipt_status());
     prop_oneof![
-        Just(Ok(Accepted { vendor_reference: Some("theirs".to_owned()) })),
+        receipt.prop_map(|receipt| Ok(Accepted { vendor_reference: Some("theirs".to_owned()), receipt })),
         Just(Err(Failure::Rejected(Rejection::InvalidRecipient))),
         Just(Err(Failure::Rejected(Rejection::InsufficientCredit))),
         Just(Err(Failure::Throttled { after: Some(Duration::from_secs(7)) })),
@@ -178,11 +181,11 @@ fn apply(verification: &mut Verification, happening: &Happening, now: &mut Times
                 verification.send_moved(*now);
             }
         }
-        Happening::Receipt { send, vendor, status } => {
+        Happening::Receipt { send, attempt, vendor, status } => {
             let vendor = route[usize::from(*vendor)].clone();
             let receipt = Receipt { vendor, reference: "ours".into(), status: *status, at: *now };
             if let Some((sending, history)) = verification.send_mut(*send) {
-                sending.receipt(&receipt, *now, history);
+                sending.receipt(*attempt, &receipt, *now, history);
                 verification.send_moved(*now);
             }
         }

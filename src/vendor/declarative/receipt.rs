@@ -292,12 +292,16 @@ impl Signature {
                 Cow::from(text.into_bytes())
             }
         };
-        let mut values = call.headers.get_all(self.config.header.as_str()).iter();
+        let mut values = call
+            .headers
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case(&self.config.header))
+            .map(|(_, value)| value);
         let (Some(shown), None) = (values.next(), values.next()) else {
             return Err(refused());
         };
         let prefix = self.config.prefix.as_deref().unwrap_or_default();
-        let shown = shown.to_str().ok().and_then(|shown| shown.strip_prefix(prefix)).ok_or_else(refused)?;
+        let shown = shown.strip_prefix(prefix).ok_or_else(refused)?;
         let tag = match self.config.encoding {
             Encoding::Hex => decode_hex(shown),
             Encoding::Base64 => STANDARD.decode(shown).ok(),

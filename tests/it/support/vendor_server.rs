@@ -6,12 +6,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_stream::StreamExt;
 
 /// What [`Fault::TooMany`] asks for.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(7);
@@ -206,11 +208,11 @@ impl Stage {
 
 async fn drip(stream: &mut TcpStream) -> io::Result<()> {
     stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 60000\r\n\r\n").await?;
-    let mut beat = tokio::time::interval(Duration::from_millis(20));
-    loop {
-        beat.tick().await;
-        stream.write_all(b" ").await?;
+    let mut drops = pin!(tokio_stream::iter(std::iter::repeat(b" ")).throttle(Duration::from_millis(20)));
+    while let Some(drop) = drops.next().await {
+        stream.write_all(drop).await?;
     }
+    Ok(())
 }
 
 // === impl Recorded ===

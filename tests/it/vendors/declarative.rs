@@ -132,8 +132,7 @@ mod twilio {
     fn receipts() -> Vec<(ReceiptCall, Result<Vec<Reported>, Kind>)> {
         let form = |status: &str| format!("SmsSid={SID}&MessageStatus={status}&To=%2B60123456789&AccountSid=AC0+1");
         let call = |status: &str, signature: &str| {
-            let mut headers = http::HeaderMap::new();
-            headers.insert("x-twilio-signature", signature.parse().unwrap());
+            let headers = vec![("x-twilio-signature".to_owned(), signature.to_owned())];
             ReceiptCall { rest: "m-1".to_owned(), headers, body: form(status).into_bytes(), ..ReceiptCall::default() }
         };
         let is = |status| Ok(vec![reported(ours("m-1"), status, NOW)]);
@@ -389,10 +388,7 @@ fn receipts_by_query_and_signatures_over_the_body_are_read() {
     assert!(reader.is_signed());
     let hash = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
     let call = |shown: &[&str]| {
-        let mut headers = http::HeaderMap::new();
-        for shown in shown {
-            headers.append("x-sign", shown.parse().unwrap());
-        }
+        let headers = shown.iter().map(|shown| ("x-sign".to_owned(), (*shown).to_owned())).collect();
         let body = b"what do ya want for nothing?".to_vec();
         ReceiptCall { rest: "m-1".to_owned(), headers, body, ..ReceiptCall::default() }
     };

@@ -62,6 +62,7 @@ pub(crate) struct Exchange {
 }
 
 /// One call, an answer of the vendor, and what it means.
+#[derive(Clone)]
 pub(crate) struct Answered {
     pub(crate) call: Call,
     pub(crate) answer: Answer,
@@ -172,7 +173,7 @@ pub(crate) fn phone(phone: &str) -> Recipient {
 }
 
 pub(crate) fn sent(vendor_reference: Option<&str>) -> Outcome {
-    Outcome::Sent(Accepted { vendor_reference: vendor_reference.map(str::to_owned) })
+    Outcome::Sent(Accepted { vendor_reference: vendor_reference.map(str::to_owned), receipt: None })
 }
 
 pub(crate) fn rejected(rejection: Rejection) -> Result<Outcome, Failure> {
@@ -235,21 +236,36 @@ pub(crate) async fn answers(subject: &Subject) {
 pub(crate) async fn faults(subject: &Subject) {
     let elsewhere = VendorServer::start(subject.script).await;
     let to = format!("{}/elsewhere", elsewhere.url());
-    // At the same time, for some take as long as our patience.
-    join_all(all_faults(to).into_iter().map(async |fault| {
+    let mut cases = Vec::new();
+    for fault in all_faults(to) {
         for Exchange { call, .. } in subject.exchanges.iter().filter(|exchange| !exchange.requests.is_empty()) {
             let server = VendorServer::start(subject.script).await;
             let vendor = subject.vendor_for(&server.url(), &fault);
             server.set_fault(fault.clone()).await;
-            let outcome = perform(&*vendor, call).await;
-            let documented = (subject.departure)(&fault, call).unwrap_or_else(|| Err(expected(&fault)));
-            assert_eq!(outcome, documented, "{fault:?} at {call:?}");
-            assert!(server.requests().len() <= 1, "{fault:?} at {call:?} was tried again");
+            cases.push((fault.clone(), call, server, vendor));
         }
+    }
+    // At the same time, for some take as long as our patience.
+    join_all(cases.iter().map(async |(fault, call, server, vendor)| {
+        let outcome = perform(&**vendor, call).await;
+        let documented = (subject.departure)(fault, call).unwrap_or_else(|| Err(expected(fault)));
+        assert_eq!(outcome, documented, "{fault:?} at {call:?}");
+        assert!(server.requests().len() <= 1, "{fault:?} at {call:?} was tried again");
     }))
     .await;
     assert_eq!(elsewhere.requests(), [], "credentials and texts go nowhere else");
+    handshake(subject).await;
     recovery(subject).await;
+}
+
+/// Where no TLS comes about, nothing of ours was written.
+async fn handshake(subject: &Subject) {
+    let server = VendorServer::start(subject.script).await;
+    let vendor = subject.vendor_for(&server.url().replace("http://", "https://"), &Fault::BlackHole);
+    for Exchange { call, .. } in subject.exchanges.iter().filter(|exchange| !exchange.requests.is_empty()) {
+        assert_eq!(perform(&*vendor, call).await, Err(Failure::Unavailable), "{call:?}");
+    }
+    assert_eq!(server.requests(), []);
 }
 
 /// No fault harms the call after it, on the same adapter.
