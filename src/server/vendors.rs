@@ -9,7 +9,7 @@ use crate::config::section::Section;
 use crate::error::{Error, Kind, Reason, Result, Violation};
 use crate::messaging::vendors::Vendors;
 use crate::vendor::inbox::{Inbox, Receipts};
-use crate::vendor::{Vendor, declarative, esms, inbox, octopush, smtp};
+use crate::vendor::{Vendor, declarative, esms, hasun, inbox, octopush, simpu, smtp};
 
 /// Calls that one vendor may have under way.
 const CONCURRENCY: usize = 64;
@@ -68,8 +68,19 @@ impl Built {
                 let vendor: Arc<dyn Vendor> = Arc::new(config.build(name).map_err(|e| refuse(section, &e))?);
                 self.vendors.add(name, vendor, CONCURRENCY);
             }
+            "hasun" => {
+                let config: hasun::Config = section.parse()?;
+                let vendor: Arc<dyn Vendor> = Arc::new(config.build(name).map_err(|e| refuse(section, &e))?);
+                self.vendors.add(name, vendor, CONCURRENCY);
+            }
+            "simpu" => {
+                let config: simpu::Config = section.parse()?;
+                let vendor: Arc<dyn Vendor> = Arc::new(config.build(name).map_err(|e| refuse(section, &e))?);
+                self.vendors.add(name, vendor, CONCURRENCY);
+            }
             other => {
-                let description = format!("must be esms, http, inbox, octopush or smtp, but is {other:?}");
+                let description =
+                    format!("must be esms, hasun, http, inbox, octopush, simpu or smtp, but is {other:?}");
                 return Err(refuse(section, &Error::invalid("kind", description)));
             }
         }

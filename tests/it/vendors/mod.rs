@@ -5,5 +5,7 @@ mod suite;
 
 mod declarative;
 mod esms;
+mod hasun;
 mod octopush;
+mod simpu;
 mod smtp;
