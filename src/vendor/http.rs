@@ -108,6 +108,12 @@ impl Client {
         request.send().await.map_err(|error| self.transport_failure(error))
     }
 
+    /// Makes any other call and waits for the head of the answer, whatever its status.
+    pub async fn call(&self, method: Method, url: Url, headers: HeaderMap, body: Vec<u8>) -> Result<Response, Failure> {
+        let request = self.http.request(method, url).headers(headers).body(body);
+        request.send().await.map_err(|error| self.transport_failure(error))
+    }
+
     /// Reads the body of an answer that came. [`Failure::Unknown`] when it does not end in time, breaks off, is too long
     /// or is not UTF-8: the vendor had the request, and nobody can tell what it made of it.
     pub async fn read_body(&self, mut answer: Response) -> Result<Body, Failure> {
@@ -238,28 +244,43 @@ pub fn parse_secret_header(field: &str, scheme: &str, secret: &SecretString) -> 
 /// A vendor's base URL, so that paths can be appended to it: `https`, or `http` to this machine; no credentials, query
 /// or fragment. Errors name the field `base_url` and never repeat the value.
 pub fn parse_base_url(text: &str) -> Result<Url> {
-    let wrong = |description: &str| Err(Error::invalid("base_url", description));
-    let Ok(mut url) = Url::parse(text) else {
-        return wrong("must be an absolute URL such as https://api.example.com");
-    };
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let loopback = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
-    if url.scheme() != "https" && !(url.scheme() == "http" && loopback) {
-        return wrong("must begin with https:// (http:// only to this machine): it carries credentials and codes");
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return wrong("must not hold a user name or password");
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return wrong("must not hold a query or fragment");
+    let mut url = parse_url("base_url", text)?;
+    if url.query().is_some() {
+        return Err(Error::invalid("base_url", "must not hold a query"));
     }
     let directory = format!("{}/", url.path().trim_end_matches('/'));
     url.set_path(&directory);
     Ok(url)
 }
 
+/// A URL that we call: `https`, or `http` to this machine; no credentials and no fragment. Errors name `field` and never
+/// repeat the value.
+pub fn parse_url(field: &str, text: &str) -> Result<Url> {
+    let wrong = |description: &str| Err(Error::invalid(field, description));
+    let Ok(url) = Url::parse(text) else {
+        return wrong("must be an absolute URL such as https://api.example.com");
+    };
+    let local = is_this_machine(url.host_str().unwrap_or_default());
+    if url.scheme() != "https" && !(url.scheme() == "http" && local) {
+        return wrong("must begin with https:// (http:// only to this machine): it carries credentials and codes");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return wrong("must not hold a user name or password");
+    }
+    if url.fragment().is_some() {
+        return wrong("must not hold a fragment");
+    }
+    Ok(url)
+}
+
+/// Whether what is sent to this host stays on this machine.
+pub fn is_this_machine(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
 /// `Retry-After` in seconds (RFC 9110 §10.2.3). A date there is left out, as ours and theirs may differ.
-fn retry_after(answer: &Response) -> Option<Duration> {
+pub fn retry_after(answer: &Response) -> Option<Duration> {
     let seconds: u32 = answer.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds.into()))
 }
@@ -276,7 +297,7 @@ fn tls_config() -> Result<rustls::ClientConfig> {
 }
 
 /// An error and its causes in one line.
-struct Chain<'a>(&'a dyn StdError);
+pub struct Chain<'a>(pub &'a dyn StdError);
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

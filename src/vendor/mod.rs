@@ -4,11 +4,14 @@
 //! bottom. Callers ask for capabilities, never for a name. Whatever not every vendor offers is a trait of its own, which
 //! [`Vendor`] hands out where it is there.
 
+pub mod declarative;
 pub mod esms;
 pub mod hasun;
 pub mod http;
 pub mod inbox;
+pub mod octopush;
 pub mod simpu;
+pub mod smtp;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -3,6 +3,9 @@
 
 mod suite;
 
+mod declarative;
 mod esms;
 mod hasun;
+mod octopush;
 mod simpu;
+mod smtp;
