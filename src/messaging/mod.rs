@@ -2,6 +2,7 @@
 
 pub mod conversion;
 pub mod due;
+mod echo;
 pub mod holder;
 pub mod idempotency;
 pub mod last_line;
@@ -14,7 +15,6 @@ pub mod outbox;
 pub mod page;
 pub mod request;
 pub mod route;
-pub mod segment;
 pub mod sending;
 pub mod service;
 pub mod template;

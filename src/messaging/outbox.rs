@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, error, info_span, warn};
@@ -19,6 +20,7 @@ use crate::event::History;
 use crate::id::{Partition, TenantName};
 use crate::messaging::conversion::Tally;
 use crate::messaging::due::DueIndex;
+use crate::messaging::echo::without_echo;
 use crate::messaging::holder::{Changed, Ground, SendHolder};
 use crate::messaging::measuring::Measuring;
 use crate::messaging::route::{Route, Routes};
@@ -220,6 +222,10 @@ impl Outbox {
 
     async fn attempt(&self, permit: Permit, send: SendRef, attempt: u8, outgoing: Outgoing) {
         let outcome = self.call(&permit, &outgoing).await;
+        let outcome = match send.holder {
+            Holder::Verification => outcome.map(|accepted| without_echo(accepted, outgoing.text.expose_secret())),
+            Holder::Message => outcome,
+        };
         let idempotent = permit.vendor().capabilities().idempotent;
         // The next attempt, here or elsewhere, need not wait for our commit.
         drop(permit);

@@ -352,15 +352,13 @@ impl SendRecord for Verification {
             return self.abandon_sends(now);
         }
         match self.workflow.as_mut().filter(|workflow| workflow.next_at().is_some()) {
-            Some(workflow) => {
-                if self.sends.iter().skip(workflow.first_send()).all(Sending::failed) {
-                    workflow.hasten(now);
-                }
+            Some(workflow) if self.sends.iter().skip(workflow.first_send()).all(Sending::failed) => {
+                workflow.hasten(now);
             }
             None if self.sends.iter().all(Sending::failed) => {
                 self.end(Status::Undeliverable, EventKind::Undeliverable, now);
             }
-            None => {}
+            _ => {}
         }
     }
 
