@@ -267,6 +267,9 @@ fn start_table() -> Vec<Row> {
     for hash in ["FA+9qCX9VS", "FA+9qCX9VSuu", "FA+9qCX9VS!"] {
         rows.push((starting(|r| r.android_app_hash = hash.to_owned()), "android_app_hash", "11"));
     }
+    for name in ["unknown".to_owned(), "a b".to_owned(), "w".repeat(64 * 1024)] {
+        rows.push((starting(|r| r.workflow = name), "workflow", "must name a workflow"));
+    }
     for domain in ["example", "Example.com", "example.com/x", "exa mple.com"] {
         rows.push((starting(|r| r.web_otp_domain = domain.to_owned()), "web_otp_domain", ""));
     }
