@@ -54,7 +54,8 @@ pub struct Sending {
     /// No attempt begins at or after this.
     #[n(12)]
     pub expires_at: Timestamp,
-    /// When to look again: the next attempt, or the end of the attempt under way. A due mark stands in the store for it.
+    /// When to look again: the next attempt, the end of the attempt under way, or, of one that was sent, when to ask its
+    /// vendor what became of it. A due mark stands in the store for it.
     #[n(13)]
     pub due_at: Option<Timestamp>,
     /// Whether sending twice does little harm, as with a code, so that doubt is answered by one more attempt.
@@ -73,6 +74,14 @@ pub struct Sending {
     /// Whether the next attempt repeats the last one: at the same vendor and under the same reference.
     #[n(18)]
     pub repeats: bool,
+    /// The vendors of earlier attempts, by the attempts under whose references they know it.
+    #[n(19)]
+    #[cbor(default)]
+    pub earlier: BTreeMap<u8, String>,
+    /// How often its vendor was to be asked what became of it.
+    #[n(20)]
+    #[cbor(default)]
+    pub asked: u8,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
@@ -147,6 +156,18 @@ pub struct Persistence {
 
 const LONGEST_BACKOFF: Duration = Duration::from_secs(120);
 
+/// How long after it was sent, and then after each time, a vendor is asked what became of it; the last one repeats.
+const ASK_AFTER: [Duration; 5] = [
+    Duration::from_secs(10),
+    Duration::from_secs(30),
+    Duration::from_secs(120),
+    Duration::from_secs(600),
+    Duration::from_secs(3600),
+];
+
+/// How long after its end there may still be an answer to that.
+const ASKED_BEYOND_END: Duration = Duration::from_secs(6 * 3600);
+
 // === impl Sending ===
 
 impl Sending {
@@ -172,6 +193,8 @@ impl Sending {
             paused: BTreeMap::new(),
             named_by: 0,
             repeats: false,
+            earlier: BTreeMap::new(),
+            asked: 0,
         }
     }
 
@@ -212,6 +235,7 @@ impl Sending {
         }
         self.attempts = self.attempts.saturating_add(1);
         if !self.repeats || self.vendor.as_deref() != Some(vendor) {
+            self.earlier.extend(self.vendor.take().map(|earlier| (self.named_by, earlier)));
             self.named_by = self.attempts;
         }
         self.repeats = false;
@@ -278,13 +302,26 @@ impl Sending {
         }
     }
 
-    /// Takes in a vendor's later word on an attempt. Late, repeated and contradicting receipts change nothing.
+    /// Takes in a vendor's later word on an attempt. Late, repeated and contradicting receipts change nothing, and
+    /// neither do those of a vendor that the attempt did not go to.
     pub fn receipt(&mut self, attempt: u8, receipt: &Receipt, now: Timestamp, history: &mut History) -> Step {
-        if !(1..=self.attempts).contains(&attempt) {
+        let current = attempt == self.named_by;
+        let vendor = if current { self.vendor.as_ref() } else { self.earlier.get(&attempt) };
+        if attempt == 0 || vendor != Some(&receipt.vendor) {
             return Step::Ignored;
         }
-        let current = attempt == self.named_by && self.vendor.as_deref() == Some(&receipt.vendor);
         self.report(receipt.status, current, now, history)
+    }
+
+    /// Plans to ask the vendor what became of what it took, where it does not tell by itself.
+    pub fn ask_later(&mut self, now: Timestamp) -> Step {
+        if self.status != SendStatus::Sent || self.vendor_reference.is_none() {
+            return Step::Done;
+        }
+        let delay = ASK_AFTER[usize::from(self.asked).min(ASK_AFTER.len() - 1)];
+        self.asked = self.asked.saturating_add(1);
+        self.due_at = Some(now + delay).filter(|at| *at <= self.expires_at + ASKED_BEYOND_END);
+        if self.due_at.is_some() { Step::Later } else { Step::Done }
     }
 
     /// Puts off the next attempt, for the vendor has no room for it now.

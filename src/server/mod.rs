@@ -36,6 +36,7 @@ use crate::messaging::route::Routes as MessageRoutes;
 use crate::messaging::service::Messaging;
 use crate::messaging::worker::Worker;
 use crate::random::Random;
+use crate::receipts;
 use crate::server::listen::{Addresses, Around, Listeners};
 use crate::server::vendors::Built;
 use crate::store::Store;
@@ -70,6 +71,7 @@ pub struct Server {
     listeners: Listeners,
     grpc: Routes,
     around: Around,
+    http: axum::Router,
     admin: axum::Router,
     health: HealthReporter,
     clock: Arc<dyn Clock>,
@@ -127,9 +129,10 @@ impl Server {
         let around = (RequestIds::new(Arc::clone(&random)), Deadlines::new(Arc::clone(&clock)));
         let ground = Ground { store: Arc::clone(&store), keys, clock: Arc::clone(&clock), random };
 
-        let Built { vendors, inboxes, receipts } = vendors::build(config, &clock)?;
+        let Built { vendors, inboxes, receipts: later } = vendors::build(config, &clock)?;
+        let receipt_urls = settings::receipt_urls(&config.receipts, ground.keys.receipt_tokens())?;
         let routes = MessageRoutes::new(config.routes.clone());
-        let outbox = Arc::new(Outbox::new(ground, vendors, routes, settings::outbox(&config.messaging)));
+        let outbox = Arc::new(Outbox::new(ground, vendors, routes, settings::outbox(&config.messaging)).reachable_at(receipt_urls));
         let tenants = settings::tenants(config);
         let templates = Arc::new(config.templates()?);
         let messaging =
@@ -144,12 +147,14 @@ impl Server {
         let (listeners, addresses) = Listeners::bind(&config.server).await?;
         let ready = Arc::new(AtomicBool::new(false));
         let first_send = console::first_send_command(&addresses.grpc.to_string(), loaded.example_key());
+        let http = receipts::router(Arc::clone(&outbox));
         let admin = admin::router(&first_send, inboxes, metrics.clone(), Arc::clone(&store), Arc::clone(&ready));
         Ok(Self {
             addresses,
             listeners,
             grpc,
             around,
+            http,
             admin,
             health,
             clock,
@@ -158,7 +163,7 @@ impl Server {
             outbox,
             metrics,
             workers: config.messaging.workers as usize,
-            receipts,
+            receipts: later,
             ready,
             drain_deadline: config.server.drain_deadline,
         })
@@ -181,7 +186,7 @@ impl Server {
         background.spawn(tell_health(self.health.clone(), Arc::clone(&self.store), Arc::clone(&self.clock)));
         background.spawn(keep_metrics(self.metrics, self.clock));
 
-        let mut serving = self.listeners.serve(self.grpc, self.around, self.admin, &closing);
+        let mut serving = self.listeners.serve(self.grpc, self.around, self.http, self.admin, &closing);
         self.ready.store(true, Ordering::Release);
         let outcome = tokio::select! {
             () = stop => Ok(()),

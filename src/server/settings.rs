@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::config::settings::StoreConfig;
+use crate::error::Result;
 use crate::id::TenantName;
 use crate::messaging::outbox;
+use crate::messaging::receipt_urls::ReceiptUrls;
 use crate::messaging::sending::Persistence;
 use crate::messaging::service::MessagingConfig;
+use crate::receipts;
+use crate::store::keys::ReceiptTokens;
 use crate::store::sled;
 use crate::tenant::Tenant;
 
@@ -32,6 +36,12 @@ pub(crate) fn outbox(config: &MessagingConfig) -> outbox::Settings {
         persistence: Persistence { max_attempts, backoff: FIRST_BACKOFF },
         longest_line: outbox::LONGEST_LINE,
     }
+}
+
+/// `own`: the tokens to fall back on.
+pub(crate) fn receipt_urls(config: &receipts::Config, own: ReceiptTokens) -> Result<ReceiptUrls> {
+    let tokens = config.secret.as_ref().map(ReceiptTokens::from_secret).transpose()?.unwrap_or(own);
+    Ok(ReceiptUrls::new(config.public_url.as_deref(), tokens))
 }
 
 pub(crate) fn tenants(config: &Config) -> BTreeMap<TenantName, Arc<Tenant>> {
