@@ -717,6 +717,42 @@ mod tests {
     }
 
     #[test]
+    fn a_vendor_speaks_only_of_the_attempts_that_it_was_given() {
+        let mut case = Case::new(true, &["a", "b", "c"]);
+        assert_eq!(case.fail(Failure::Unknown), "a");
+        assert_eq!(case.fail(Failure::Unavailable), "b");
+        assert_eq!(case.begin(), "c");
+        for (attempt, vendor) in [(1, "b"), (1, "c"), (2, "a"), (2, "c"), (3, "a"), (3, "b"), (4, "c"), (0, "c")] {
+            let before = case.sending.clone();
+            assert_eq!(case.receipt(attempt, vendor, ReceiptStatus::Delivered), Step::Ignored, "{attempt} {vendor}");
+            assert_eq!(case.sending, before);
+        }
+        for (attempt, vendor) in [(1, "a"), (2, "b"), (3, "c")] {
+            let before = case.sending.clone();
+            assert_eq!(case.receipt(attempt, vendor, ReceiptStatus::Delivered), Step::Done, "{attempt} {vendor}");
+            case.sending = before;
+        }
+    }
+
+    #[test]
+    fn a_vendor_is_asked_less_and_less_often_and_not_for_ever() {
+        let mut case = Case::new(false, &["a"]);
+        assert_eq!((case.sending.ask_later(case.now), case.sending.asked), (Step::Done, 0));
+        case.begin();
+        case.settle(accepted("theirs"), false);
+        let mut waits = Vec::new();
+        while case.sending.ask_later(case.now) == Step::Later {
+            let due_at = case.sending.due_at.unwrap();
+            waits.push(due_at.since(case.now).as_secs());
+            case.now = due_at;
+            assert_eq!(case.wake(), Step::Ignored);
+        }
+        // The send is good for an hour.
+        assert_eq!(waits, [10, 30, 120, 600, 3600, 3600, 3600, 3600, 3600, 3600]);
+        assert_eq!((case.sending.status, case.sending.due_at), (SendStatus::Sent, None));
+    }
+
+    #[test]
     fn an_answer_that_tells_of_delivery_is_outcome_and_receipt_in_one() {
         let delivered = |status| Ok(Accepted { vendor_reference: Some("theirs".to_owned()), receipt: Some(status) });
         for (receipt, status) in [

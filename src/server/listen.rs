@@ -82,7 +82,11 @@ impl Listeners {
     ) -> JoinSet<Result<()>> {
         let mut serving = JoinSet::new();
         serving.spawn(serve_grpc(self.grpc, grpc, around, closing.clone().cancelled_owned()));
-        serving.spawn(serve_http(self.http, http.fallback(async || receipts::not_found()), closing.clone().cancelled_owned()));
+        serving.spawn(serve_http(
+            self.http,
+            http.fallback(async || receipts::not_found()),
+            closing.clone().cancelled_owned(),
+        ));
         serving.spawn(serve_http(self.admin, admin, closing.clone().cancelled_owned()));
         serving
     }

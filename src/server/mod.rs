@@ -132,7 +132,9 @@ impl Server {
         let Built { vendors, inboxes, receipts: later } = vendors::build(config, &clock)?;
         let receipt_urls = settings::receipt_urls(&config.receipts, ground.keys.receipt_tokens())?;
         let routes = MessageRoutes::new(config.routes.clone());
-        let outbox = Arc::new(Outbox::new(ground, vendors, routes, settings::outbox(&config.messaging)).reachable_at(receipt_urls));
+        let outbox = Arc::new(
+            Outbox::new(ground, vendors, routes, settings::outbox(&config.messaging)).reachable_at(receipt_urls),
+        );
         let tenants = settings::tenants(config);
         let templates = Arc::new(config.templates()?);
         let messaging =

@@ -9,3 +9,4 @@ pub(crate) mod ledger;
 pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod process;
+pub(crate) mod reporting;
