@@ -1,6 +1,6 @@
 //! Receipts over HTTP: where vendors call us to say what became of messages.
 //!
-//! `GET` or `POST /receipts/{vendor}/{token}[/…]`, and without the token where the vendor signs its calls. It finds out
+//! `GET` or `POST /receipts/{vendor}/{token}[/…]`, without the token where the vendor signs its calls. It finds out
 //! who speaks, has the vendor's own reader read the call, and answers once the outbox has stored what it says. Whoever
 //! cannot show that they are the vendor learns nothing, not even whether there is one of that name.
 
@@ -134,21 +134,21 @@ impl Desk {
     async fn take(&self, vendor: &str, rest: &str, request: Request) -> Result<(), Refusal> {
         let found = self.outbox.vendors.get(vendor).ok_or(Refusal::Stranger)?;
         let reader = found.receipts().ok_or(Refusal::Stranger)?;
+        let is_signed = reader.is_signed();
         let (token, behind) = rest.split_once('/').unwrap_or((rest, ""));
-        let knows_token = self.outbox.receipt_urls.admits(vendor, token);
-        // A signature is checked by the reader, on what we have not looked at yet.
-        if !matches!(*request.method(), Method::GET | Method::POST) || !(knows_token || reader.is_signed()) {
+        let admitted = is_signed || self.outbox.receipt_urls.admits(vendor, token);
+        if !admitted || !matches!(*request.method(), Method::GET | Method::POST) {
             count(vendor, "stranger");
             return Err(Refusal::Stranger);
         }
-        let rest = if knows_token { behind } else { rest };
-        let refused = |refusal: Refusal| if knows_token { refusal } else { Refusal::Stranger };
-        let _room = self.room.try_acquire().map_err(|_| refused(Refusal::Busy))?;
-        let call = read_call(rest, request).await.map_err(refused)?;
+        // Who is to sign has shown nothing before the reader has looked.
+        let early = |refusal: Refusal| if is_signed { Refusal::Stranger } else { refusal };
+        let _room = self.room.try_acquire().map_err(|_| early(Refusal::Busy))?;
+        let call = read_call(if is_signed { rest } else { behind }, request).await.map_err(early)?;
         let reported = reader.read(&call, self.outbox.ground.clock.now()).map_err(|error| {
             debug!(?error, vendor, "a call to the receipt listener was refused");
             count(vendor, "refused");
-            refused(if error.kind() == Kind::Unauthenticated { Refusal::Stranger } else { Refusal::Senseless })
+            if error.kind() == Kind::Unauthenticated { Refusal::Stranger } else { Refusal::Senseless }
         })?;
         self.store(vendor, reported).await.map_err(|error| {
             error!(?error, vendor, "receipts could not be stored; the vendor is asked to come again");

@@ -1,6 +1,7 @@
 //! Messages: accepted means committed, and from then on the outbox sees each to its end.
 
 pub mod due;
+mod echo;
 pub mod holder;
 pub mod idempotency;
 pub mod last_line;
@@ -14,7 +15,6 @@ pub mod receipt_urls;
 pub mod receipts;
 pub mod request;
 pub mod route;
-pub mod segment;
 pub mod sending;
 pub mod service;
 pub mod template;

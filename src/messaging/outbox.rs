@@ -7,6 +7,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, error, info_span, warn};
@@ -16,6 +17,7 @@ use crate::error::{Error, Kind, Reason, Result};
 use crate::event::History;
 use crate::id::{Partition, TenantName};
 use crate::messaging::due::DueIndex;
+use crate::messaging::echo::without_echo;
 use crate::messaging::holder::{Changed, Ground, SendHolder};
 use crate::messaging::receipt_urls::ReceiptUrls;
 use crate::messaging::route::Routes;
@@ -132,8 +134,8 @@ impl Outbox {
         attempt: u8,
         mut outgoing: Outgoing,
     ) -> tokio::task::JoinHandle<()> {
-        if permit.vendor().receipts().is_some() {
-            outgoing.receipt_url = self.receipt_urls.of(permit.name(), &outgoing.reference);
+        if let Some(reader) = permit.vendor().receipts() {
+            outgoing.receipt_url = self.receipt_urls.of(permit.name(), reader.is_signed(), &outgoing.reference);
         }
         let outbox = Arc::clone(self);
         let span = info_span!("attempt", ?send, attempt, tenant = %outgoing.tenant, channel = %outgoing.channel);
@@ -204,6 +206,10 @@ impl Outbox {
 
     async fn attempt(&self, permit: Permit, send: SendRef, attempt: u8, outgoing: Outgoing) {
         let outcome = self.call(&permit, &outgoing).await;
+        let outcome = match send.holder {
+            Holder::Verification => outcome.map(|accepted| without_echo(accepted, outgoing.text.expose_secret())),
+            Holder::Message => outcome,
+        };
         let idempotent = permit.vendor().capabilities().idempotent;
         let is_asked = permit.vendor().statuses().is_some();
         let vendor = permit.name().to_owned();

@@ -1,4 +1,4 @@
-//! Where vendors report to us: one URL for each message, behind a token for each vendor.
+//! Where vendors report to us: one URL for each message, behind a token for each vendor that does not sign its calls.
 //!
 //! Knows neither what a receipt says nor who listens; both ends of a URL are made here so that they agree.
 
@@ -27,15 +27,16 @@ impl ReceiptUrls {
     }
 
     /// Where a vendor may report on the message with this reference of ours.
-    pub fn of(&self, vendor: &str, reference: &str) -> Option<SecretString> {
-        let url = self.of_vendor(vendor)?;
+    pub fn of(&self, vendor: &str, is_signed: bool, reference: &str) -> Option<SecretString> {
+        let url = self.of_vendor(vendor, is_signed)?;
         Some(format!("{}/{reference}", url.expose_secret()).into())
     }
 
-    /// Where a vendor may report on any message, for one that is told so in its own settings.
-    pub fn of_vendor(&self, vendor: &str) -> Option<SecretString> {
-        let base = self.base.as_ref()?;
-        Some(format!("{base}{PATH}{vendor}/{}", self.tokens.of(vendor).expose_secret()).into())
+    /// Where a vendor may report on any message, for one that is told so in its own settings. Signatures often cover the
+    /// URL, which then stands in the configuration, so those who sign get one without a token.
+    pub fn of_vendor(&self, vendor: &str, is_signed: bool) -> Option<SecretString> {
+        let url = format!("{}{PATH}{vendor}", self.base.as_ref()?);
+        Some(if is_signed { url } else { format!("{url}/{}", self.tokens.of(vendor).expose_secret()) }.into())
     }
 
     /// Whether this is the vendor's token. Takes as long for any wrong one.
@@ -53,7 +54,7 @@ mod tests {
         let tokens = ReceiptTokens::from_secret(&"a secret of some length".into()).unwrap();
         for base in ["https://sms.example/in", "https://sms.example/in/"] {
             let urls = ReceiptUrls::new(Some(base), tokens.clone());
-            let url = urls.of("one", "ref-1").unwrap();
+            let url = urls.of("one", false, "ref-1").unwrap();
             let path = url.expose_secret().strip_prefix("https://sms.example/in/receipts/one/").unwrap();
             let (token, reference) = path.split_once('/').unwrap();
             assert_eq!(reference, "ref-1");
@@ -63,6 +64,8 @@ mod tests {
             }
             assert!(!format!("{urls:?} {url:?}").contains(token));
         }
-        assert!(ReceiptUrls::new(None, tokens).of("one", "ref-1").is_none());
+        let signed = ReceiptUrls::new(Some("https://sms.example"), tokens.clone()).of("one", true, "ref-1").unwrap();
+        assert_eq!(signed.expose_secret(), "https://sms.example/receipts/one/ref-1");
+        assert!(ReceiptUrls::new(None, tokens).of("one", false, "ref-1").is_none());
     }
 }

@@ -9,7 +9,6 @@ use crate::config::settings::StoreConfig;
 use crate::error::Result;
 use crate::id::TenantName;
 use crate::messaging::outbox;
-use crate::messaging::receipt_urls::ReceiptUrls;
 use crate::messaging::sending::Persistence;
 use crate::messaging::service::MessagingConfig;
 use crate::receipts;
@@ -38,10 +37,9 @@ pub(crate) fn outbox(config: &MessagingConfig) -> outbox::Settings {
     }
 }
 
-/// `own`: the tokens to fall back on.
-pub(crate) fn receipt_urls(config: &receipts::Config, own: ReceiptTokens) -> Result<ReceiptUrls> {
-    let tokens = config.secret.as_ref().map(ReceiptTokens::from_secret).transpose()?.unwrap_or(own);
-    Ok(ReceiptUrls::new(config.public_url.as_deref(), tokens))
+/// `None` where the configuration leaves them to the store's own secret.
+pub(crate) fn receipt_tokens(config: &receipts::Config) -> Result<Option<ReceiptTokens>> {
+    config.secret.as_ref().map(ReceiptTokens::from_secret).transpose()
 }
 
 pub(crate) fn tenants(config: &Config) -> BTreeMap<TenantName, Arc<Tenant>> {

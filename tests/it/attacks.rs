@@ -8,3 +8,4 @@ mod receipts;
 mod repeats;
 mod tenants;
 mod texts;
+mod vendors;

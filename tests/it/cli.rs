@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
+use verigate::config::DEFAULTS;
 use verigate::proto::verification::v1::verification_service_client::VerificationServiceClient;
 use verigate::proto::verification::v1::{CheckVerificationRequest, ScopedRecipient, check_verification_request};
 
@@ -17,7 +18,8 @@ use crate::cli::program::{FREE_PORTS, Place, Served};
 use crate::support::gateway::{Credentials, PHONE, phone};
 use crate::support::http::get;
 
-const COMMANDS: [&str; 7] = ["serve", "check-config", "key", "store-key", "verify", "send", "completions"];
+const COMMANDS: [&str; 8] =
+    ["serve", "check-config", "receipt-urls", "key", "store-key", "verify", "send", "completions"];
 
 /// A configuration with one tenant; `key` makes the key file that it names.
 const CONFIG: &str = r#"
@@ -134,6 +136,25 @@ fn the_vendors_own_keys_are_checked_before_anything_is_opened() {
 }
 
 #[test]
+fn the_vendors_of_the_manual_are_built_as_they_stand_there() {
+    let place = Place::new();
+    place.write("key", "");
+    let examples: Vec<_> = DEFAULTS
+        .lines()
+        .skip_while(|line| !line.starts_with("#[vendors."))
+        .take_while(|line| !line.starts_with("#[["))
+        .filter_map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')))
+        .collect();
+    let (before, after) = CONFIG.split_once("[vendors.inbox]").unwrap();
+    let (_, after) = after.split_once("\n\n").unwrap();
+    place.write("manual.toml", &format!("{before}{}\n{after}", examples.join("\n")));
+    let shown = place.run(&["check-config", "-c", "manual.toml"]);
+    for name in examples.iter().filter(|line| line.starts_with('[')) {
+        assert!(shown.succeeded().contains(name), "{shown:?}");
+    }
+}
+
+#[test]
 fn check_config_shows_what_holds_and_no_secret() {
     let place = Place::new();
     place.write("key", "1:canary-key-file");
@@ -158,6 +179,33 @@ pass = "canary-pass"
     assert!(ended.stdout.contains("path = \"data\"  # good.toml:3\n"), "{ended:?}");
     assert!(!ended.stdout.contains("canary") && !ended.stderr.contains("canary"), "{ended:?}");
     assert!(place.run(&["check-config"]).succeeded().contains("# dev profile"));
+}
+
+#[test]
+fn receipt_urls_are_printed_for_vendors_that_call() {
+    let place = Place::new();
+    place.run(&["store-key", "new", "key"]).succeeded();
+    let vendor = "\n[vendors.octo]\nkind = \"octopush\"\napi_login = \"l\"\napi_key = \"k\"\n";
+    place.write("none.toml", &format!("{CONFIG}{vendor}"));
+    let told = place.run(&["receipt-urls", "-c", "none.toml"]);
+    assert!(told.failed_with(64)[0].starts_with("receipts.public_url: is missing"), "{told:?}");
+
+    let receipts = "\n[receipts]\npublic_url = \"https://sms.test/\"\n";
+    place.write("own.toml", &format!("{CONFIG}{vendor}{receipts}"));
+    place.write(
+        "secret.toml",
+        &format!("{CONFIG}{vendor}{receipts}secret = \"canary-secret-of-receipts-0123456789\"\n"),
+    );
+    let print = |file| place.run(&["receipt-urls", "-c", file]).succeeded().to_owned();
+    let (own, configured) = (print("own.toml"), print("secret.toml"));
+    for printed in [&own, &configured] {
+        let token = printed.strip_prefix("octo  https://sms.test/receipts/octo/").unwrap().trim_end();
+        assert_eq!((token.len(), printed.lines().count()), (32, 1), "{printed}");
+    }
+    assert_ne!(own, configured);
+    assert_eq!((print("own.toml"), print("secret.toml")), (own, configured));
+    let shown = place.run(&["check-config", "-c", "secret.toml"]);
+    assert!(!shown.succeeded().contains("canary"), "{shown:?}");
 }
 
 #[test]

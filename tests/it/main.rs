@@ -25,7 +25,7 @@ mod receipts;
 mod store;
 mod templates;
 mod transitions;
-mod vendor_esms;
 mod vendor_inbox;
+mod vendors;
 mod verification_rules;
 mod verify;

@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
+use secrecy::ExposeSecret;
+use serde_json::json;
 use verigate::messaging::sending::SendStatus;
+use verigate::proto::messaging::v1::{GetMessageRequest, MessageStatus};
+use verigate::store::keys::ReceiptTokens;
 use verigate::vendor::{Accepted, Failure, ReceiptStatus};
 
-use crate::support::gateway::{CONFIG, Gateway, eventually};
-use crate::support::http::get;
+use crate::support::gateway::{CONFIG, Gateway, PHONE, eventually, text_to};
+use crate::support::http::{call, get};
 use crate::support::reporting::{House, Tells};
+use crate::support::vendor_server::{Answer, Recorded, VendorServer};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -148,4 +153,86 @@ async fn the_gateway_serves_the_listener() {
     // The inbox sends no receipts over HTTP.
     let inbox = get(gateway.addresses.http, "/receipts/inbox/token/x", &[&host]).await;
     assert_eq!((inbox.status, inbox.body), (404, unknown.body));
+}
+
+// === the real adapters, from the configuration to the receipt ===
+
+const SECRET: &str = "a secret for receipt tokens, of some length";
+
+/// A gateway that sends through one vendor of this kind, played by a script.
+async fn gateway_with(kind: &str, keys: &str, server: &VendorServer) -> Gateway {
+    let (before, _) = CONFIG.split_once("[vendors.inbox]").unwrap();
+    let url = server.url();
+    Gateway::start_with(&format!(
+        "{before}\n[receipts]\npublic_url = \"http://public.test/base/\"\nsecret = \"{SECRET}\"\n\n[vendors.one]\n\
+         kind = \"{kind}\"\nbase_url = \"{url}\"\n{keys}\n\n[[routes]]\nchannel = \"sms\"\nvendors = [\"one\"]\n"
+    ))
+    .await
+}
+
+async fn until(gateway: &Gateway, id: &str, status: MessageStatus) {
+    let mut messages = gateway.messages().await;
+    eventually(async || {
+        let request = GetMessageRequest { id: id.to_owned() };
+        let message = messages.get_message(request).await.unwrap().into_inner().message.unwrap();
+        (message.status() == status).then_some(())
+    })
+    .await;
+}
+
+async fn send(gateway: &Gateway, phone: &str) -> String {
+    let mut messages = gateway.messages().await;
+    let id = messages.send_message(text_to(phone, "Hello")).await.unwrap().into_inner().message.unwrap().id;
+    until(gateway, &id, MessageStatus::Sent).await;
+    id
+}
+
+#[tokio::test]
+async fn each_vendor_reports_in_its_own_way() {
+    let tokens = ReceiptTokens::from_secret(&SECRET.into()).unwrap();
+    let own_path = format!("/receipts/one/{}", tokens.of("one").expose_secret());
+    let esms = "user = \"u\"\npass = \"p\"";
+    let simpu = "api_key = \"k\"\nsender_id = \"Acme\"";
+    let octopush = "api_login = \"l\"\napi_key = \"k\"";
+    for (kind, keys, answer, url, query, body) in [
+        ("esms", esms, json!({"status": 0, "id": "x-1"}), Some("dlr-url"), "?msgId=x-1&s=DELIVRD&t=20260102150405", ""),
+        ("simpu", simpu, json!({"id": "x-1", "meta": {}}), Some("callback"), "", r#"{"status": "delivered"}"#),
+        (
+            "octopush",
+            octopush,
+            json!({"sms_ticket": "x-1"}),
+            None,
+            "",
+            r#"{"message_id": "x-1", "status": "DELIVERED"}"#,
+        ),
+    ] {
+        let server = VendorServer::start(move |_| Answer::json(200, &answer)).await;
+        let gateway = gateway_with(kind, keys, &server).await;
+        let id = send(&gateway, PHONE).await;
+        let request = server.requests()[0].json();
+        let path = match url {
+            Some(field) => request[field].as_str().unwrap().strip_prefix("http://public.test/base").unwrap().to_owned(),
+            None => own_path.clone(),
+        };
+        assert!(path.starts_with(&own_path), "{kind} {path}");
+        let method = if body.is_empty() { "GET" } else { "POST" };
+        let host = format!("Host: {}", gateway.addresses.http);
+        let answer = call(gateway.addresses.http, method, &format!("{path}{query}"), &[&host], body).await;
+        assert_eq!(answer.status, 200, "{kind} {answer:?}");
+        until(&gateway, &id, MessageStatus::Delivered).await;
+    }
+}
+
+#[tokio::test]
+async fn hasun_is_asked() {
+    let answer = |request: &Recorded| match request.path() {
+        path if path.ends_with("/sms/send") => Answer::json(200, json!({"status": "success", "message_uuid": "x-1"})),
+        _ => Answer::json(200, json!({"status": "delivered"})),
+    };
+    let server = VendorServer::start(answer).await;
+    let keys = "token = \"t\"\norganisation_token = \"o\"\nmask_token = \"m\"";
+    let gateway = gateway_with("hasun", keys, &server).await;
+    let id = send(&gateway, "+94771234568").await;
+    gateway.clock.advance(10 * SECOND);
+    until(&gateway, &id, MessageStatus::Delivered).await;
 }

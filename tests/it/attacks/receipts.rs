@@ -56,8 +56,7 @@ async fn a_stranger_sees_a_page_that_is_not_there_and_changes_nothing() {
     for wrong in ["", "x", &reference, &other, &token[1..], &token.to_lowercase(), &format!("{token}A"), "%00"] {
         calls.push(format!("{without_token}/{wrong}/{reference}?s=delivered"));
     }
-    // One that signs is asked for its signature, with the token and without.
-    calls.push(format!("{}?s=delivered&id=x", house.path("signed")));
+    // One that signs is asked for its signature.
     calls.push("/receipts/signed?s=delivered&id=x".to_owned());
     calls.push("/receipts/signed/some/where?s=delivered&id=x".to_owned());
     for target in calls {
@@ -84,17 +83,18 @@ async fn a_stranger_sees_a_page_that_is_not_there_and_changes_nothing() {
 async fn a_signature_stands_for_the_token() {
     let house = House::new(&[("signed", Tells::Signed, 9)]).await;
     let signed = [HOST, &format!("X-Signature: {SIGNATURE}")];
-    for (number, path) in
-        ["/receipts/signed".to_owned(), "/receipts/signed/any".to_owned(), house.path("signed")].iter().enumerate()
-    {
+    for (number, path) in ["/receipts/signed", "/receipts/signed/any/where"].iter().enumerate() {
         let message = house.sent(100 + number).await;
+        let outgoing = &house.vendors["signed"].taken()[number];
+        let url = outgoing.receipt_url.as_ref().unwrap().expose_secret();
+        assert_eq!(url, format!("{BASE}/receipts/signed/{}", outgoing.reference));
         let target = format!("{path}?s=delivered&id={}", house.vendors["signed"].name_of(number));
         assert_eq!(call(house.address, "POST", &target, &signed, "{}").await.status, 200, "{target}");
         assert_eq!(house.sending(&message).await.status, SendStatus::Delivered, "{target}");
     }
-    // What makes no sense is told to who has shown the token, and to nobody else.
-    for (path, status) in [("/receipts/signed", 404), (&house.path("signed"), 400)] {
-        assert_eq!(get(house.address, &format!("{path}?s=nonsense"), &signed).await.status, status);
+    // What makes no sense is told to who has signed, and to nobody else.
+    for (fields, status) in [(&signed[..], 400), (&[HOST][..], 404)] {
+        assert_eq!(get(house.address, "/receipts/signed?s=nonsense", fields).await.status, status);
     }
 }
 

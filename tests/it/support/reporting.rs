@@ -311,7 +311,7 @@ impl House {
 
     /// The path, with the token, at which a vendor reports.
     pub(crate) fn path(&self, vendor: &str) -> String {
-        let url = self.urls.of_vendor(vendor).unwrap();
+        let url = self.urls.of_vendor(vendor, false).unwrap();
         url.expose_secret().strip_prefix(BASE).unwrap().to_owned()
     }
 
