@@ -2,6 +2,7 @@
 
 pub mod due;
 mod echo;
+pub mod fate;
 pub mod holder;
 pub mod idempotency;
 pub mod last_line;
