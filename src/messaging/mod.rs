@@ -2,6 +2,7 @@
 
 pub mod due;
 mod echo;
+pub mod fate;
 pub mod holder;
 pub mod idempotency;
 pub mod last_line;
@@ -11,6 +12,8 @@ pub mod locale;
 pub mod message;
 pub mod outbox;
 pub mod page;
+pub mod receipt_urls;
+pub mod receipts;
 pub mod request;
 pub mod route;
 pub mod sending;
@@ -18,6 +21,7 @@ pub mod service;
 pub mod template;
 pub mod template_source;
 pub mod variables;
+pub mod vendor_names;
 pub mod vendors;
 pub mod watches;
 pub mod worker;
