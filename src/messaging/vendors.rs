@@ -20,12 +20,14 @@ pub struct Vendors {
 
 /// Leave to call one vendor once. Dropping it makes room for the next call.
 pub struct Permit {
+    name: Arc<str>,
     vendor: Arc<dyn Vendor>,
     room: Arc<Room>,
 }
 
 #[derive(Debug, Clone)]
 struct Slot {
+    name: Arc<str>,
     vendor: Arc<dyn Vendor>,
     room: Arc<Room>,
 }
@@ -51,7 +53,8 @@ impl Vendors {
     pub fn add(&mut self, name: impl Into<String>, vendor: Arc<dyn Vendor>, concurrency: usize) {
         let places = Mutex::new(Places { free: concurrency, waiting: 0 });
         let room = Arc::new(Room { places, freed: Arc::clone(&self.freed) });
-        self.slots.insert(name.into(), Slot { vendor, room });
+        let name = name.into();
+        self.slots.insert(name.clone(), Slot { name: name.into(), vendor, room });
     }
 
     pub fn get(&self, name: &str) -> Option<&Arc<dyn Vendor>> {
@@ -106,7 +109,8 @@ impl Slot {
             return None;
         }
         places.free -= 1;
-        Some(Permit { vendor: Arc::clone(&self.vendor), room: Arc::clone(&self.room) })
+        let (name, vendor) = (Arc::clone(&self.name), Arc::clone(&self.vendor));
+        Some(Permit { name, vendor, room: Arc::clone(&self.room) })
     }
 }
 
@@ -122,6 +126,11 @@ impl Room {
 // === impl Permit ===
 
 impl Permit {
+    /// The vendor's configured name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     pub fn vendor(&self) -> &dyn Vendor {
         &*self.vendor
     }

@@ -21,6 +21,7 @@ mod outbox;
 mod proto;
 mod queues;
 mod readme;
+mod receipts;
 mod routes;
 mod store;
 mod templates;
