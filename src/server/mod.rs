@@ -24,18 +24,20 @@ use tonic_health::server::HealthReporter;
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
-use crate::config::Loaded;
+use crate::config::{Config, Loaded};
 use crate::console;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::grpc::access::Access;
 use crate::grpc::deadline::Deadlines;
 use crate::grpc::request_id::RequestIds;
 use crate::grpc::{self, Services};
+use crate::id::TenantName;
 use crate::messaging::holder::{Ground, StepTaker};
 use crate::messaging::outbox::Outbox;
 use crate::messaging::receipt_urls::ReceiptUrls;
 use crate::messaging::route::Routes as MessageRoutes;
 use crate::messaging::service::Messaging;
+use crate::messaging::template::Templates;
 use crate::messaging::worker::Worker;
 use crate::random::Random;
 use crate::receipts;
@@ -183,14 +185,7 @@ impl Server {
         let templates = Arc::new(config.templates()?);
         let messaging =
             Arc::new(Messaging::new(Arc::clone(&outbox), Arc::clone(&templates), config.messaging.retention));
-        let workflows = Workflows::new(config.workflows.clone());
-        let verifications = Arc::new(Verifications::new(
-            Arc::clone(&outbox),
-            config.verification.clone(),
-            templates,
-            brands(&tenants),
-            workflows,
-        ));
+        let verifications = Arc::new(verifications(config, &outbox, templates, &tenants));
         outbox.hold(messaging.holder(), verifications.holder());
         outbox.load_measures().await?;
         let steps = Arc::clone(&verifications) as Arc<dyn StepTaker>;
@@ -276,7 +271,17 @@ fn key_ring(loaded: &Loaded, random: &dyn Random) -> Result<KeyRing> {
     if loaded.dev_profile { KeyRing::load_or_create(path, random) } else { KeyRing::load(path) }
 }
 
-fn brands(tenants: &BTreeMap<crate::id::TenantName, Arc<Tenant>>) -> BTreeMap<crate::id::TenantName, String> {
+fn verifications(
+    config: &Config,
+    outbox: &Arc<Outbox>,
+    templates: Arc<Templates>,
+    tenants: &BTreeMap<TenantName, Arc<Tenant>>,
+) -> Verifications {
+    let workflows = Workflows::new(config.workflows.clone());
+    Verifications::new(Arc::clone(outbox), config.verification.clone(), templates, brands(tenants), workflows)
+}
+
+fn brands(tenants: &BTreeMap<TenantName, Arc<Tenant>>) -> BTreeMap<TenantName, String> {
     tenants.iter().filter_map(|(name, tenant)| Some((name.clone(), tenant.brand.clone()?))).collect()
 }
 
