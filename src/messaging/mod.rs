@@ -1,16 +1,24 @@
 //! Messages: accepted means committed, and from then on the outbox sees each to its end.
 
+pub mod backoff;
+pub mod breaker;
+pub mod budget;
 pub mod due;
+pub mod health;
 pub mod holder;
 pub mod idempotency;
 pub mod last_line;
+pub mod limits;
 pub mod lines;
 pub mod list;
 pub mod locale;
 pub mod message;
 pub mod outbox;
 pub mod page;
+pub mod rate;
+pub mod recent;
 pub mod request;
+pub mod rounds;
 pub mod route;
 pub mod segment;
 pub mod sending;
