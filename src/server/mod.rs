@@ -127,7 +127,7 @@ impl Server {
         let around = (RequestIds::new(Arc::clone(&random)), Deadlines::new(Arc::clone(&clock)));
         let ground = Ground { store: Arc::clone(&store), keys, clock: Arc::clone(&clock), random };
 
-        let Built { vendors, inboxes, receipts } = vendors::build(config, &clock)?;
+        let Built { vendors, inboxes, receipts, .. } = vendors::build(config, &clock)?;
         let routes = MessageRoutes::new(config.routes.clone());
         let outbox = Arc::new(Outbox::new(ground, vendors, routes, settings::outbox(&config.messaging)));
         let tenants = settings::tenants(config);
