@@ -15,6 +15,7 @@ pub mod list;
 pub mod locale;
 pub mod message;
 pub mod outbox;
+pub mod oversight;
 pub mod page;
 pub mod rate;
 pub mod recent;

@@ -32,6 +32,7 @@ use crate::grpc::request_id::RequestIds;
 use crate::grpc::{self, Services};
 use crate::messaging::holder::Ground;
 use crate::messaging::outbox::Outbox;
+use crate::messaging::oversight::Oversight;
 use crate::messaging::route::Routes as MessageRoutes;
 use crate::messaging::service::Messaging;
 use crate::messaging::worker::Worker;
@@ -54,8 +55,12 @@ const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The services whose health is told, beside that of the whole.
-const SERVICES: [&str; 3] =
-    ["", "verigate.verification.v1.VerificationService", "verigate.messaging.v1.MessagingService"];
+const SERVICES: [&str; 4] = [
+    "",
+    "verigate.verification.v1.VerificationService",
+    "verigate.messaging.v1.MessagingService",
+    "verigate.admin.v1.AdminService",
+];
 
 /// What a server is given from outside.
 pub struct Surroundings {
@@ -128,6 +133,7 @@ impl Server {
         let ground = Ground { store: Arc::clone(&store), keys, clock: Arc::clone(&clock), random };
 
         let Built { vendors, inboxes, receipts, .. } = vendors::build(config, &clock)?;
+        let oversight = Arc::new(Oversight::new(vendors.clone(), Arc::clone(&clock), config.messaging.attempt_timeout));
         let routes = MessageRoutes::new(config.routes.clone());
         let outbox = Arc::new(Outbox::new(ground, vendors, routes, settings::outbox(&config.messaging)));
         let tenants = settings::tenants(config);
@@ -140,7 +146,7 @@ impl Server {
 
         let access = Access::new(Arc::new(config.keys()?), Arc::new(tenants));
         let reflection = config.server.reflection;
-        let (grpc, health) = grpc::routes(Services { access, verifications, messaging, reflection })?;
+        let (grpc, health) = grpc::routes(Services { access, verifications, messaging, oversight, reflection })?;
         let (listeners, addresses) = Listeners::bind(&config.server).await?;
         let ready = Arc::new(AtomicBool::new(false));
         let first_send = console::first_send_command(&addresses.grpc.to_string(), loaded.example_key());
