@@ -29,6 +29,7 @@ use crate::id::TenantName;
 use crate::messaging::route::RouteConfig;
 use crate::messaging::service::MessagingConfig;
 use crate::messaging::template::{TemplateConfig, Templates};
+use crate::receipts;
 use crate::telemetry;
 use crate::verification::policy::VerificationConfig;
 use crate::violations::Violations;
@@ -52,6 +53,7 @@ pub struct Config {
     pub store: StoreConfig,
     pub verification: VerificationConfig,
     pub messaging: MessagingConfig,
+    pub receipts: receipts::Config,
     #[serde(default)]
     pub tenants: Vec<TenantConfig>,
     /// By the names that routes use.
@@ -182,6 +184,7 @@ impl Config {
         found.nest("store", self.store.violations());
         found.nest("verification", self.verification.violations());
         found.nest("messaging", self.messaging.violations());
+        found.nest("receipts", self.receipts.violations());
         for (index, tenant) in self.tenants.iter().enumerate() {
             found.nest(&format!("tenants[{index}]"), tenant.violations());
         }

@@ -7,7 +7,6 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,14 +20,16 @@ use crate::messaging::backoff;
 use crate::messaging::due::DueIndex;
 use crate::messaging::echo::without_echo;
 use crate::messaging::holder::{Changed, Ground, SendHolder};
+use crate::messaging::receipt_urls::ReceiptUrls;
 use crate::messaging::rounds::next_try;
 use crate::messaging::route::Routes;
-use crate::messaging::sending::{Persistence, SendStatus, Sending, Step};
+use crate::messaging::sending::{Persistence, Sending, Step};
+use crate::messaging::vendor_names::{MOST_PARKED, VendorNames};
 use crate::messaging::vendors::{Permit, Vendors};
 use crate::messaging::watches::Watches;
 use crate::recipient::{Country, Recipient};
-use crate::store::keys::{AttemptRef, Holder, SendRef};
-use crate::vendor::{Accepted, Channel, Failure, Outgoing, Receipt, ReceiptSink};
+use crate::store::keys::{Holder, SendRef};
+use crate::vendor::{Accepted, Channel, Failure, Outgoing};
 
 /// About 9 MB, when it is full.
 pub const LONGEST_LINE: usize = 50_000;
@@ -52,6 +53,8 @@ pub struct Outbox {
     pub(crate) due: DueIndex,
     pub(crate) vendors: Vendors,
     pub(crate) watches: Watches,
+    pub(crate) names: VendorNames,
+    pub(crate) receipt_urls: ReceiptUrls,
     settings: Settings,
     routes: Routes,
     holders: OnceLock<Holders>,
@@ -70,6 +73,8 @@ struct Holders {
 impl Outbox {
     pub fn new(ground: Ground, vendors: Vendors, routes: Routes, settings: Settings) -> Self {
         Self {
+            names: VendorNames::new(ground.clone(), MOST_PARKED),
+            receipt_urls: ReceiptUrls::new(None, ground.keys.receipt_tokens()),
             ground,
             due: DueIndex::default(),
             vendors,
@@ -80,6 +85,11 @@ impl Outbox {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         }
+    }
+
+    /// Tells vendors that they may report to these URLs. Without it, they are told none.
+    pub fn reachable_at(self, receipt_urls: ReceiptUrls) -> Self {
+        Self { receipt_urls, ..self }
     }
 
     /// Names the records that hold sends; to be called once, before anything is sent.
@@ -125,8 +135,11 @@ impl Outbox {
         permit: Permit,
         send: SendRef,
         attempt: u8,
-        outgoing: Outgoing,
+        mut outgoing: Outgoing,
     ) -> tokio::task::JoinHandle<()> {
+        if let Some(reader) = permit.vendor().receipts() {
+            outgoing.receipt_url = self.receipt_urls.of(permit.name(), reader.is_signed(), &outgoing.reference);
+        }
         let outbox = Arc::clone(self);
         let span = info_span!("attempt", ?send, attempt, tenant = %outgoing.tenant, channel = %outgoing.channel);
         self.tasks.spawn(async move { outbox.attempt(permit, send, attempt, outgoing).await }.instrument(span))
@@ -166,6 +179,10 @@ impl Outbox {
         self.tasks.spawn(work);
     }
 
+    pub(crate) fn attempt_timeout(&self) -> Duration {
+        self.settings.attempt_timeout
+    }
+
     pub(crate) fn lease(&self) -> Duration {
         self.settings.attempt_timeout + LEASE_MARGIN
     }
@@ -201,12 +218,19 @@ impl Outbox {
             Holder::Message => outcome,
         };
         let idempotent = permit.vendor().capabilities().idempotent;
+        let is_asked = permit.vendor().statuses().is_some();
+        let vendor = permit.name().to_owned();
         // The next attempt, here or elsewhere, need not wait for our commit.
         drop(permit);
+        // Before the outcome, so that no receipt can come between them and be lost.
+        if let Ok(accepted) = &outcome {
+            self.learn_name(&vendor, accepted, &outgoing).await;
+        }
         let route = self.route_of(&outgoing.tenant, outgoing.channel, &outgoing.recipient);
         let rules = self.persistence();
         let settle = |sending: &mut Sending, history: &mut History, now: Timestamp| {
-            sending.settle(attempt, &outcome, route, rules, idempotent, now, history)
+            let step = sending.settle(attempt, &outcome, route, rules, idempotent, now, history);
+            if step == Step::Done && is_asked { sending.ask_later(now) } else { step }
         };
         match self.move_send(&send, &settle).await {
             Ok(_) => {}
@@ -259,26 +283,5 @@ impl Outbox {
             self.note(send.id.partition(), &changed.sending);
         }
         Ok(changed)
-    }
-}
-
-#[async_trait]
-impl ReceiptSink for Outbox {
-    async fn receive(&self, receipt: Receipt) -> Result<()> {
-        let Ok(AttemptRef { send, attempt }) = receipt.reference.parse() else {
-            warn!(vendor = receipt.vendor, "a receipt names no send of ours");
-            return Ok(());
-        };
-        let merge = |sending: &mut Sending, history: &mut History, now: Timestamp| {
-            sending.receipt(attempt, &receipt, now, history)
-        };
-        match self.move_send(&send, &merge).await? {
-            Some(changed) if changed.sending.status == SendStatus::Undelivered => {
-                warn!(?send, vendor = receipt.vendor, "a vendor could not deliver a message");
-            }
-            Some(_) => {}
-            None => warn!(?send, vendor = receipt.vendor, "a receipt came for a message that is gone"),
-        }
-        Ok(())
     }
 }

@@ -1,4 +1,5 @@
-//! The worker: takes up sends whose due mark has come, be it a later attempt, a lost lease or the end of their time.
+//! The worker: takes up sends whose due mark has come, be it a later attempt, a lost lease, the end of their time, or the
+//! time to ask what became of them.
 //!
 //! It never waits for a vendor. What finds none of its vendors with room waits in a line, and its mark stays where it is
 //! until its turn or its end has come, so one stuck send holds nobody, and costs nothing while it is stuck.
@@ -233,6 +234,9 @@ impl Task {
             desk.outbox.note(self.send.id.partition(), &held.sending);
             return Ok(());
         }
+        if held.sending.status == SendStatus::Sent {
+            return self.ask(&held).await;
+        }
         let route = desk.outbox.route_of(&held.tenant, held.sending.channel, &held.recipient);
         let now = desk.outbox.ground.clock.now();
         let candidates = held.sending.candidates(route, now);
@@ -295,6 +299,23 @@ impl Task {
         self.desk.hold(self.send, Hold::Task { passed: None });
         let put_off = |sending: &mut Sending, _: &mut History, _: Timestamp| sending.put_off(until);
         self.desk.outbox.move_send(&self.send, &put_off).await.map(drop)
+    }
+
+    /// Asks the vendor what became of a send that it took. When to ask next is committed first, so that nobody else asks
+    /// meanwhile, and an answer that gets lost is asked for again.
+    async fn ask(&self, held: &Held) -> Result<()> {
+        let outbox = &self.desk.outbox;
+        let Sending { due_at, vendor, .. } = &held.sending;
+        // Where there is no room now, there may be some the next time.
+        let permit = outbox.vendors.try_permit(&[vendor.as_deref().unwrap_or_default()]);
+        let ask = |sending: &mut Sending, _: &mut History, now: Timestamp| {
+            if sending.due_at == *due_at { sending.ask_later(now) } else { Step::Ignored }
+        };
+        let changed = outbox.move_send(&self.send, &ask).await?;
+        if let (Some((_, permit)), Some(Changed { step: Step::Later | Step::Done, sending, .. })) = (permit, changed) {
+            outbox.ask(permit, self.send, &sending);
+        }
+        Ok(())
     }
 
     async fn wake(&self, route: &[String]) -> Result<()> {

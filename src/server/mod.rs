@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use secrecy::SecretString;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -25,7 +26,7 @@ use tracing::{error, info, warn};
 use crate::clock::Clock;
 use crate::config::Loaded;
 use crate::console;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::grpc::access::Access;
 use crate::grpc::deadline::Deadlines;
 use crate::grpc::request_id::RequestIds;
@@ -33,14 +34,16 @@ use crate::grpc::{self, Services};
 use crate::messaging::holder::Ground;
 use crate::messaging::outbox::Outbox;
 use crate::messaging::oversight::Oversight;
+use crate::messaging::receipt_urls::ReceiptUrls;
 use crate::messaging::route::Routes as MessageRoutes;
 use crate::messaging::service::Messaging;
 use crate::messaging::worker::Worker;
 use crate::random::Random;
+use crate::receipts;
 use crate::server::listen::{Addresses, Around, Listeners};
 use crate::server::vendors::Built;
 use crate::store::Store;
-use crate::store::keys::Keys;
+use crate::store::keys::{Keys, ReceiptTokens};
 use crate::store::seal::{KeyRing, SealedStore};
 use crate::store::sled::{self, SledStore};
 use crate::telemetry::Metrics;
@@ -75,6 +78,7 @@ pub struct Server {
     listeners: Listeners,
     grpc: Routes,
     around: Around,
+    http: axum::Router,
     admin: axum::Router,
     health: HealthReporter,
     clock: Arc<dyn Clock>,
@@ -112,6 +116,42 @@ pub fn open_store(folder: &Path, clock: Arc<dyn Clock>, random: Arc<dyn Random>)
     Ok(Arc::new(SealedStore::new(Arc::new(sled), ring, random)))
 }
 
+/// Where each vendor that calls us reports, by name. Opens the store only where the configuration has no secret of its own
+/// for the tokens. Must be called within a Tokio runtime.
+///
+/// Errors: `Precondition` without a public URL; those of a store that cannot be opened.
+pub async fn receipt_urls(
+    loaded: &Loaded,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+) -> Result<Vec<(String, SecretString)>> {
+    let config = &loaded.config;
+    let Some(base) = config.receipts.public_url.as_deref() else {
+        let message = "receipts.public_url: is missing: set the URL under which vendors reach the http listener";
+        return Err(Error::new(Kind::Precondition, Reason::InvalidField, message));
+    };
+    let Built { vendors, .. } = vendors::build(config, &clock)?;
+    let tokens = match settings::receipt_tokens(&config.receipts)? {
+        Some(tokens) => tokens,
+        None => own_receipt_tokens(loaded, clock, random).await?,
+    };
+    let urls = ReceiptUrls::new(Some(base), tokens);
+    let url = |name: &String| {
+        let is_signed = vendors.get(name)?.receipts()?.is_signed();
+        Some((name.clone(), urls.of_vendor(name, is_signed)?))
+    };
+    Ok(config.vendors.keys().filter_map(url).collect())
+}
+
+async fn own_receipt_tokens(loaded: &Loaded, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<ReceiptTokens> {
+    let ring = key_ring(loaded, &*random)?;
+    let sled = Arc::new(SledStore::open(&settings::store(&loaded.config.store), clock)?);
+    let store = SealedStore::new(Arc::clone(&sled) as Arc<dyn Store>, ring, Arc::clone(&random));
+    let keys = Keys::open(&store, &*random).await;
+    tokio::task::spawn_blocking(move || sled.close()).await.map_err(Error::internal)?;
+    Ok(keys?.receipt_tokens())
+}
+
 // === impl Server ===
 
 impl Server {
@@ -132,10 +172,14 @@ impl Server {
         let around = (RequestIds::new(Arc::clone(&random)), Deadlines::new(Arc::clone(&clock)));
         let ground = Ground { store: Arc::clone(&store), keys, clock: Arc::clone(&clock), random };
 
-        let Built { vendors, inboxes, receipts, .. } = vendors::build(config, &clock)?;
+        let Built { vendors, inboxes, receipts: later, .. } = vendors::build(config, &clock)?;
+        let tokens = settings::receipt_tokens(&config.receipts)?.unwrap_or_else(|| ground.keys.receipt_tokens());
+        let receipt_urls = ReceiptUrls::new(config.receipts.public_url.as_deref(), tokens);
         let oversight = Arc::new(Oversight::new(vendors.clone(), Arc::clone(&clock), config.messaging.attempt_timeout));
         let routes = MessageRoutes::new(config.routes.clone());
-        let outbox = Arc::new(Outbox::new(ground, vendors, routes, settings::outbox(&config.messaging)));
+        let outbox = Arc::new(
+            Outbox::new(ground, vendors, routes, settings::outbox(&config.messaging)).reachable_at(receipt_urls),
+        );
         let tenants = settings::tenants(config);
         let templates = Arc::new(config.templates()?);
         let messaging =
@@ -150,12 +194,14 @@ impl Server {
         let (listeners, addresses) = Listeners::bind(&config.server).await?;
         let ready = Arc::new(AtomicBool::new(false));
         let first_send = console::first_send_command(&addresses.grpc.to_string(), loaded.example_key());
+        let http = receipts::router(Arc::clone(&outbox));
         let admin = admin::router(&first_send, inboxes, metrics.clone(), Arc::clone(&store), Arc::clone(&ready));
         Ok(Self {
             addresses,
             listeners,
             grpc,
             around,
+            http,
             admin,
             health,
             clock,
@@ -164,7 +210,7 @@ impl Server {
             outbox,
             metrics,
             workers: config.messaging.workers as usize,
-            receipts,
+            receipts: later,
             ready,
             drain_deadline: config.server.drain_deadline,
         })
@@ -187,7 +233,7 @@ impl Server {
         background.spawn(tell_health(self.health.clone(), Arc::clone(&self.store), Arc::clone(&self.clock)));
         background.spawn(keep_metrics(self.metrics, self.clock));
 
-        let mut serving = self.listeners.serve(self.grpc, self.around, self.admin, &closing);
+        let mut serving = self.listeners.serve(self.grpc, self.around, self.http, self.admin, &closing);
         self.ready.store(true, Ordering::Release);
         let outcome = tokio::select! {
             () = stop => Ok(()),

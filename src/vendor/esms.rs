@@ -192,9 +192,7 @@ impl Codes for EsmsVendor {
             return Err(Failure::Rejected(Rejection::Unauthorized));
         };
         let refused = Failure::Rejected(Rejection::InvalidContent);
-        let limits = &self.code_limits;
-        let whole = request.lifetime.as_nanos().is_multiple_of(MINUTE.as_nanos());
-        if !(whole && limits.lifetimes.contains(&request.lifetime) && limits.lengths.contains(&request.length)) {
+        if !self.code_limits.allow(request) {
             return Err(refused);
         }
         let body = GenerateRequest {
@@ -266,6 +264,10 @@ impl Account for EsmsVendor {
 impl ReceiptReader for EsmsVendor {
     fn is_signed(&self) -> bool {
         false
+    }
+
+    fn names_ours(&self) -> bool {
+        true
     }
 
     fn read(&self, call: &ReceiptCall, now: Timestamp) -> Result<Vec<Reported>> {

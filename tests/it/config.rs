@@ -364,6 +364,29 @@ fn routes_name_what_is_configured() {
 }
 
 #[test]
+fn receipts_need_a_url_that_can_be_built_upon_and_a_secret_that_cannot_be_guessed() {
+    let home = Home::new();
+    for url in ["", "https://sms.example", "http://10.0.0.1:8080/in/"] {
+        home.load(&format!("{TENANT}[receipts]\npublic_url = \"{url}\"\n"), &[]).unwrap();
+    }
+    for url in [
+        "sms.example",
+        "/receipts",
+        "ftp://sms.example",
+        "https://",
+        "https://u:p@sms.example",
+        "https://a/?b",
+        "https://a/#b",
+    ] {
+        let lines = home.errors(&format!("{TENANT}[receipts]\npublic_url = \"{url}\"\n"), &[]);
+        assert_eq!(lines.len(), 1, "{url} {lines:?}");
+        assert!(lines[0].starts_with("verigate.toml:7: receipts.public_url: must be"), "{url} {lines:?}");
+    }
+    let lines = home.errors(&format!("{TENANT}[receipts]\nsecret = \"canary\"\n"), &[]);
+    assert_eq!(lines, ["verigate.toml:7: receipts.secret: must have at least 32 bytes, or it can be guessed"]);
+}
+
+#[test]
 fn templates_are_refused_with_the_line_of_what_is_wrong() {
     let entry = "[[templates]]\nname = 'hi'\nlocale = 'en'\n";
     for (rest, expected) in [

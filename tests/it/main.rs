@@ -22,6 +22,7 @@ mod outbox;
 mod proto;
 mod queues;
 mod readme;
+mod receipts;
 mod store;
 mod templates;
 mod transitions;
