@@ -16,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::event::History;
 use crate::id::Partition;
+use crate::messaging::budget::Try;
 use crate::messaging::holder::{Changed, Held};
 use crate::messaging::lines::{LineName, Lines, Place, Turn, Waiting};
 use crate::messaging::outbox::Outbox;
@@ -307,7 +308,9 @@ impl Task {
         let outbox = &self.desk.outbox;
         let Sending { due_at, vendor, .. } = &held.sending;
         // Where there is no room now, there may be some the next time.
-        let permit = outbox.vendors.try_permit(&[vendor.as_deref().unwrap_or_default()]);
+        let now = outbox.ground.clock.now();
+        // A question is no repeated try, so the budget of those does not hold it back.
+        let permit = outbox.vendors.try_permit(&[vendor.as_deref().unwrap_or_default()], Try::First, now);
         let ask = |sending: &mut Sending, _: &mut History, now: Timestamp| {
             if sending.due_at == *due_at { sending.ask_later(now) } else { Step::Ignored }
         };
