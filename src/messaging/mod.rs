@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
+pub mod conversion;
 pub mod due;
 mod echo;
 pub mod fate;
@@ -14,6 +15,7 @@ pub mod limits;
 pub mod lines;
 pub mod list;
 pub mod locale;
+pub mod measuring;
 pub mod message;
 pub mod outbox;
 pub mod oversight;
