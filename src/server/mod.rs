@@ -167,12 +167,7 @@ impl Server {
     pub async fn build(loaded: &Loaded, surroundings: Surroundings) -> Result<Self> {
         let config = &loaded.config;
         let Surroundings { clock, random, metrics } = surroundings;
-        let sled = Arc::new(SledStore::open(&settings::store(&config.store), Arc::clone(&clock))?);
-        let store: Arc<dyn Store> = Arc::new(SealedStore::new(
-            Arc::clone(&sled) as Arc<dyn Store>,
-            key_ring(loaded, &*random)?,
-            Arc::clone(&random),
-        ));
+        let (sled, store) = open_sealed(loaded, &clock, &random)?;
         let keys = Keys::open(&*store, &*random).await?;
         let around = (RequestIds::new(Arc::clone(&random)), Deadlines::new(Arc::clone(&clock)));
         let ground = Ground { store: Arc::clone(&store), keys, clock: Arc::clone(&clock), random };
@@ -274,6 +269,18 @@ impl Server {
         tokio::task::spawn_blocking(move || self.sled.close()).await.map_err(Error::internal)?;
         outcome
     }
+}
+
+/// The database, and the same as everyone else sees it: sealed.
+fn open_sealed(
+    loaded: &Loaded,
+    clock: &Arc<dyn Clock>,
+    random: &Arc<dyn Random>,
+) -> Result<(Arc<SledStore>, Arc<dyn Store>)> {
+    let sled = Arc::new(SledStore::open(&settings::store(&loaded.config.store), Arc::clone(clock))?);
+    let ring = key_ring(loaded, &**random)?;
+    let sealed = SealedStore::new(Arc::clone(&sled) as Arc<dyn Store>, ring, Arc::clone(random));
+    Ok((sled, Arc::new(sealed)))
 }
 
 fn key_ring(loaded: &Loaded, random: &dyn Random) -> Result<KeyRing> {
