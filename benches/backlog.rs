@@ -139,8 +139,14 @@ impl House {
         outbox.hold(messaging.holder(), messaging.holder());
         let worker = tokio::spawn(Worker::new(Arc::clone(&outbox), None, 64).run());
         let receipts = tokio::spawn(receipts.run(Arc::clone(&outbox) as Arc<dyn ReceiptSink>));
-        let tenant =
-            Tenant { name: "bench".parse()?, default_country: None, brand: None, sender: None, may_return_code: false };
+        let tenant = Tenant {
+            name: "bench".parse()?,
+            default_country: None,
+            brand: None,
+            sender: None,
+            may_return_code: false,
+            may_administer: false,
+        };
         Ok(Self { sled, outbox, messaging, tenant, running: vec![worker, receipts] })
     }
 

@@ -10,6 +10,12 @@ macro_rules! generated {
     };
 }
 
+pub mod admin {
+    pub mod v1 {
+        generated!("verigate.admin.v1");
+    }
+}
+
 pub mod error {
     pub mod v1 {
         generated!("verigate.error.v1");

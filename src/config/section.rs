@@ -70,6 +70,20 @@ impl Section {
         read(&self.node, &self.path, Quoting::Never)
     }
 
+    /// A section of these keys alone, and one of all others.
+    pub fn split(&self, keys: &[&str]) -> (Self, Self) {
+        let (mut these, mut others) = (self.clone(), self.clone());
+        if let Value::Table(all) = &self.node.value {
+            for (key, _) in all.iter() {
+                let part = if keys.contains(&key) { &mut others } else { &mut these };
+                if let Value::Table(table) = &mut part.node.value {
+                    table.remove(key);
+                }
+            }
+        }
+        (these, others)
+    }
+
     /// The error for violations found in what was parsed, or for an unknown `kind`; their fields are keys of this
     /// section. `violations` is not empty.
     pub fn refuse(&self, violations: &[Violation]) -> ConfigError {

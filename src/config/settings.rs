@@ -66,6 +66,9 @@ pub struct TenantConfig {
     /// Whether a call may ask for the code in the answer to a start.
     #[serde(default)]
     pub return_code: bool,
+    /// Whether its keys may look after the server.
+    #[serde(default)]
+    pub admin: bool,
     #[serde(default)]
     pub keys: Vec<auth::KeyConfig>,
 }

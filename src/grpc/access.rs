@@ -7,7 +7,7 @@ use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
 use crate::auth::Keys;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::grpc::convert::to_status;
 use crate::id::TenantName;
 use crate::tenant::Tenant;
@@ -17,21 +17,31 @@ use crate::tenant::Tenant;
 pub struct Access {
     keys: Arc<Keys>,
     tenants: Arc<BTreeMap<TenantName, Arc<Tenant>>>,
+    only_administrators: bool,
 }
 
 // === impl Access ===
 
 impl Access {
     pub fn new(keys: Arc<Keys>, tenants: Arc<BTreeMap<TenantName, Arc<Tenant>>>) -> Self {
-        Self { keys, tenants }
+        Self { keys, tenants, only_administrators: false }
+    }
+
+    /// For a service that others than administrators may not call. They are turned away before their request is read.
+    pub fn for_administrators(self) -> Self {
+        Self { only_administrators: true, ..self }
     }
 
     fn tenant(&self, request: &Request<()>) -> Result<Arc<Tenant>> {
         // A header that is not text is as wrong as any other wrong one.
         let header = request.metadata().get("authorization").map(|value| value.to_str().unwrap_or_default());
         let caller = self.keys.authenticate(header)?;
-        let tenant = self.tenants.get(&caller.tenant);
-        tenant.cloned().ok_or_else(|| Error::internal("an API key belongs to a tenant that is not configured"))
+        let tenant = self.tenants.get(&caller.tenant).cloned();
+        let tenant = tenant.ok_or_else(|| Error::internal("an API key belongs to a tenant that is not configured"))?;
+        if self.only_administrators && !tenant.may_administer {
+            return Err(may_not_administer());
+        }
+        Ok(tenant)
     }
 }
 
@@ -41,6 +51,11 @@ impl Interceptor for Access {
         request.extensions_mut().insert(tenant);
         Ok(request)
     }
+}
+
+fn may_not_administer() -> Error {
+    let message = "this is not allowed for this tenant; set admin = true in its configuration";
+    Error::new(Kind::Forbidden, Reason::NotPermitted, message)
 }
 
 /// The tenant of a request that came through [`Access`].

@@ -1,4 +1,4 @@
-//! Between the wire and the house, for what both services share: `parse_*` in, `to_*` out.
+//! Between the wire and the house, for what several services share: `parse_*` in, `to_*` out.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;

@@ -3,6 +3,7 @@
 //! Handlers parse in, call a service, and write out; rules live below.
 
 pub mod access;
+pub mod admin;
 pub mod convert;
 pub mod deadline;
 pub mod messaging;
@@ -15,10 +16,13 @@ use tonic::service::Routes;
 
 use crate::error::{Error, Result};
 use crate::grpc::access::Access;
+use crate::grpc::admin::AdminApi;
 use crate::grpc::messaging::MessagingApi;
 use crate::grpc::verification::VerificationApi;
+use crate::messaging::oversight::Oversight;
 use crate::messaging::service::Messaging;
 use crate::proto::FILE_DESCRIPTOR_SET;
+use crate::proto::admin::v1::admin_service_server::AdminServiceServer;
 use crate::proto::messaging::v1::messaging_service_server::MessagingServiceServer;
 use crate::proto::verification::v1::verification_service_server::VerificationServiceServer;
 use crate::verification::service::Verifications;
@@ -31,6 +35,7 @@ pub struct Services {
     pub access: Access,
     pub verifications: Arc<Verifications>,
     pub messaging: Arc<Messaging>,
+    pub oversight: Arc<Oversight>,
     /// Whether to serve reflection, v1 and v1alpha, to anyone who can connect.
     pub reflection: bool,
 }
@@ -39,15 +44,18 @@ pub struct Services {
 ///
 /// Errors: `Internal` when the compiled-in contract cannot be read.
 pub fn routes(services: Services) -> Result<(Routes, tonic_health::server::HealthReporter)> {
-    let Services { access, verifications, messaging, reflection } = services;
+    let Services { access, verifications, messaging, oversight, reflection } = services;
     let (reporter, health) = tonic_health::server::health_reporter();
     let verification = VerificationServiceServer::new(VerificationApi::new(verifications))
         .max_decoding_message_size(MAX_REQUEST_BYTES);
     let messaging =
         MessagingServiceServer::new(MessagingApi::new(messaging)).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let admin = AdminServiceServer::new(AdminApi::new(oversight)).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let administrators = access.clone().for_administrators();
     let mut routes = Routes::new(health)
         .add_service(tonic::service::interceptor::InterceptedService::new(verification, access.clone()))
-        .add_service(tonic::service::interceptor::InterceptedService::new(messaging, access));
+        .add_service(tonic::service::interceptor::InterceptedService::new(messaging, access))
+        .add_service(tonic::service::interceptor::InterceptedService::new(admin, administrators));
     if reflection {
         // With the error details in it, clients that reflect show them in words instead of base64.
         let builder = || {

@@ -1,7 +1,7 @@
 //! The sends that wait for room at their vendors, in lines. Lines are in memory only: the due marks of those who wait
 //! stay where they are in the store, so waiting costs it nothing, and after a restart the worker finds them again.
 //!
-//! There is one line for each tenant, kind of record and choice of vendors, and a vendor serves the lines before it in
+//! There is one line for each tenant, kind of record, choice of vendors and kind of try, and a vendor serves the lines before it in
 //! turn: nobody's backlog is in the way of another tenant's messages, and no batch of messages in the way of a code.
 //! Lines are bounded. Who finds no place is told when to come again, and comes that much later the more were told so
 //! before, so that a backlog of any length is looked at about so many times a second.
@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::clock::Timestamp;
+use crate::messaging::budget::Try;
 use crate::messaging::vendors::{Permit, Vendors};
 use crate::store::keys::{Holder, SendRef, TenantTag};
 
@@ -31,6 +32,10 @@ pub struct LineName {
     pub holder: Holder,
     /// They take any of these, best first.
     pub vendors: Vec<String>,
+    /// Whether these vendors had them before.
+    pub of: Try,
+    /// Whether they can go elsewhere when all of these are down.
+    pub may_move_on: bool,
 }
 
 /// A send in a line.
@@ -106,7 +111,7 @@ impl Lines {
         line.queue.insert(arrival, waiting);
         state.arrivals += 1;
         // Within the lock: nobody may leave a line before it is known that they wait.
-        self.vendors.begin_waiting(&name.vendors);
+        self.vendors.begin_waiting(&name.vendors, name.of);
         state.ends.insert((waiting.expires_at, arrival), name);
         let is_soonest = state.ends.first_key_value().is_some_and(|(first, _)| *first == (waiting.expires_at, arrival));
         drop(state);
@@ -117,7 +122,7 @@ impl Lines {
     }
 
     /// Takes out whose turn it is, if any of their vendors has room.
-    pub fn next(&self) -> Option<Turn> {
+    pub fn next(&self, now: Timestamp) -> Option<Turn> {
         let mut state = self.lock();
         let lines = state.lines.iter().filter_map(|(name, line)| {
             let (arrival, _) = line.queue.first_key_value()?;
@@ -126,7 +131,7 @@ impl Lines {
         let mut lines: Vec<_> = lines.collect();
         lines.sort_unstable_by_key(|(turn, arrival, _)| (*turn, *arrival));
         for (_, arrival, name) in lines {
-            let Some((vendor, permit)) = self.vendors.permit_in_turn(&name.vendors) else { continue };
+            let Some((vendor, permit)) = self.vendors.permit_in_turn(&name.vendors, name.of, now) else { continue };
             state.turns += 1;
             let turn = state.turns;
             if let Some(line) = state.lines.get_mut(&name) {
@@ -135,6 +140,17 @@ impl Lines {
             return self.take(&mut state, &name, arrival).map(|waiting| Turn { waiting, vendor, permit });
         }
         None
+    }
+
+    /// Takes out somebody who waits for vendors that are all down, and can go elsewhere.
+    pub fn next_stranded(&self, now: Timestamp) -> Option<Waiting> {
+        let mut state = self.lock();
+        let (name, arrival) = state.lines.iter().find_map(|(name, line)| {
+            let (arrival, _) = line.queue.first_key_value()?;
+            let stranded = name.may_move_on && self.vendors.are_broken(name.vendors.iter().map(String::as_str), now);
+            stranded.then(|| (Arc::clone(name), *arrival))
+        })?;
+        self.take(&mut state, &name, arrival)
     }
 
     /// Takes out somebody whose time is over.
@@ -166,7 +182,7 @@ impl Lines {
             state.lines.remove(name);
         }
         state.ends.remove(&(waiting.expires_at, arrival));
-        self.vendors.end_waiting(&name.vendors);
+        self.vendors.end_waiting(&name.vendors, name.of);
         Some(waiting)
     }
 

@@ -1,22 +1,31 @@
 //! Messages: accepted means committed, and from then on the outbox sees each to its end.
 
+pub mod backoff;
+pub mod breaker;
+pub mod budget;
 pub mod conversion;
 pub mod due;
 mod echo;
 pub mod fate;
+pub mod health;
 pub mod holder;
 pub mod idempotency;
 pub mod last_line;
+pub mod limits;
 pub mod lines;
 pub mod list;
 pub mod locale;
 pub mod measuring;
 pub mod message;
 pub mod outbox;
+pub mod oversight;
 pub mod page;
+pub mod rate;
 pub mod receipt_urls;
 pub mod receipts;
+pub mod recent;
 pub mod request;
+pub mod rounds;
 pub mod route;
 pub mod sending;
 pub mod service;

@@ -17,12 +17,14 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::event::History;
 use crate::id::{Partition, TenantName};
+use crate::messaging::backoff;
 use crate::messaging::conversion::Tally;
 use crate::messaging::due::DueIndex;
 use crate::messaging::echo::without_echo;
 use crate::messaging::holder::{Changed, Ground, SendHolder};
 use crate::messaging::measuring::Measuring;
 use crate::messaging::receipt_urls::ReceiptUrls;
+use crate::messaging::rounds::next_try;
 use crate::messaging::route::{Route, Routes};
 use crate::messaging::sending::{Persistence, Sending, Step};
 use crate::messaging::vendor_names::{MOST_PARKED, VendorNames};
@@ -143,7 +145,8 @@ impl Outbox {
         now: Timestamp,
         history: &mut History,
     ) -> Option<Permit> {
-        let (vendor, permit) = self.vendors.try_permit(&sending.candidates(route, now))?;
+        let (vendor, permit) =
+            self.vendors.try_permit(&sending.candidates(route, now), next_try(sending, route), now)?;
         let vendor = vendor.to_owned();
         let step = sending.begin(&vendor, now, self.lease(), history);
         matches!(step, Step::Attempt(_)).then_some(permit)
@@ -212,8 +215,12 @@ impl Outbox {
         self.settings.longest_line
     }
 
+    /// With a first wait drawn anew, for each send that asks.
     pub(crate) fn persistence(&self) -> Persistence {
-        self.settings.persistence
+        let mut chance = [0; 4];
+        self.ground.random.fill(&mut chance);
+        let backoff = backoff::jittered(self.settings.persistence.backoff, u32::from_be_bytes(chance));
+        Persistence { backoff, ..self.settings.persistence }
     }
 
     /// The vendors for a send, best first; empty when no route fits any more.
@@ -237,8 +244,8 @@ impl Outbox {
         })
     }
 
-    async fn attempt(&self, permit: Permit, send: SendRef, attempt: u8, outgoing: Outgoing) {
-        let outcome = self.call(&permit, &outgoing).await;
+    async fn attempt(&self, mut permit: Permit, send: SendRef, attempt: u8, outgoing: Outgoing) {
+        let outcome = self.call(&mut permit, &outgoing).await;
         let outcome = match send.holder {
             Holder::Verification => outcome.map(|accepted| without_echo(accepted, outgoing.text.expose_secret())),
             Holder::Message => outcome,
@@ -283,17 +290,23 @@ impl Outbox {
         }
     }
 
-    async fn call(&self, permit: &Permit, outgoing: &Outgoing) -> Result<Accepted, Failure> {
+    async fn call(&self, permit: &mut Permit, outgoing: &Outgoing) -> Result<Accepted, Failure> {
         let now = self.ground.clock.now();
         if now >= outgoing.expires_at {
             return Err(Failure::Unavailable);
         }
-        let deadline = self.ground.clock.sleep_until(now + self.settings.attempt_timeout);
+        // What has not been written by the end of the message's time is not written at all.
+        let deadline = (now + self.settings.attempt_timeout).min(outgoing.expires_at);
         let outcome = tokio::select! {
             outcome = permit.vendor().send(outgoing) => outcome,
-            () = deadline => Err(Failure::Unknown),
+            () = self.ground.clock.sleep_until(deadline) => Err(Failure::Unknown),
         };
-        let took = self.ground.clock.now().since(now);
+        let ended = self.ground.clock.now();
+        let took = ended.since(now);
+        // A call that we cut short says nothing of the vendor.
+        if outcome != Err(Failure::Unknown) || ended < outgoing.expires_at {
+            permit.note(&outcome, took, ended);
+        }
         let result = match &outcome {
             Ok(_) => "accepted",
             Err(Failure::Rejected(_)) => "rejected",

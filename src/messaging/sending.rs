@@ -15,6 +15,7 @@ use minicbor::{Decode, Encode};
 
 use crate::clock::Timestamp;
 use crate::event::{EventKind, History};
+use crate::messaging::backoff;
 use crate::store::keys::{AttemptRef, RequestTag, SendRef};
 use crate::vendor::{Accepted, Channel, Failure, Rejection};
 
@@ -150,11 +151,9 @@ pub enum Step {
 pub struct Persistence {
     /// Vendor calls at most, over all vendors.
     pub max_attempts: u8,
-    /// Wait after the first round in which no vendor was reachable; doubles with each round, at most 2 minutes.
+    /// Wait after the first round in which no vendor was reachable; doubles with each round, at most to 60 times this.
     pub backoff: Duration,
 }
-
-const LONGEST_BACKOFF: Duration = Duration::from_secs(120);
 
 // === impl Sending ===
 
@@ -355,9 +354,7 @@ impl Sending {
         let wait = if place(&next) > place(&self.vendor) {
             Duration::ZERO
         } else {
-            let round = u32::from(self.attempts).div_ceil(u32::try_from(route.len()).unwrap_or(1).max(1));
-            let backoff = rules.backoff.saturating_mul(1 << round.saturating_sub(1).min(16));
-            backoff.min(LONGEST_BACKOFF)
+            backoff::wait(rules.backoff, self.attempts, route.len())
         };
         let due_at = self.paused.get(vendor).copied().unwrap_or_default().max(now + wait);
         self.next_vendor = next;

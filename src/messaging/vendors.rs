@@ -1,15 +1,24 @@
-//! The configured vendors by name, each with room for so many calls at once, so that a slow one fills only its own.
+//! The configured vendors by name, each with limits of its own, so that a slow or broken one costs only itself.
 //!
-//! Room that becomes free goes to those who wait for it: while somebody does, nobody else gets any, so a send that has
-//! just come does not overtake those before it.
+//! A vendor has room for a call when it has few enough under way, its rate and its retry budget are not spent, and its
+//! breaker lets calls through. Room that becomes free goes to those who wait for it: while somebody does, nobody else gets
+//! any, so a send that has just come does not overtake those before it.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tracing::{info, warn};
 
-use crate::vendor::Vendor;
+use crate::clock::Timestamp;
+use crate::messaging::breaker::{Breaker, BreakerState, Ticket, Verdict};
+use crate::messaging::budget::{Budget, Try};
+use crate::messaging::health::{CallLog, Health};
+use crate::messaging::limits::Limits;
+use crate::messaging::rate::Rate;
+use crate::vendor::{Accepted, Failure, Vendor};
 
 /// All configured vendors.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +32,8 @@ pub struct Permit {
     name: Arc<str>,
     vendor: Arc<dyn Vendor>,
     room: Arc<Room>,
+    /// Gone once it is noted how the call ended.
+    ticket: Option<Ticket>,
 }
 
 #[derive(Debug, Clone)]
@@ -34,31 +45,49 @@ struct Slot {
 
 #[derive(Debug)]
 struct Room {
-    places: Mutex<Places>,
+    name: String,
+    limits: Limits,
+    state: Mutex<State>,
     freed: Arc<Notify>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Places {
-    /// Calls that may begin now.
+#[derive(Debug)]
+struct State {
+    /// Calls that may begin now, as far as their number goes.
     free: usize,
-    /// Sends that wait for one.
+    /// Sends that wait for room, and those of them that wait to be tried again.
     waiting: usize,
+    waiting_again: usize,
+    rate: Option<Rate>,
+    budget: Option<Budget>,
+    breaker: Breaker,
+    log: CallLog,
 }
 
 // === impl Vendors ===
 
 impl Vendors {
-    /// Adds a vendor that takes at most `concurrency` calls at once.
+    /// Adds a vendor that takes at most `concurrency` calls at once, without any other limit.
     pub fn add(&mut self, name: impl Into<String>, vendor: Arc<dyn Vendor>, concurrency: usize) {
-        let places = Mutex::new(Places { free: concurrency, waiting: 0 });
-        let room = Arc::new(Room { places, freed: Arc::clone(&self.freed) });
         let name = name.into();
+        let room = Arc::new(Room::new(&name, Limits::room(concurrency), Arc::clone(&self.freed)));
         self.slots.insert(name.clone(), Slot { name: name.into(), vendor, room });
+    }
+
+    /// Gives a vendor other limits, made of those that it has. To be called before anything is sent.
+    pub fn limit(&mut self, name: &str, limits: impl FnOnce(Limits) -> Limits) {
+        if let Some(slot) = self.slots.get_mut(name) {
+            slot.room = Arc::new(Room::new(name, limits(slot.room.limits), Arc::clone(&self.freed)));
+        }
     }
 
     pub fn get(&self, name: &str) -> Option<&Arc<dyn Vendor>> {
         self.slots.get(name).map(|slot| &slot.vendor)
+    }
+
+    /// How every vendor fares.
+    pub fn health(&self, now: Timestamp) -> Vec<Health> {
+        self.slots.values().map(|slot| slot.room.health(now)).collect()
     }
 
     /// How many sends wait for room at `name`.
@@ -67,25 +96,39 @@ impl Vendors {
     }
 
     /// Leave to call the first of these that has room, and for whose room nobody waits.
-    pub fn try_permit<'a>(&self, names: &[&'a str]) -> Option<(&'a str, Permit)> {
-        names.iter().find_map(|name| Some((*name, self.slots.get(*name)?.permit(|places| places.waiting == 0)?)))
+    pub fn try_permit<'a>(&self, names: &[&'a str], of: Try, now: Timestamp) -> Option<(&'a str, Permit)> {
+        names.iter().find_map(|name| {
+            let slot = self.slots.get(*name)?;
+            Some((*name, slot.permit(of, now, |state| state.is_free_for_newcomers(of, now))?))
+        })
     }
 
     /// The same for a send that waits and whose turn it is.
-    pub(crate) fn permit_in_turn(&self, names: &[String]) -> Option<(String, Permit)> {
-        names.iter().find_map(|name| Some((name.clone(), self.slots.get(name)?.permit(|_| true)?)))
+    pub(crate) fn permit_in_turn(&self, names: &[String], of: Try, now: Timestamp) -> Option<(String, Permit)> {
+        names.iter().find_map(|name| Some((name.clone(), self.slots.get(name)?.permit(of, now, |_| true)?)))
+    }
+
+    /// Whether the breakers of all of these let no call through.
+    pub(crate) fn are_broken<'a>(&self, mut names: impl Iterator<Item = &'a str>, now: Timestamp) -> bool {
+        names.all(|name| self.slots.get(name).is_some_and(|slot| slot.room.lock().breaker.free_at(now) != Some(now)))
     }
 
     /// Notes that one more send waits for room at any of these.
-    pub(crate) fn begin_waiting(&self, names: &[String]) {
-        self.each_place(names, |places| places.waiting += 1);
+    pub(crate) fn begin_waiting(&self, names: &[String], of: Try) {
+        self.each_state(names, |state| {
+            state.waiting += 1;
+            state.waiting_again += usize::from(of == Try::Again);
+        });
         // Room may have become free since it was asked for.
         self.freed.notify_one();
     }
 
     /// Notes that a send waits no more.
-    pub(crate) fn end_waiting(&self, names: &[String]) {
-        self.each_place(names, |places| places.waiting = places.waiting.saturating_sub(1));
+    pub(crate) fn end_waiting(&self, names: &[String], of: Try) {
+        self.each_state(names, |state| {
+            state.waiting = state.waiting.saturating_sub(1);
+            state.waiting_again = state.waiting_again.saturating_sub(usize::from(of == Try::Again));
+        });
     }
 
     /// Completes when there may be room that somebody waits for, or a new one waits.
@@ -93,7 +136,12 @@ impl Vendors {
         self.freed.notified().await;
     }
 
-    fn each_place(&self, names: &[String], change: impl Fn(&mut Places)) {
+    /// When time alone makes room that somebody waits for; `None` when only the end of a call can.
+    pub(crate) fn next_room(&self, now: Timestamp) -> Option<Timestamp> {
+        self.slots.values().filter_map(|slot| slot.room.lock().next_room(now)).min()
+    }
+
+    fn each_state(&self, names: &[String], change: impl Fn(&mut State)) {
         for slot in names.iter().filter_map(|name| self.slots.get(name)) {
             change(&mut slot.room.lock());
         }
@@ -103,23 +151,123 @@ impl Vendors {
 // === impl Slot ===
 
 impl Slot {
-    fn permit(&self, fits: impl Fn(&Places) -> bool) -> Option<Permit> {
-        let mut places = self.room.lock();
-        if places.free == 0 || !fits(&places) {
+    fn permit(&self, of: Try, now: Timestamp, fits: impl Fn(&mut State) -> bool) -> Option<Permit> {
+        let mut state = self.room.lock();
+        if state.free_at(of, now) != Some(now) || !fits(&mut state) {
             return None;
         }
-        places.free -= 1;
+        state.free -= 1;
+        if let Some(rate) = &mut state.rate {
+            rate.take(now);
+        }
+        if let Some(budget) = &mut state.budget {
+            budget.take(of, now);
+        }
+        let ticket = self.room.tell_change(&mut state, Breaker::enter);
+        drop(state);
         let (name, vendor) = (Arc::clone(&self.name), Arc::clone(&self.vendor));
-        Some(Permit { name, vendor, room: Arc::clone(&self.room) })
+        Some(Permit { name, vendor, room: Arc::clone(&self.room), ticket: Some(ticket) })
     }
 }
 
 // === impl Room ===
 
 impl Room {
-    fn lock(&self) -> MutexGuard<'_, Places> {
+    fn new(name: &str, limits: Limits, freed: Arc<Notify>) -> Self {
+        let state = State {
+            free: limits.concurrency,
+            waiting: 0,
+            waiting_again: 0,
+            rate: limits.rate.map(Rate::per_second),
+            budget: limits.retry_budget.map(Budget::new),
+            breaker: Breaker::new(limits.breaker),
+            log: CallLog::default(),
+        };
+        let room = Self { name: name.to_owned(), limits, state: Mutex::new(state), freed };
+        room.show(BreakerState::Closed);
+        room
+    }
+
+    fn health(&self, now: Timestamp) -> Health {
+        let mut state = self.lock();
+        let rate = state.rate.as_ref().map_or(now, |rate| rate.free_at(now));
+        let free_at = state.breaker.free_at(now).map(|free_at| free_at.max(rate));
+        Health {
+            vendor: self.name.clone(),
+            breaker: state.breaker.state(),
+            free_at: free_at.filter(|free_at| *free_at > now),
+            calls: state.log.calls(now),
+            latency_p50: state.log.latency(50, now),
+            latency_p99: state.log.latency(99, now),
+            under_way: self.limits.concurrency.saturating_sub(state.free),
+            waiting: state.waiting,
+        }
+    }
+
+    /// Does something with the breaker, and tells whoever watches us when that changes its state.
+    fn tell_change<T>(&self, state: &mut State, change: impl FnOnce(&mut Breaker) -> T) -> T {
+        let before = state.breaker.state();
+        let result = change(&mut state.breaker);
+        let after = state.breaker.state();
+        if before == after {
+            return result;
+        }
+        self.show(after);
+        match after {
+            BreakerState::Closed => info!(vendor = self.name, "a vendor is called again"),
+            BreakerState::HalfOpen => info!(vendor = self.name, "a vendor is probed"),
+            BreakerState::Open => {
+                let name = self.name.clone();
+                metrics::counter!("verigate_vendor_breaker_openings_total", "vendor" => name).increment(1);
+                warn!(vendor = self.name, "a vendor fails and is not called for a while");
+            }
+        }
+        result
+    }
+
+    fn show(&self, breaker: BreakerState) {
+        for state in [BreakerState::Closed, BreakerState::HalfOpen, BreakerState::Open] {
+            let value = if state == breaker { 1.0 } else { 0.0 };
+            let labels = [("vendor", self.name.clone()), ("state", state.as_str().to_owned())];
+            metrics::gauge!("verigate_vendor_breaker", &labels).set(value);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held.
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// When such a try may begin; `None` when that depends on the end of another call.
+    fn free_at(&mut self, of: Try, now: Timestamp) -> Option<Timestamp> {
+        if self.free == 0 {
+            return None;
+        }
+        let breaker = self.breaker.free_at(now)?;
+        let rate = self.rate.as_ref().map_or(now, |rate| rate.free_at(now));
+        let budget = self.budget.as_mut().map_or(now, |budget| budget.free_at(of, now));
+        Some(breaker.max(rate).max(budget))
+    }
+
+    /// Whether nobody waits who could go instead. Those whose budget is spent hold up nobody who needs none.
+    fn is_free_for_newcomers(&mut self, of: Try, now: Timestamp) -> bool {
+        match of {
+            Try::Again => self.waiting == 0,
+            Try::First => {
+                let firsts = self.waiting - self.waiting_again;
+                firsts == 0 && (self.waiting_again == 0 || self.free_at(Try::Again, now) != Some(now))
+            }
+        }
+    }
+
+    fn next_room(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let first = if self.waiting > self.waiting_again { self.free_at(Try::First, now) } else { None };
+        let again = if self.waiting_again > 0 { self.free_at(Try::Again, now) } else { None };
+        first.into_iter().chain(again).min()
     }
 }
 
@@ -134,14 +282,25 @@ impl Permit {
     pub fn vendor(&self) -> &dyn Vendor {
         &*self.vendor
     }
+
+    /// Notes how the call ended, and how long it took. Not to be called for an end that is not the vendor's doing.
+    pub fn note(&mut self, outcome: &Result<Accepted, Failure>, took: Duration, now: Timestamp) {
+        let Some(ticket) = self.ticket.take() else { return };
+        let mut state = self.room.lock();
+        state.log.add(outcome, took, now);
+        self.room.tell_change(&mut state, |breaker| breaker.leave(ticket, Verdict::of(outcome), now));
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut places = self.room.lock();
-        places.free += 1;
-        let awaited = places.waiting > 0;
-        drop(places);
+        let mut state = self.room.lock();
+        if let Some(ticket) = self.ticket.take() {
+            state.breaker.give_back(ticket);
+        }
+        state.free += 1;
+        let awaited = state.waiting > 0;
+        drop(state);
         if awaited {
             self.room.freed.notify_one();
         }

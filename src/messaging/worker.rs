@@ -16,9 +16,11 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::event::History;
 use crate::id::Partition;
+use crate::messaging::budget::Try;
 use crate::messaging::holder::{Changed, Held, StepTaker};
 use crate::messaging::lines::{LineName, Lines, Place, Turn, Waiting};
 use crate::messaging::outbox::Outbox;
+use crate::messaging::rounds::{next_round, next_try, pass_over};
 use crate::messaging::sending::{SendStatus, Sending, Step};
 use crate::messaging::vendors::Permit;
 use crate::store::Batch;
@@ -131,13 +133,24 @@ impl Worker {
     /// Hands room at vendors to those who wait for it.
     async fn serve_lines(&self) {
         while let Ok(room) = self.room().await {
-            let Some(Turn { waiting, vendor, permit }) = self.desk.lines.next() else {
-                drop(room);
-                self.desk.outbox.vendors.freed().await;
-                continue;
+            let Desk { outbox, lines, .. } = &*self.desk;
+            let now = outbox.ground.clock.now();
+            let (waiting, leave) = match lines.next(now) {
+                Some(Turn { waiting, vendor, permit }) => (waiting, Some((vendor, permit))),
+                None => match lines.next_stranded(now) {
+                    Some(waiting) => (waiting, None),
+                    None => {
+                        drop(room);
+                        tokio::select! {
+                            () = outbox.vendors.freed() => {}
+                            () = self.sleep_until(outbox.vendors.next_room(now)) => {}
+                        }
+                        continue;
+                    }
+                },
             };
             self.desk.hold(waiting.send, Hold::Task { passed: None });
-            self.start(waiting.send, waiting.due_at, room, Some((vendor, permit)));
+            self.start(waiting.send, waiting.due_at, room, leave);
         }
     }
 
@@ -237,12 +250,13 @@ impl Task {
         }
         let in_turn = leave.filter(|(vendor, _)| candidates.contains(&vendor.as_str()));
         let leave = in_turn.or_else(|| {
-            let (vendor, permit) = desk.outbox.vendors.try_permit(&candidates)?;
+            let of = next_try(&held.sending, route);
+            let (vendor, permit) = desk.outbox.vendors.try_permit(&candidates, of, now)?;
             Some((vendor.to_owned(), permit))
         });
         match leave {
             Some((vendor, permit)) => self.attempt(&held, &vendor, permit, route).await,
-            None => self.wait(&held, &candidates, now).await,
+            None => self.wait(&held, &candidates, route, now).await,
         }
     }
 
@@ -265,10 +279,22 @@ impl Task {
         Ok(())
     }
 
-    /// Waits in line, or, when that is full, comes again later.
-    async fn wait(&mut self, held: &Held, candidates: &[&str], now: Timestamp) -> Result<()> {
+    /// Waits in line, or, when that is full, comes again later. Does neither for vendors that are down, when it can go
+    /// elsewhere.
+    async fn wait(&mut self, held: &Held, candidates: &[&str], route: &[String], now: Timestamp) -> Result<()> {
+        let Outbox { vendors, .. } = &*self.desk.outbox;
+        let may_move_on = next_round(&held.sending, route).is_some();
+        if may_move_on && vendors.are_broken(candidates.iter().copied(), now) {
+            let rules = self.desk.outbox.persistence();
+            let due_at = held.sending.due_at;
+            let move_on = |sending: &mut Sending, _: &mut History, now: Timestamp| {
+                if sending.due_at == due_at { pass_over(sending, route, rules, now) } else { Step::Ignored }
+            };
+            return self.desk.outbox.move_send(&self.send, &move_on).await.map(drop);
+        }
         let vendors = candidates.iter().map(|&vendor| vendor.to_owned()).collect();
-        let name = LineName { tenant: self.send.tenant, holder: self.send.holder, vendors };
+        let of = next_try(&held.sending, route);
+        let name = LineName { tenant: self.send.tenant, holder: self.send.holder, vendors, of, may_move_on };
         let waiting = Waiting { send: self.send, due_at: self.due_at, expires_at: held.sending.expires_at };
         // First, for its turn may come before the next line of this function.
         self.waits_in_line = true;
@@ -286,7 +312,9 @@ impl Task {
         let outbox = &self.desk.outbox;
         let Sending { due_at, vendor, .. } = &held.sending;
         // Where there is no room now, there may be some the next time.
-        let permit = outbox.vendors.try_permit(&[vendor.as_deref().unwrap_or_default()]);
+        let now = outbox.ground.clock.now();
+        // A question is no repeated try, so the budget of those does not hold it back.
+        let permit = outbox.vendors.try_permit(&[vendor.as_deref().unwrap_or_default()], Try::First, now);
         let ask = |sending: &mut Sending, _: &mut History, now: Timestamp| {
             if sending.due_at == *due_at { sending.ask_later(now) } else { Step::Ignored }
         };

@@ -34,6 +34,7 @@ use crate::grpc::{self, Services};
 use crate::id::TenantName;
 use crate::messaging::holder::{Ground, StepTaker};
 use crate::messaging::outbox::Outbox;
+use crate::messaging::oversight::Oversight;
 use crate::messaging::receipt_urls::ReceiptUrls;
 use crate::messaging::route::Routes as MessageRoutes;
 use crate::messaging::service::Messaging;
@@ -63,8 +64,12 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 const MEASURES_INTERVAL: Duration = Duration::from_secs(120);
 
 /// The services whose health is told, beside that of the whole.
-const SERVICES: [&str; 3] =
-    ["", "verigate.verification.v1.VerificationService", "verigate.messaging.v1.MessagingService"];
+const SERVICES: [&str; 4] = [
+    "",
+    "verigate.verification.v1.VerificationService",
+    "verigate.messaging.v1.MessagingService",
+    "verigate.admin.v1.AdminService",
+];
 
 /// What a server is given from outside.
 pub struct Surroundings {
@@ -164,19 +169,15 @@ impl Server {
     pub async fn build(loaded: &Loaded, surroundings: Surroundings) -> Result<Self> {
         let config = &loaded.config;
         let Surroundings { clock, random, metrics } = surroundings;
-        let sled = Arc::new(SledStore::open(&settings::store(&config.store), Arc::clone(&clock))?);
-        let store: Arc<dyn Store> = Arc::new(SealedStore::new(
-            Arc::clone(&sled) as Arc<dyn Store>,
-            key_ring(loaded, &*random)?,
-            Arc::clone(&random),
-        ));
+        let (sled, store) = open_sealed(loaded, &clock, &random)?;
         let keys = Keys::open(&*store, &*random).await?;
         let around = (RequestIds::new(Arc::clone(&random)), Deadlines::new(Arc::clone(&clock)));
         let ground = Ground { store: Arc::clone(&store), keys, clock: Arc::clone(&clock), random };
 
-        let Built { vendors, inboxes, receipts: later } = vendors::build(config, &clock)?;
+        let Built { vendors, inboxes, receipts: later, .. } = vendors::build(config, &clock)?;
         let tokens = settings::receipt_tokens(&config.receipts)?.unwrap_or_else(|| ground.keys.receipt_tokens());
         let receipt_urls = ReceiptUrls::new(config.receipts.public_url.as_deref(), tokens);
+        let oversight = Arc::new(Oversight::new(vendors.clone(), Arc::clone(&clock), config.messaging.attempt_timeout));
         let routes = MessageRoutes::new(config.routes.clone());
         let outbox = Arc::new(
             Outbox::new(ground, vendors, routes, settings::outbox(&config.messaging)).reachable_at(receipt_urls),
@@ -192,7 +193,7 @@ impl Server {
 
         let access = Access::new(Arc::new(config.keys()?), Arc::new(tenants));
         let reflection = config.server.reflection;
-        let (grpc, health) = grpc::routes(Services { access, verifications, messaging, reflection })?;
+        let (grpc, health) = grpc::routes(Services { access, verifications, messaging, oversight, reflection })?;
         let (listeners, addresses) = Listeners::bind(&config.server).await?;
         let ready = Arc::new(AtomicBool::new(false));
         let first_send = console::first_send_command(&addresses.grpc.to_string(), loaded.example_key());
@@ -263,6 +264,18 @@ impl Server {
         tokio::task::spawn_blocking(move || self.sled.close()).await.map_err(Error::internal)?;
         outcome
     }
+}
+
+/// The database, and the same as everyone else sees it: sealed.
+fn open_sealed(
+    loaded: &Loaded,
+    clock: &Arc<dyn Clock>,
+    random: &Arc<dyn Random>,
+) -> Result<(Arc<SledStore>, Arc<dyn Store>)> {
+    let sled = Arc::new(SledStore::open(&settings::store(&loaded.config.store), Arc::clone(clock))?);
+    let ring = key_ring(loaded, &**random)?;
+    let sealed = SealedStore::new(Arc::clone(&sled) as Arc<dyn Store>, ring, Arc::clone(random));
+    Ok((sled, Arc::new(sealed)))
 }
 
 fn key_ring(loaded: &Loaded, random: &dyn Random) -> Result<KeyRing> {

@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::config::fault::ConfigError;
 use crate::config::section::Section;
 use crate::error::{Error, Kind, Reason, Result, Violation};
+use crate::messaging::limits::{self, Limits, LimitsConfig};
 use crate::messaging::vendors::Vendors;
 use crate::vendor::inbox::{Inbox, Receipts};
 use crate::vendor::{Vendor, declarative, esms, hasun, inbox, octopush, simpu, smtp};
@@ -22,6 +23,8 @@ pub(crate) struct Built {
     pub(crate) vendors: Vendors,
     pub(crate) inboxes: Vec<Arc<Inbox>>,
     pub(crate) receipts: Vec<Receipts>,
+    /// Names of vendors that are part of this process, and so cannot be down.
+    local: Vec<String>,
 }
 
 /// Errors: `Invalid`, a line for each fault with its file, line and key.
@@ -29,9 +32,10 @@ pub(crate) fn build(config: &Config, clock: &Arc<dyn Clock>) -> Result<Built> {
     let mut built = Built::default();
     let mut faults = Vec::new();
     for (name, section) in &config.vendors {
-        if let Err(error) = built.add(name, section, clock) {
-            faults.push(error.to_string());
-        }
+        let (shared, own) = section.split(&limits::KEYS);
+        let added = built.add(name, &own, clock);
+        let limited = built.limit(name, &shared);
+        faults.extend(added.err().into_iter().chain(limited.err()).map(|error| error.to_string()));
     }
     if faults.is_empty() { Ok(built) } else { Err(Error::new(Kind::Invalid, Reason::InvalidField, faults.join("\n"))) }
 }
@@ -46,6 +50,7 @@ impl Built {
                 let (vendor, receipts) = config.build(name, Arc::clone(clock)).map_err(|e| refuse(section, &e))?;
                 self.inboxes.push(vendor.inbox());
                 self.receipts.push(receipts);
+                self.local.push(name.to_owned());
                 self.vendors.add(name, Arc::new(vendor), LOCAL_CONCURRENCY);
             }
             "esms" => {
@@ -84,6 +89,19 @@ impl Built {
                 return Err(refuse(section, &Error::invalid("kind", description)));
             }
         }
+        Ok(())
+    }
+
+    /// Gives a vendor that was added the limits that its table asks for.
+    fn limit(&mut self, name: &str, section: &Section) -> Result<(), ConfigError> {
+        let config: LimitsConfig = section.parse()?;
+        let violations = config.violations();
+        if !violations.is_empty() {
+            return Err(section.refuse(&violations));
+        }
+        let is_local = self.local.iter().any(|local| local == name);
+        let usual = |limits: Limits| if is_local { limits } else { Limits::remote(limits.concurrency) };
+        self.vendors.limit(name, |limits| config.over(usual(limits)));
         Ok(())
     }
 }

@@ -851,6 +851,8 @@ async fn credentials_come_before_anything_else_of_a_call() {
         "/verigate.verification.v1.VerificationService/WatchVerification",
         "/verigate.messaging.v1.MessagingService/SendMessage",
         "/verigate.messaging.v1.MessagingService/PreviewMessage",
+        "/verigate.admin.v1.AdminService/ListVendors",
+        "/verigate.admin.v1.AdminService/GetVendorBalance",
     ] {
         for body in [&[][..], &[0x0b], &[0x0a, 0x7f]] {
             let status = call_raw(&channel, method, body, &[]).await.unwrap_err();
@@ -864,7 +866,12 @@ async fn health_and_reflection_need_no_credentials() {
     let gateway = Gateway::start().await;
     let channel = gateway.channel().await;
     let mut health = HealthClient::new(channel.clone());
-    for service in ["", "verigate.verification.v1.VerificationService", "verigate.messaging.v1.MessagingService"] {
+    for service in [
+        "",
+        "verigate.verification.v1.VerificationService",
+        "verigate.messaging.v1.MessagingService",
+        "verigate.admin.v1.AdminService",
+    ] {
         eventually(async || {
             let request = HealthCheckRequest { service: service.to_owned() };
             let answer = health.check(request).await.ok()?.into_inner();

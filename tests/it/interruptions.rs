@@ -228,6 +228,7 @@ impl House {
             brand: None,
             sender: None,
             may_return_code: false,
+            may_administer: false,
         });
         Self { interrupted, node: node(&through), other: node(&ground), ground, clock, tenant, _place: place }
     }

@@ -3,6 +3,7 @@
 
 mod support;
 
+mod admin;
 mod architecture;
 mod attacks;
 mod bad_input;
