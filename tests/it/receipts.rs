@@ -98,7 +98,10 @@ async fn asking_waits_for_nobody_and_takes_nobodys_room() {
     assert!(vendor.asked().is_empty());
     vendor.let_go();
     house.until(&stuck, SendStatus::Sent).await;
-    house.clock.advance(30 * SECOND);
+    // The other one is asked about first, for there is still one place only.
+    house.clock.advance(10 * SECOND);
+    asked(&house, 1).await;
+    house.clock.advance(20 * SECOND);
     house.until(&message, SendStatus::Delivered).await;
 }
 
