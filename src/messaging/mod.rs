@@ -1,5 +1,6 @@
 //! Messages: accepted means committed, and from then on the outbox sees each to its end.
 
+pub mod conversion;
 pub mod due;
 mod echo;
 pub mod fate;
@@ -9,6 +10,7 @@ pub mod last_line;
 pub mod lines;
 pub mod list;
 pub mod locale;
+pub mod measuring;
 pub mod message;
 pub mod outbox;
 pub mod page;

@@ -16,7 +16,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::event::History;
 use crate::id::Partition;
-use crate::messaging::holder::{Changed, Held};
+use crate::messaging::holder::{Changed, Held, StepTaker};
 use crate::messaging::lines::{LineName, Lines, Place, Turn, Waiting};
 use crate::messaging::outbox::Outbox;
 use crate::messaging::sending::{SendStatus, Sending, Step};
@@ -40,6 +40,7 @@ pub struct Worker {
 /// What all tasks share.
 struct Desk {
     outbox: Arc<Outbox>,
+    steps: Option<Arc<dyn StepTaker>>,
     lines: Lines,
     /// Sends that are in somebody's hands, so that another look passes over them.
     held: Mutex<HashMap<SendRef, Hold>>,
@@ -66,10 +67,10 @@ struct Task {
 // === impl Worker ===
 
 impl Worker {
-    /// `concurrency`: sends looked at at once.
-    pub fn new(outbox: Arc<Outbox>, concurrency: usize) -> Self {
+    /// `steps`: who takes those of records, where there are records with steps. `concurrency`: sends looked at at once.
+    pub fn new(outbox: Arc<Outbox>, steps: Option<Arc<dyn StepTaker>>, concurrency: usize) -> Self {
         let lines = Lines::new(outbox.vendors.clone(), outbox.longest_line());
-        let desk = Arc::new(Desk { outbox, lines, held: Mutex::default() });
+        let desk = Arc::new(Desk { outbox, steps, lines, held: Mutex::default() });
         Self { desk, room: Arc::new(Semaphore::new(concurrency)) }
     }
 
@@ -214,6 +215,9 @@ impl Task {
     /// `leave`: to call that vendor, when it is the send's turn there.
     async fn run(&mut self, leave: Option<(String, Permit)>) -> Result<()> {
         let desk = Arc::clone(&self.desk);
+        if self.send.number == SendRef::RECORD {
+            return self.take_step().await;
+        }
         let Some(held) = desk.outbox.holder(&self.send)?.load(&self.send).await? else {
             return self.forget().await;
         };
@@ -225,7 +229,7 @@ impl Task {
         if held.sending.status == SendStatus::Sent {
             return self.ask(&held).await;
         }
-        let route = desk.outbox.route_of(&held.tenant, held.sending.channel, &held.recipient);
+        let route = &*desk.outbox.route_of(&held.tenant, held.sending.channel, &held.recipient, &self.send);
         let now = desk.outbox.ground.clock.now();
         let candidates = held.sending.candidates(route, now);
         if held.sending.status != SendStatus::Queued || now >= held.sending.expires_at || candidates.is_empty() {
@@ -291,6 +295,11 @@ impl Task {
             outbox.ask(permit, self.send, &sending);
         }
         Ok(())
+    }
+
+    async fn take_step(&self) -> Result<()> {
+        let steps = self.desk.steps.as_ref().ok_or_else(|| Error::internal("nobody takes the steps of records"))?;
+        if steps.take_step(&self.send, self.due_at).await? { Ok(()) } else { self.forget().await }
     }
 
     async fn wake(&self, route: &[String]) -> Result<()> {

@@ -31,7 +31,7 @@ use crate::grpc::access::Access;
 use crate::grpc::deadline::Deadlines;
 use crate::grpc::request_id::RequestIds;
 use crate::grpc::{self, Services};
-use crate::messaging::holder::Ground;
+use crate::messaging::holder::{Ground, StepTaker};
 use crate::messaging::outbox::Outbox;
 use crate::messaging::receipt_urls::ReceiptUrls;
 use crate::messaging::route::Routes as MessageRoutes;
@@ -50,11 +50,15 @@ use crate::tenant::Tenant;
 use crate::vendor::ReceiptSink;
 use crate::vendor::inbox::Receipts;
 use crate::verification::service::Verifications;
+use crate::verification::workflow::Workflows;
 
 /// How often the store is asked whether it still takes writes.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often it is written down how vendors have done.
+const MEASURES_INTERVAL: Duration = Duration::from_secs(120);
 
 /// The services whose health is told, beside that of the whole.
 const SERVICES: [&str; 3] =
@@ -80,6 +84,7 @@ pub struct Server {
     store: Arc<dyn Store>,
     sled: Arc<SledStore>,
     outbox: Arc<Outbox>,
+    steps: Arc<dyn StepTaker>,
     metrics: Metrics,
     workers: usize,
     receipts: Vec<Receipts>,
@@ -178,9 +183,17 @@ impl Server {
         let templates = Arc::new(config.templates()?);
         let messaging =
             Arc::new(Messaging::new(Arc::clone(&outbox), Arc::clone(&templates), config.messaging.retention));
-        let verifications =
-            Arc::new(Verifications::new(Arc::clone(&outbox), config.verification.clone(), templates, brands(&tenants)));
+        let workflows = Workflows::new(config.workflows.clone());
+        let verifications = Arc::new(Verifications::new(
+            Arc::clone(&outbox),
+            config.verification.clone(),
+            templates,
+            brands(&tenants),
+            workflows,
+        ));
         outbox.hold(messaging.holder(), verifications.holder());
+        outbox.load_measures().await?;
+        let steps = Arc::clone(&verifications) as Arc<dyn StepTaker>;
 
         let access = Access::new(Arc::new(config.keys()?), Arc::new(tenants));
         let reflection = config.server.reflection;
@@ -202,6 +215,7 @@ impl Server {
             store,
             sled,
             outbox,
+            steps,
             metrics,
             workers: config.messaging.workers as usize,
             receipts: later,
@@ -220,11 +234,12 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<()> {
         let closing = CancellationToken::new();
         let mut background = JoinSet::new();
-        background.spawn(Worker::new(Arc::clone(&self.outbox), self.workers).run());
+        background.spawn(Worker::new(Arc::clone(&self.outbox), Some(self.steps), self.workers).run());
         for receipts in self.receipts {
             background.spawn(receipts.run(Arc::clone(&self.outbox) as Arc<dyn ReceiptSink>));
         }
         background.spawn(tell_health(self.health.clone(), Arc::clone(&self.store), Arc::clone(&self.clock)));
+        background.spawn(keep_measures(Arc::clone(&self.outbox), Arc::clone(&self.clock)));
         background.spawn(keep_metrics(self.metrics, self.clock));
 
         let mut serving = self.listeners.serve(self.grpc, self.around, self.http, self.admin, &closing);
@@ -247,6 +262,9 @@ impl Server {
             warn!("some calls were still under way at the drain deadline and were cut off");
         }
         serving.shutdown().await;
+        if let Err(error) = self.outbox.save_measures().await {
+            warn!(?error, "how vendors have done could not be written down");
+        }
         tokio::task::spawn_blocking(move || self.sled.close()).await.map_err(Error::internal)?;
         outcome
     }
@@ -276,6 +294,16 @@ async fn tell_health(health: HealthReporter, store: Arc<dyn Store>, clock: Arc<d
             set_health(&health, status).await;
         }
         clock.sleep_until(clock.now() + HEALTH_INTERVAL).await;
+    }
+}
+
+/// Writes down now and then how vendors have done.
+async fn keep_measures(outbox: Arc<Outbox>, clock: Arc<dyn Clock>) {
+    loop {
+        clock.sleep_until(clock.now() + MEASURES_INTERVAL).await;
+        if let Err(error) = outbox.save_measures().await {
+            warn!(?error, "how vendors have done could not be written down");
+        }
     }
 }
 

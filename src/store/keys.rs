@@ -184,6 +184,11 @@ impl Keys {
         RequestTag(first(&hash))
     }
 
+    /// Where it is noted how well vendors do.
+    pub fn conversion(&self) -> Key {
+        Key::new(Partition::new(0), [&[META][..], b"conversion"].concat())
+    }
+
     /// Where it is noted what an idempotency key was used for.
     pub fn idempotency(&self, tenant: TenantTag, request: RequestTag) -> Key {
         Key::new(Partition::new(request.0[0]), [&[IDEMPOTENCY][..], &tenant.0, &request.0].concat())
@@ -320,6 +325,9 @@ impl Fingerprint {
 // === impl SendRef ===
 
 impl SendRef {
+    /// In place of a send's number: the record as a whole.
+    pub const RECORD: u8 = u8::MAX;
+
     const BYTES: usize = 1 + 8 + 16 + 1;
 
     fn to_bytes(self) -> [u8; Self::BYTES] {

@@ -35,6 +35,7 @@ use verigate::vendor::{
     ReportedMessage, Statuses, Vendor,
 };
 use verigate::verification::service::Verifications;
+use verigate::verification::workflow::Workflows;
 
 use crate::support::counting_store::{CountingStore, Work};
 use crate::support::floor::{number, text_to};
@@ -269,9 +270,11 @@ impl House {
         let retention = Duration::from_secs(24 * 3600);
         let messaging = Arc::new(Messaging::new(Arc::clone(&outbox), Arc::clone(&templates), retention));
         let config = verigate::config::load(None, std::iter::empty()).unwrap().config;
-        let verifications = Verifications::new(Arc::clone(&outbox), config.verification, templates, BTreeMap::new());
+        let workflows = Workflows::default();
+        let verifications =
+            Verifications::new(Arc::clone(&outbox), config.verification, templates, BTreeMap::new(), workflows);
         outbox.hold(messaging.holder(), verifications.holder());
-        let running = vec![tokio::spawn(Worker::new(Arc::clone(&outbox), 4).run())];
+        let running = vec![tokio::spawn(Worker::new(Arc::clone(&outbox), None, 4).run())];
         let listener = receipts::router(Arc::clone(&outbox)).fallback(async || receipts::not_found());
         let address = serve(listener).await;
         let tenant = Tenant {
