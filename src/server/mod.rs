@@ -24,7 +24,7 @@ use tonic_health::server::HealthReporter;
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
-use crate::config::Loaded;
+use crate::config::{Config, Loaded};
 use crate::console;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::grpc::access::Access;
@@ -36,6 +36,7 @@ use crate::messaging::outbox::Outbox;
 use crate::messaging::receipt_urls::ReceiptUrls;
 use crate::messaging::route::Routes as MessageRoutes;
 use crate::messaging::service::Messaging;
+use crate::messaging::vendors::Vendors;
 use crate::messaging::worker::Worker;
 use crate::random::Random;
 use crate::receipts;
@@ -173,12 +174,7 @@ impl Server {
         let ground = Ground { store: Arc::clone(&store), keys, clock: Arc::clone(&clock), random };
 
         let Built { vendors, inboxes, receipts: later } = vendors::build(config, &clock)?;
-        let tokens = settings::receipt_tokens(&config.receipts)?.unwrap_or_else(|| ground.keys.receipt_tokens());
-        let receipt_urls = ReceiptUrls::new(config.receipts.public_url.as_deref(), tokens);
-        let routes = MessageRoutes::new(config.routes.clone());
-        let outbox = Arc::new(
-            Outbox::new(ground, vendors, routes, settings::outbox(&config.messaging)).reachable_at(receipt_urls),
-        );
+        let outbox = Arc::new(build_outbox(config, ground, vendors)?);
         let tenants = settings::tenants(config);
         let templates = Arc::new(config.templates()?);
         let messaging =
@@ -268,6 +264,14 @@ impl Server {
         tokio::task::spawn_blocking(move || self.sled.close()).await.map_err(Error::internal)?;
         outcome
     }
+}
+
+fn build_outbox(config: &Config, ground: Ground, vendors: Vendors) -> Result<Outbox> {
+    let tokens = settings::receipt_tokens(&config.receipts)?.unwrap_or_else(|| ground.keys.receipt_tokens());
+    let receipt_urls = ReceiptUrls::new(config.receipts.public_url.as_deref(), tokens);
+    let routes = MessageRoutes::new(config.routes.clone());
+    let outbox = Outbox::new(ground, vendors, routes, settings::outbox(&config.messaging));
+    Ok(outbox.reachable_at(receipt_urls))
 }
 
 fn key_ring(loaded: &Loaded, random: &dyn Random) -> Result<KeyRing> {
