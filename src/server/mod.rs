@@ -39,6 +39,7 @@ use crate::messaging::receipt_urls::ReceiptUrls;
 use crate::messaging::route::Routes as MessageRoutes;
 use crate::messaging::service::Messaging;
 use crate::messaging::template::Templates;
+use crate::messaging::vendors::Vendors;
 use crate::messaging::worker::Worker;
 use crate::random::Random;
 use crate::receipts;
@@ -175,13 +176,8 @@ impl Server {
         let ground = Ground { store: Arc::clone(&store), keys, clock: Arc::clone(&clock), random };
 
         let Built { vendors, inboxes, receipts: later, .. } = vendors::build(config, &clock)?;
-        let tokens = settings::receipt_tokens(&config.receipts)?.unwrap_or_else(|| ground.keys.receipt_tokens());
-        let receipt_urls = ReceiptUrls::new(config.receipts.public_url.as_deref(), tokens);
         let oversight = Arc::new(Oversight::new(vendors.clone(), Arc::clone(&clock), config.messaging.attempt_timeout));
-        let routes = MessageRoutes::new(config.routes.clone());
-        let outbox = Arc::new(
-            Outbox::new(ground, vendors, routes, settings::outbox(&config.messaging)).reachable_at(receipt_urls),
-        );
+        let outbox = Arc::new(build_outbox(config, ground, vendors)?);
         let tenants = settings::tenants(config);
         let templates = Arc::new(config.templates()?);
         let messaging =
@@ -276,6 +272,14 @@ fn open_sealed(
     let ring = key_ring(loaded, &**random)?;
     let sealed = SealedStore::new(Arc::clone(&sled) as Arc<dyn Store>, ring, Arc::clone(random));
     Ok((sled, Arc::new(sealed)))
+}
+
+fn build_outbox(config: &Config, ground: Ground, vendors: Vendors) -> Result<Outbox> {
+    let tokens = settings::receipt_tokens(&config.receipts)?.unwrap_or_else(|| ground.keys.receipt_tokens());
+    let receipt_urls = ReceiptUrls::new(config.receipts.public_url.as_deref(), tokens);
+    let routes = MessageRoutes::new(config.routes.clone());
+    let outbox = Outbox::new(ground, vendors, routes, settings::outbox(&config.messaging));
+    Ok(outbox.reachable_at(receipt_urls))
 }
 
 fn key_ring(loaded: &Loaded, random: &dyn Random) -> Result<KeyRing> {

@@ -85,22 +85,23 @@ async fn asking_waits_for_nobody_and_takes_nobodys_room() {
     let message = house.sent(100).await;
     let vendor = &house.vendors["asked"];
     vendor.hold_back();
-    // Later, so that its time is not over when the first is to be asked about.
+    // Later, so that its time does not run out just when the vendor is to be asked.
     house.clock.advance(SECOND);
     let stuck = house.send(101).await;
     eventually(async || (vendor.taken().len() == 2).then_some(())).await;
     vendor.decide(&vendor.name_of(0), ReceiptStatus::Delivered);
     // The one place is taken, so it is not asked, and it is put down for the next time.
     let before = house.sending(&message).await.due_at;
-    house.clock.advance(8 * SECOND);
-    house.clock.advance(SECOND / 2);
-    house.clock.advance(SECOND / 2 - SECOND / 1000);
-    assert_eq!(house.sending(&stuck).await.status, SendStatus::Sending);
-    house.clock.advance(SECOND / 1000);
+    house.clock.advance(9 * SECOND);
     eventually(async || (house.sending(&message).await.due_at != before).then_some(())).await;
+    assert_eq!(house.sending(&stuck).await.status, SendStatus::Sending);
     assert!(vendor.asked().is_empty());
     vendor.let_go();
-    house.clock.advance(30 * SECOND);
+    house.until(&stuck, SendStatus::Sent).await;
+    // The other one is asked about first, for there is still one place only.
+    house.clock.advance(10 * SECOND);
+    asked(&house, 1).await;
+    house.clock.advance(20 * SECOND);
     house.until(&message, SendStatus::Delivered).await;
 }
 
