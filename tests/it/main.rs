@@ -25,6 +25,8 @@ mod store;
 mod templates;
 mod transitions;
 mod vendor_esms;
+mod vendor_faults;
 mod vendor_inbox;
+mod vendor_limits;
 mod verification_rules;
 mod verify;

@@ -2,6 +2,7 @@
 
 pub(crate) mod counting_store;
 pub(crate) mod esms_server;
+pub(crate) mod faulty_vendor;
 pub(crate) mod floor;
 pub(crate) mod gateway;
 pub(crate) mod http;
