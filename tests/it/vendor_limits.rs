@@ -240,8 +240,10 @@ async fn messages_that_were_tried_wait_for_the_budget_and_new_ones_do_not() {
         rejected
     };
     eventually(async || (rejected(&mut house).await == 10).then_some(())).await;
-    let new = house.send(WELL).await;
-    house.until(&new, MessageStatus::Delivered).await;
+    // It is begun as it is accepted.
+    let new = house.messages.send_message(text_to(WELL, "x")).await.unwrap().into_inner().message.unwrap();
+    assert_eq!(new.status(), MessageStatus::Sending);
+    house.until(&new.id, MessageStatus::Delivered).await;
     assert_eq!(rejected(&mut house).await, 10);
     house.gateway.clock.advance(11 * SECOND);
     eventually(async || (rejected(&mut house).await == 15).then_some(())).await;
