@@ -12,7 +12,7 @@
 //! | 5 | `messaging` | vendor port, event, store port, words |
 //! | 4 | `vendor` · `event` · `auth` | store port, words |
 //! | 3 | `store` | words |
-//! | 1–2 | `error clock random id recipient status proto telemetry` | nothing of ours, or each other downwards |
+//! | 1–2 | `error clock random id recipient segment status proto telemetry` | nothing of ours, or each other downwards |
 //!
 //! Invariants, checked by `tests/it/architecture.rs`:
 //! 1. `verification`, `messaging` and `event` name no tonic, prost, axum, reqwest, sled or redis type.
@@ -32,6 +32,7 @@ pub mod id;
 pub mod proto;
 pub mod random;
 pub mod recipient;
+pub mod segment;
 pub mod status;
 pub mod telemetry;
 pub mod tenant;

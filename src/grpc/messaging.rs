@@ -19,12 +19,11 @@ use crate::messaging::list::MessageFilter;
 use crate::messaging::message::{Message, Text};
 use crate::messaging::page::PageRequest;
 use crate::messaging::request::{Content, NewMessage};
-use crate::messaging::segment::{Encoding, measure};
-use crate::messaging::sending::SendStatus;
 use crate::messaging::service::Messaging;
 use crate::proto::error::v1 as pb_error;
 use crate::proto::messaging::v1 as pb;
 use crate::proto::messaging::v1::messaging_service_server::MessagingService;
+use crate::segment::{Encoding, measure};
 use crate::vendor::Channel;
 use crate::violations::Violations;
 
@@ -139,8 +138,8 @@ impl MessagingService for MessagingApi {
         Ok(Response::new(pb::PreviewMessageResponse {
             characters: to_count(preview.text.expose().chars().count()),
             text: preview.text.expose().to_owned(),
-            encoding: to_encoding(preview.segments.encoding).into(),
-            segments: to_count(preview.segments.segments),
+            encoding: preview.segments.map_or(pb::Encoding::Unspecified, |it| to_encoding(it.encoding)).into(),
+            segments: to_count(preview.segments.map_or(0, |it| it.segments)),
             candidates: candidates.collect(),
         }))
     }
@@ -258,7 +257,7 @@ fn to_message(message: &Message) -> pb::Message {
         create_time: Some(to_time(sending.created_at)),
         update_time: Some(to_time(sending.updated_at)),
         expire_time: Some(to_time(sending.expires_at)),
-        send_at: (sending.status == SendStatus::Queued).then_some(sending.due_at).flatten().map(to_time),
+        send_at: message.send_at.map(to_time),
         metadata: to_metadata(&message.metadata),
     }
 }

@@ -8,12 +8,13 @@ use crate::id::{Id, TenantName};
 use crate::messaging::message::{Message, Text};
 use crate::messaging::page::{Page, PageRequest, Source};
 use crate::messaging::request::NewMessage;
-use crate::messaging::segment::{Segments, measure};
 use crate::messaging::sending::SendStatus;
 use crate::messaging::service::Messaging;
 use crate::messaging::watches::{Watch, stopping};
 use crate::recipient::{Address, Recipient};
+use crate::segment::{Segments, measure};
 use crate::tenant::Tenant;
+use crate::vendor::Channel;
 
 /// How often a watched message is looked at though nobody told of a change: another process may have changed it.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
@@ -40,7 +41,8 @@ pub struct MessageWatch {
 pub struct Preview {
     /// What would be sent.
     pub text: Text,
-    pub segments: Segments,
+    /// What it takes on SMS; `None` on other channels.
+    pub segments: Option<Segments>,
     pub candidates: Vec<Candidate>,
 }
 
@@ -111,7 +113,8 @@ impl Messaging {
             Candidate { vendor: vendor.clone(), usable, why }
         });
         let candidates = candidates.collect();
-        Ok(Preview { segments: measure(text.expose()), text, candidates })
+        let segments = (channel == Channel::Sms).then(|| measure(text.expose()));
+        Ok(Preview { segments, text, candidates })
     }
 }
 

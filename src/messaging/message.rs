@@ -33,6 +33,9 @@ pub struct Message {
     pub metadata: BTreeMap<String, String>,
     #[n(7)]
     pub history: History,
+    /// When it was asked to be sent; `None` for one that was to be sent at once.
+    #[n(8)]
+    pub send_at: Option<Timestamp>,
 }
 
 /// The words of a message. They may hold somebody's code, so `Debug` shows only how many there are.
@@ -55,7 +58,7 @@ impl Message {
     ) -> Self {
         let mut history = History::default();
         history.add(sending.created_at, EventKind::Queued(sending.number));
-        Self { id, tenant, recipient, text, sender, sending, metadata, history }
+        Self { id, tenant, recipient, text, sender, sending, metadata, history, send_at: None }
     }
 
     pub fn created_at(&self) -> Timestamp {

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, error, info_span, warn};
@@ -18,6 +19,7 @@ use crate::event::History;
 use crate::id::{Partition, TenantName};
 use crate::messaging::backoff;
 use crate::messaging::due::DueIndex;
+use crate::messaging::echo::without_echo;
 use crate::messaging::holder::{Changed, Ground, SendHolder};
 use crate::messaging::rounds::next_try;
 use crate::messaging::route::Routes;
@@ -194,6 +196,10 @@ impl Outbox {
 
     async fn attempt(&self, mut permit: Permit, send: SendRef, attempt: u8, outgoing: Outgoing) {
         let outcome = self.call(&mut permit, &outgoing).await;
+        let outcome = match send.holder {
+            Holder::Verification => outcome.map(|accepted| without_echo(accepted, outgoing.text.expose_secret())),
+            Holder::Message => outcome,
+        };
         let idempotent = permit.vendor().capabilities().idempotent;
         // The next attempt, here or elsewhere, need not wait for our commit.
         drop(permit);

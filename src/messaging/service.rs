@@ -170,6 +170,7 @@ impl Messaging {
         sending.due_at = Some(send_at);
         let sender = new.sender.or_else(|| tenant.sender.clone());
         let mut message = Message::new(id, tenant.name.clone(), recipient, text, sender, sending, new.metadata);
+        message.send_at = Some(send_at).filter(|at| *at > now);
         let permit = match send_at > now {
             true => None,
             false => self.outbox.begin_inline(&mut message.sending, vendors, now, &mut message.history),

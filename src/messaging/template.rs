@@ -471,7 +471,7 @@ impl Object for SecretValue {
 mod tests {
     use super::*;
     use crate::error;
-    use crate::messaging::segment::{Encoding, measure};
+    use crate::segment::{Encoding, measure};
 
     impl Templates {
         /// A text for nobody in particular, without variables.

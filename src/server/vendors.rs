@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Reason, Result, Violation};
 use crate::messaging::limits::{self, Limits, LimitsConfig};
 use crate::messaging::vendors::Vendors;
 use crate::vendor::inbox::{Inbox, Receipts};
-use crate::vendor::{Vendor, esms, inbox};
+use crate::vendor::{Vendor, declarative, esms, hasun, inbox, octopush, simpu, smtp};
 
 /// Calls that one vendor may have under way.
 const CONCURRENCY: usize = 64;
@@ -58,8 +58,34 @@ impl Built {
                 let vendor: Arc<dyn Vendor> = Arc::new(config.build(name).map_err(|e| refuse(section, &e))?);
                 self.vendors.add(name, vendor, CONCURRENCY);
             }
+            "octopush" => {
+                let config: octopush::Config = section.parse()?;
+                let vendor: Arc<dyn Vendor> = Arc::new(config.build(name).map_err(|e| refuse(section, &e))?);
+                self.vendors.add(name, vendor, CONCURRENCY);
+            }
+            "http" => {
+                let config: declarative::Config = section.parse()?;
+                let vendor: Arc<dyn Vendor> = Arc::new(config.build(name).map_err(|e| refuse(section, &e))?);
+                self.vendors.add(name, vendor, CONCURRENCY);
+            }
+            "smtp" => {
+                let config: smtp::Config = section.parse()?;
+                let vendor: Arc<dyn Vendor> = Arc::new(config.build(name).map_err(|e| refuse(section, &e))?);
+                self.vendors.add(name, vendor, CONCURRENCY);
+            }
+            "hasun" => {
+                let config: hasun::Config = section.parse()?;
+                let vendor: Arc<dyn Vendor> = Arc::new(config.build(name).map_err(|e| refuse(section, &e))?);
+                self.vendors.add(name, vendor, CONCURRENCY);
+            }
+            "simpu" => {
+                let config: simpu::Config = section.parse()?;
+                let vendor: Arc<dyn Vendor> = Arc::new(config.build(name).map_err(|e| refuse(section, &e))?);
+                self.vendors.add(name, vendor, CONCURRENCY);
+            }
             other => {
-                let description = format!("must be esms or inbox, but is {other:?}");
+                let description =
+                    format!("must be esms, hasun, http, inbox, octopush, simpu or smtp, but is {other:?}");
                 return Err(refuse(section, &Error::invalid("kind", description)));
             }
         }

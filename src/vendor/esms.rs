@@ -1,30 +1,46 @@
-//! eSMS Malaysia (`api.esms.com.my`): plain SMS over its `/sms/send` call, JSON both ways.
+//! eSMS Malaysia (`api.esms.com.my`): plain SMS, codes that it makes and checks, delivery reports and the balance, all in
+//! JSON.
 //!
-//! One recipient a call, no idempotency key, no validity period. It does not ask for delivery reports, does not use the
-//! vendor's own one-time codes, and does not send a sender name, which this vendor has given up. Which of GSM-7 and
-//! Unicode a text needs (`type` 0 or 8) is left to the vendor, as its page allows: it knows its operators' tables, and a
-//! wrong claim by us would garble the text.
+//! One recipient a call, no idempotency key, no validity period, no way to end a code. It does not send a sender name,
+//! which this vendor has given up. Which of GSM-7 and Unicode a text needs (`type` 0 or 8) is left to the vendor, as its
+//! page allows: it knows its operators' tables, and a wrong claim by us would garble the text. A plain text may have
+//! several parts; only one with a code of the vendor's must fit into one.
+//!
+//! It keeps one live code for each app-id and phone number. Tenants must not share one, or a code sent for one of them
+//! would prove the recipient to another, so codes are offered only to tenants that the configuration gives an app-id.
 
+mod live;
+mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize, Serializer};
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 
-use crate::clock::deserialize_duration;
+use crate::clock::{Timestamp, deserialize_duration};
 use crate::error::{Error, Result};
+use crate::id::TenantName;
 use crate::recipient::{Phone, Recipient};
+use crate::vendor::esms::live::{LiveCodes, Place};
+use crate::vendor::esms::wire::{Answer, BalanceRequest, GenerateRequest, Msg, SendRequest, VerifyRequest, Wording};
 use crate::vendor::http::{self, Client, Timeouts};
-use crate::vendor::{Accepted, Capabilities, Channel, Failure, Outgoing, Rejection, Vendor};
+use crate::vendor::{
+    Accepted, Account, Balance, Capabilities, Channel, CodeHandle, CodeLimits, CodeRequest, CodeVerdict, Codes,
+    Failure, Outgoing, ReceiptCall, ReceiptReader, Rejection, Reported, Vendor,
+};
 
-/// What the vendor demands at the head of every text to a Malaysian number, blank included (its status 10).
-const MALAYSIAN_PREFIX: &str = "RM0.00 ";
+const MINUTE: Duration = Duration::from_secs(60);
 
-/// Longest name of a message that is kept; the vendor's own have 36 characters.
-const MAX_REFERENCE_LENGTH: usize = 128;
+/// Longest lifetime of a code (its status 14 beyond).
+const MAX_LIFETIME: Duration = Duration::from_secs(9 * 60);
+
+/// What a check says of a wrong code; perhaps also of one that is used, expired or was never made.
+const WRONG_CODE: i64 = 16;
 
 /// An account at eSMS.
 #[derive(Debug, Clone, Deserialize)]
@@ -37,6 +53,9 @@ pub struct Config {
     pub user: SecretString,
     /// The account's API secret.
     pub pass: SecretString,
+    /// An app-id of the account for each tenant that may have codes made by the vendor, no two alike. Default none.
+    #[serde(default)]
+    pub app_ids: BTreeMap<TenantName, u32>,
     /// To resolve the name, connect and shake hands. Default 3 s.
     #[serde(default = "default_connect_timeout", deserialize_with = "deserialize_duration")]
     pub connect_timeout: Duration,
@@ -49,26 +68,16 @@ pub struct Config {
 pub struct EsmsVendor {
     name: String,
     capabilities: Capabilities,
+    code_limits: CodeLimits,
     client: Client,
     send_url: Url,
+    generate_url: Url,
+    verify_url: Url,
+    balance_url: Url,
     user: SecretString,
     pass: SecretString,
-}
-
-/// The body of a send, in the vendor's words.
-#[derive(Serialize)]
-struct SendRequest<'a> {
-    user: &'a str,
-    pass: &'a str,
-    to: &'a str,
-    msg: Msg<'a>,
-}
-
-/// The text with what the vendor wants before it. Joined only while the bytes are written, so that the text, which may
-/// hold a code, lies in memory once less.
-struct Msg<'a> {
-    prefix: &'static str,
-    text: &'a str,
+    app_ids: BTreeMap<TenantName, u32>,
+    live: Mutex<LiveCodes>,
 }
 
 // === impl Config ===
@@ -81,17 +90,28 @@ impl Config {
                 return Err(Error::invalid(field, "must not be empty"));
             }
         }
-        let send_url = http::parse_base_url(&self.base_url)?
-            .join("sms/send")
-            .map_err(|error| Error::internal(error.to_string()))?;
+        let distinct: BTreeSet<_> = self.app_ids.values().collect();
+        if distinct.contains(&0) || distinct.len() < self.app_ids.len() {
+            let description =
+                "must be numbers from 1, another for each tenant: who shares one can use the other's codes";
+            return Err(Error::invalid("app_ids", description));
+        }
+        let base_url = http::parse_base_url(&self.base_url)?;
+        let join = |path: &str| base_url.join(path).map_err(|error| Error::internal(error.to_string()));
         let timeouts = Timeouts { connect: self.connect_timeout, total: self.timeout };
         Ok(EsmsVendor {
             name: name.to_owned(),
-            capabilities: Capabilities { channels: vec![Channel::Sms], idempotent: false, receipts: false },
+            capabilities: Capabilities { channels: vec![Channel::Sms], idempotent: false, receipts: true },
+            code_limits: code_limits(),
             client: Client::new(name, timeouts)?,
-            send_url,
+            send_url: join("sms/send")?,
+            generate_url: join("sms/otp/generate")?,
+            verify_url: join("sms/otp/verify")?,
+            balance_url: join("sms/balance")?,
             user: self.user,
             pass: self.pass,
+            app_ids: self.app_ids,
+            live: Mutex::default(),
         })
     }
 }
@@ -108,6 +128,18 @@ fn default_timeout() -> Duration {
     Duration::from_secs(8)
 }
 
+fn code_limits() -> CodeLimits {
+    CodeLimits {
+        channels: vec![Channel::Sms],
+        lengths: wire::CODE_LENGTH..=wire::CODE_LENGTH,
+        lifetimes: MINUTE..=MAX_LIFETIME,
+        lifetime_step: MINUTE,
+        letters: false,
+        template: true,
+        cancel: false,
+    }
+}
+
 // === impl EsmsVendor ===
 
 #[async_trait]
@@ -117,11 +149,133 @@ impl Vendor for EsmsVendor {
     }
 
     async fn send(&self, outgoing: &Outgoing) -> Result<Accepted, Failure> {
-        let (Channel::Sms, Recipient::Phone(phone)) = (outgoing.channel, &outgoing.recipient) else {
-            return Err(Failure::Rejected(Rejection::InvalidRecipient));
+        let phone = to_phone(outgoing.channel, &outgoing.recipient)?;
+        let text = outgoing.text.expose_secret();
+        let receipt_url = outgoing.receipt_url.as_ref().map(ExposeSecret::expose_secret);
+        let request = SendRequest {
+            user: self.user.expose_secret(),
+            pass: self.pass.expose_secret(),
+            to: phone.digits(),
+            msg: Msg::new(phone, text),
+            dlr: receipt_url.map(|_| 1),
+            dlr_url: receipt_url,
         };
-        let body = self.to_body(phone, outgoing.text.expose_secret()).map_err(|_| Failure::Unavailable)?;
-        let answer = self.client.post_json(self.send_url.clone(), body).await?;
+        let answer = self.call(&self.send_url, &request, text).await?;
+        self.accept(&answer)?;
+        Ok(Accepted { vendor_reference: answer.id(), receipt: None })
+    }
+
+    fn codes(&self) -> Option<&dyn Codes> {
+        (!self.app_ids.is_empty()).then_some(self)
+    }
+
+    fn receipts(&self) -> Option<&dyn ReceiptReader> {
+        Some(self)
+    }
+
+    fn account(&self) -> Option<&dyn Account> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Codes for EsmsVendor {
+    fn limits(&self) -> &CodeLimits {
+        &self.code_limits
+    }
+
+    /// A recipient's codes from one tenant share a place at the vendor, whatever they are for: the last one counts.
+    async fn start(&self, request: &CodeRequest) -> Result<CodeHandle, Failure> {
+        let phone = to_phone(request.channel, &request.recipient)?;
+        let Some(app_id) = self.app_ids.get(&request.tenant).copied() else {
+            tracing::warn!(vendor = %self.name, tenant = %request.tenant, "tenant has no app-id at this vendor");
+            return Err(Failure::Rejected(Rejection::Unauthorized));
+        };
+        let refused = Failure::Rejected(Rejection::InvalidContent);
+        if !self.code_limits.allow(request) {
+            return Err(refused);
+        }
+        let body = GenerateRequest {
+            api_key: self.user.expose_secret(),
+            api_secret: self.pass.expose_secret(),
+            phone: phone.digits(),
+            wording: Wording::new(request, phone).ok_or(refused)?,
+            duration: request.lifetime.as_secs() / MINUTE.as_secs(),
+            app_id,
+        };
+        let place = Place { app_id, phone: phone.digits().to_owned() };
+        let before = self.with_live(|live| live.claim(place.clone(), Arc::clone(&request.reference)));
+        let outcome = self.call(&self.generate_url, &body, "").await.and_then(|answer| self.accept(&answer));
+        if outcome.as_ref().is_err_and(|failure| *failure != Failure::Unknown) {
+            self.with_live(|live| live.give_back(place, &request.reference, before));
+        }
+        outcome.map(|()| CodeHandle {
+            // The answer's id names the request, not the code.
+            vendor_reference: Some(format!("{app_id}/{}", request.reference)),
+            channel: request.channel,
+            recipient: request.recipient.clone(),
+        })
+    }
+
+    async fn check(&self, handle: &CodeHandle, candidate: &SecretString) -> Result<CodeVerdict, Failure> {
+        let phone = to_phone(handle.channel, &handle.recipient)?;
+        let name = handle.vendor_reference.as_deref().and_then(|name| name.split_once('/'));
+        let Some((Ok(app_id), reference)) = name.map(|(app_id, reference)| (app_id.parse(), reference)) else {
+            return Ok(CodeVerdict::Unknown);
+        };
+        let place = Place { app_id, phone: phone.digits().to_owned() };
+        if self.with_live(|live| live.is_displaced(&place, reference)) {
+            return Ok(CodeVerdict::Unknown);
+        }
+        let candidate = candidate.expose_secret();
+        // Nothing reaches the vendor that it could read as the number that a code is not.
+        if candidate.len() != wire::CODE_LENGTH as usize || !candidate.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Ok(CodeVerdict::Wrong { checks_left: None });
+        }
+        let request = VerifyRequest {
+            api_key: self.user.expose_secret(),
+            api_secret: self.pass.expose_secret(),
+            phone: phone.digits(),
+            code: candidate,
+            app_id,
+        };
+        let answer = self.call(&self.verify_url, &request, candidate).await?;
+        if answer.status == WRONG_CODE {
+            return Ok(CodeVerdict::Wrong { checks_left: None });
+        }
+        self.accept(&answer).map(|()| CodeVerdict::Right)
+    }
+
+    async fn cancel(&self, _: &CodeHandle) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Account for EsmsVendor {
+    async fn balance(&self) -> Result<Balance, Failure> {
+        let request = BalanceRequest { user: self.user.expose_secret(), pass: self.pass.expose_secret() };
+        let answer = self.call(&self.balance_url, &request, "").await?;
+        self.accept(&answer)?;
+        answer.balance().ok_or_else(|| self.makes_no_sense())
+    }
+}
+
+impl ReceiptReader for EsmsVendor {
+    fn is_signed(&self) -> bool {
+        false
+    }
+
+    fn read(&self, call: &ReceiptCall, now: Timestamp) -> Result<Vec<Reported>> {
+        wire::parse_report(call, now)
+    }
+}
+
+impl EsmsVendor {
+    async fn call(&self, url: &Url, request: &impl Serialize, secret: &str) -> Result<Answer, Failure> {
+        let secrets = [self.user.expose_secret(), self.pass.expose_secret(), secret];
+        let body = wire::to_bytes(request, &secrets).map_err(|_| Failure::Unavailable)?;
+        let answer = self.client.post_json(url.clone(), body).await?;
         let status = answer.status();
         if !status.is_success() {
             // The vendor documents none of these: its own refusals come with 200.
@@ -129,61 +283,31 @@ impl Vendor for EsmsVendor {
             return Err(http::status_failure(&answer));
         }
         let body = self.client.read_body(answer).await?;
-        self.parse_answer(body.as_str())
-    }
-}
-
-impl EsmsVendor {
-    fn to_body(&self, phone: &Phone, text: &str) -> serde_json::Result<Vec<u8>> {
-        let malaysian = phone.digits().starts_with("60");
-        let prefix = if malaysian && !text.starts_with(MALAYSIAN_PREFIX) { MALAYSIAN_PREFIX } else { "" };
-        let request = SendRequest {
-            user: self.user.expose_secret(),
-            pass: self.pass.expose_secret(),
-            to: phone.digits(),
-            msg: Msg { prefix, text },
-        };
-        // Room enough that it seldom grows, for growing leaves copies of secrets behind.
-        let secrets = request.user.len() + request.pass.len() + text.len();
-        let mut body = Vec::with_capacity(128 + 2 * secrets);
-        serde_json::to_writer(&mut body, &request)?;
-        Ok(body)
+        Answer::parse(body.as_str()).ok_or_else(|| self.makes_no_sense())
     }
 
-    /// `{"status":0,"id":"<uuid>",…}` is a yes; any other documented status is a no with a reason. The page documents
-    /// `status` as a number and nothing else, so anything else is no answer.
-    fn parse_answer(&self, text: &str) -> Result<Accepted, Failure> {
-        let answer: Option<serde_json::Map<String, Value>> = serde_json::from_str(text).ok();
-        let Some(status) = answer.as_ref().and_then(|answer| answer.get("status")?.as_i64()) else {
-            tracing::warn!(vendor = %self.name, bytes = text.len(), "vendor's answer makes no sense");
-            return Err(Failure::Unknown);
-        };
-        if status != 0 {
-            tracing::warn!(vendor = %self.name, status, "vendor refused a message");
-            return Err(parse_status(status));
+    fn accept(&self, answer: &Answer) -> Result<(), Failure> {
+        if answer.status == 0 {
+            return Ok(());
         }
-        let id = answer.as_ref().and_then(|answer| answer.get("id")?.as_str());
-        let plain = |id: &&str| id.len() <= MAX_REFERENCE_LENGTH && id.bytes().all(|byte| byte.is_ascii_graphic());
-        let vendor_reference = id.filter(plain).filter(|id| !id.is_empty()).map(str::to_owned);
-        Ok(Accepted { vendor_reference, receipt: None })
+        tracing::warn!(vendor = %self.name, status = answer.status, "vendor refused a call");
+        Err(wire::parse_status(answer.status))
+    }
+
+    fn makes_no_sense(&self) -> Failure {
+        tracing::warn!(vendor = %self.name, "vendor's answer makes no sense");
+        Failure::Unknown
+    }
+
+    fn with_live<T>(&self, work: impl FnOnce(&mut LiveCodes) -> T) -> T {
+        work(&mut self.live.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// Status codes of the vendor's page, without 0.
-fn parse_status(status: i64) -> Failure {
-    match status {
-        // Our address is not on the account's list; key or secret is wrong.
-        2 | 3 => Failure::Rejected(Rejection::Unauthorized),
-        // Country code not recognised; phone has other than digits.
-        4 | 9 => Failure::Rejected(Rejection::InvalidRecipient),
-        5 => Failure::Rejected(Rejection::InsufficientCredit),
-        // Field missing; too long; prefix missing; and five that only its own one-time codes know, all about content.
-        1 | 8 | 10..=15 => Failure::Rejected(Rejection::InvalidContent),
-        // 6 is "internal error, retry shortly". It does not say at which step, and a second try may deliver a second
-        // message, so it is not "surely not sent". The engine may still send a code again, for a code twice does no harm;
-        // a text that must not arrive twice waits.
-        // 7 and 16 have no meaning here, and later codes none that we know.
-        _ => Failure::Unknown,
+fn to_phone(channel: Channel, recipient: &Recipient) -> Result<&Phone, Failure> {
+    match (channel, recipient) {
+        (Channel::Sms, Recipient::Phone(phone)) => Ok(phone),
+        _ => Err(Failure::Rejected(Rejection::InvalidRecipient)),
     }
 }
 
@@ -193,13 +317,5 @@ impl fmt::Debug for EsmsVendor {
             .field("name", &self.name)
             .field("send_url", &self.send_url.as_str())
             .finish_non_exhaustive()
-    }
-}
-
-// === impl Msg ===
-
-impl Serialize for Msg<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{}{}", self.prefix, self.text))
     }
 }

@@ -12,8 +12,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{Response, StatusCode, Url};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Method, Response, StatusCode, Url};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::{Error, Result};
 use crate::vendor::{Failure, Rejection};
@@ -44,8 +48,22 @@ pub struct Timeouts {
     pub total: Duration,
 }
 
+/// Room for the body of an answer, so that it seldom grows: growing leaves copies of what may be a code behind.
+const USUAL_ANSWER_BYTES: usize = 4 * 1024;
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    /// What the status alone says about the message: nothing against it when it is one of success.
+    pub by_status: Result<(), Failure>,
+    /// Empty where the status is no success and the body was none that can be read.
+    pub body: Body,
+}
+
 /// The body of an answer, within [`MAX_ANSWER_BYTES`] and in UTF-8. What a vendor wrote may repeat the text of a
-/// message, so it shows in no `Debug`.
+/// message or be a code, so it shows in no `Debug` and is wiped when it is dropped.
+#[derive(Default)]
 pub struct Body(String);
 
 // === impl Client ===
@@ -90,10 +108,16 @@ impl Client {
         request.send().await.map_err(|error| self.transport_failure(error))
     }
 
+    /// Makes any other call and waits for the head of the answer, whatever its status.
+    pub async fn call(&self, method: Method, url: Url, headers: HeaderMap, body: Vec<u8>) -> Result<Response, Failure> {
+        let request = self.http.request(method, url).headers(headers).body(body);
+        request.send().await.map_err(|error| self.transport_failure(error))
+    }
+
     /// Reads the body of an answer that came. [`Failure::Unknown`] when it does not end in time, breaks off, is too long
     /// or is not UTF-8: the vendor had the request, and nobody can tell what it made of it.
     pub async fn read_body(&self, mut answer: Response) -> Result<Body, Failure> {
-        let mut bytes = Vec::new();
+        let mut bytes = Zeroizing::new(Vec::with_capacity(USUAL_ANSWER_BYTES));
         while let Some(chunk) = answer.chunk().await.map_err(|error| self.transport_failure(error))? {
             if bytes.len() + chunk.len() > MAX_ANSWER_BYTES {
                 tracing::warn!(vendor = %self.vendor, limit = MAX_ANSWER_BYTES, "vendor's answer is too long");
@@ -101,10 +125,36 @@ impl Client {
             }
             bytes.extend_from_slice(&chunk);
         }
-        String::from_utf8(bytes).map(Body).map_err(|_| {
+        String::from_utf8(std::mem::take(&mut *bytes)).map(Body).map_err(|error| {
+            error.into_bytes().zeroize();
             tracing::warn!(vendor = %self.vendor, "vendor's answer is not UTF-8");
             Failure::Unknown
         })
+    }
+
+    /// Makes one call, with a body in JSON if there is one, and reads the answer to its end. Headers that hold
+    /// credentials are made by [`parse_secret_header`].
+    ///
+    /// Errors: only where no whole answer came; what its status and body say is for the adapter to judge.
+    pub async fn exchange(
+        &self,
+        method: Method,
+        url: Url,
+        headers: HeaderMap,
+        body: Option<Vec<u8>>,
+    ) -> Result<Answer, Failure> {
+        let mut request = self.http.request(method, url).headers(headers);
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json; charset=utf-8").body(body);
+        }
+        let answer = request.send().await.map_err(|error| self.transport_failure(error))?;
+        let status = answer.status();
+        let by_status = if status.is_success() { Ok(()) } else { Err(status_failure(&answer)) };
+        let body = match self.read_body(answer).await {
+            Err(_) if by_status.is_err() => Body::default(),
+            body => body?,
+        };
+        Ok(Answer { status, by_status, body })
     }
 
     fn transport_failure(&self, error: reqwest::Error) -> Failure {
@@ -127,6 +177,17 @@ impl fmt::Debug for Client {
 impl Body {
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// `None` when it is not JSON of this shape.
+    pub fn parse<T: DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_str(&self.0).ok()
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 
@@ -155,31 +216,71 @@ pub fn status_failure(answer: &Response) -> Failure {
     }
 }
 
+/// A body in JSON. `text` is about as long as what is secret in it: there is room enough that it seldom grows, for growing
+/// leaves copies behind.
+pub fn to_json(value: &impl Serialize, text: usize) -> Result<Vec<u8>, Failure> {
+    let mut body = Vec::with_capacity(512 + 2 * text);
+    serde_json::to_writer(&mut body, value).map_err(|_| Failure::Unavailable)?;
+    Ok(body)
+}
+
+/// A header that holds a credential after `scheme`, which may be empty. Shows in no log. Errors: `Invalid`, naming
+/// `field`.
+pub fn parse_secret_header(field: &str, scheme: &str, secret: &SecretString) -> Result<HeaderValue> {
+    let secret = secret.expose_secret();
+    if secret.trim().is_empty() {
+        return Err(Error::invalid(field, "must not be empty"));
+    }
+    let plain = secret.bytes().all(|byte| byte.is_ascii_graphic());
+    let text = Zeroizing::new(format!("{scheme}{secret}"));
+    let mut header = HeaderValue::from_str(&text)
+        .ok()
+        .filter(|_| plain)
+        .ok_or_else(|| Error::invalid(field, "must be letters, digits and marks of ASCII without blanks"))?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
 /// A vendor's base URL, so that paths can be appended to it: `https`, or `http` to this machine; no credentials, query
 /// or fragment. Errors name the field `base_url` and never repeat the value.
 pub fn parse_base_url(text: &str) -> Result<Url> {
-    let wrong = |description: &str| Err(Error::invalid("base_url", description));
-    let Ok(mut url) = Url::parse(text) else {
-        return wrong("must be an absolute URL such as https://api.example.com");
-    };
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let loopback = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
-    if url.scheme() != "https" && !(url.scheme() == "http" && loopback) {
-        return wrong("must begin with https:// (http:// only to this machine): it carries credentials and codes");
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return wrong("must not hold a user name or password");
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return wrong("must not hold a query or fragment");
+    let mut url = parse_url("base_url", text)?;
+    if url.query().is_some() {
+        return Err(Error::invalid("base_url", "must not hold a query"));
     }
     let directory = format!("{}/", url.path().trim_end_matches('/'));
     url.set_path(&directory);
     Ok(url)
 }
 
+/// A URL that we call: `https`, or `http` to this machine; no credentials and no fragment. Errors name `field` and never
+/// repeat the value.
+pub fn parse_url(field: &str, text: &str) -> Result<Url> {
+    let wrong = |description: &str| Err(Error::invalid(field, description));
+    let Ok(url) = Url::parse(text) else {
+        return wrong("must be an absolute URL such as https://api.example.com");
+    };
+    let local = is_this_machine(url.host_str().unwrap_or_default());
+    if url.scheme() != "https" && !(url.scheme() == "http" && local) {
+        return wrong("must begin with https:// (http:// only to this machine): it carries credentials and codes");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return wrong("must not hold a user name or password");
+    }
+    if url.fragment().is_some() {
+        return wrong("must not hold a fragment");
+    }
+    Ok(url)
+}
+
+/// Whether what is sent to this host stays on this machine.
+pub fn is_this_machine(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
 /// `Retry-After` in seconds (RFC 9110 §10.2.3). A date there is left out, as ours and theirs may differ.
-fn retry_after(answer: &Response) -> Option<Duration> {
+pub fn retry_after(answer: &Response) -> Option<Duration> {
     let seconds: u32 = answer.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds.into()))
 }
@@ -196,7 +297,7 @@ fn tls_config() -> Result<rustls::ClientConfig> {
 }
 
 /// An error and its causes in one line.
-struct Chain<'a>(&'a dyn StdError);
+pub struct Chain<'a>(pub &'a dyn StdError);
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

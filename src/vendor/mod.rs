@@ -4,9 +4,14 @@
 //! bottom. Callers ask for capabilities, never for a name. Whatever not every vendor offers is a trait of its own, which
 //! [`Vendor`] hands out where it is there.
 
+pub mod declarative;
 pub mod esms;
+pub mod hasun;
 pub mod http;
 pub mod inbox;
+pub mod octopush;
+pub mod simpu;
+pub mod smtp;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -357,6 +362,20 @@ impl Channel {
 impl fmt::Display for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+// === impl CodeLimits ===
+
+impl CodeLimits {
+    /// Whether a code can be asked for like this. What lies outside, a vendor may refuse, or change without a word.
+    pub fn allow(&self, request: &CodeRequest) -> bool {
+        let step = self.lifetime_step.as_nanos();
+        self.channels.contains(&request.channel)
+            && self.lengths.contains(&request.length)
+            && self.lifetimes.contains(&request.lifetime)
+            && request.lifetime.as_nanos().checked_rem(step).unwrap_or(0) == 0
+            && (self.template || request.template.is_none())
     }
 }
 

@@ -7,3 +7,4 @@ mod races;
 mod repeats;
 mod tenants;
 mod texts;
+mod vendors;

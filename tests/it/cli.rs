@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
+use verigate::config::DEFAULTS;
 use verigate::proto::verification::v1::verification_service_client::VerificationServiceClient;
 use verigate::proto::verification::v1::{CheckVerificationRequest, ScopedRecipient, check_verification_request};
 
@@ -131,6 +132,25 @@ fn the_vendors_own_keys_are_checked_before_anything_is_opened() {
         assert!(lines[1].starts_with("bad.toml:25: vendors.two.kind: must be"), "{ended:?}");
     }
     assert_eq!(place.names(), ["bad.toml", "key"]);
+}
+
+#[test]
+fn the_vendors_of_the_manual_are_built_as_they_stand_there() {
+    let place = Place::new();
+    place.write("key", "");
+    let examples: Vec<_> = DEFAULTS
+        .lines()
+        .skip_while(|line| !line.starts_with("#[vendors."))
+        .take_while(|line| !line.starts_with("#[["))
+        .filter_map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')))
+        .collect();
+    let (before, after) = CONFIG.split_once("[vendors.inbox]").unwrap();
+    let (_, after) = after.split_once("\n\n").unwrap();
+    place.write("manual.toml", &format!("{before}{}\n{after}", examples.join("\n")));
+    let shown = place.run(&["check-config", "-c", "manual.toml"]);
+    for name in examples.iter().filter(|line| line.starts_with('[')) {
+        assert!(shown.succeeded().contains(name), "{shown:?}");
+    }
 }
 
 #[test]

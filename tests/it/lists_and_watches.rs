@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use tonic::Code;
 use verigate::proto::messaging::v1::{
-    CancelMessageRequest, ListMessagesRequest, Message, MessageStatus, PreviewMessageRequest, SendMessageRequest,
-    SendMessagesRequest, WatchMessageRequest, preview_message_request, send_message_request, send_messages_request,
-    send_messages_result,
+    CancelMessageRequest, Encoding, ListMessagesRequest, Message, MessageStatus, PreviewMessageRequest,
+    SendMessageRequest, SendMessagesRequest, WatchMessageRequest, preview_message_request, send_message_request,
+    send_messages_request, send_messages_result,
 };
 use verigate::proto::verification::v1::{
     ListVerificationsRequest, OnExisting, StartVerificationRequest, VerificationStatus, WatchVerificationRequest,
 };
 
-use crate::support::gateway::{Gateway, Messages, PHONE, Verifications, check, phone, reason, start};
+use crate::support::gateway::{Gateway, Messages, PHONE, Verifications, check, email, phone, reason, start};
 
 async fn ids(client: &mut Verifications, request: ListVerificationsRequest) -> (Vec<String>, String) {
     let page = client.list_verifications(request).await.unwrap().into_inner();
@@ -195,8 +195,10 @@ async fn scheduled_messages_wait_and_can_be_canceled() {
     while let Some(change) = changes.message().await.unwrap() {
         last = change.message;
     }
-    assert_eq!(last.unwrap().status(), MessageStatus::Delivered);
+    let last = last.unwrap();
+    assert_eq!((last.status(), last.send_at), (MessageStatus::Delivered, Some(at)), "it is still told when it was for");
     assert_eq!(gateway.inbox(PHONE).await.len(), 1);
+    assert_eq!(send(&mut client, PHONE, "at once", None).await.send_at, None);
     let late = client.cancel_message(CancelMessageRequest { id: kept.id }).await.unwrap_err();
     assert_eq!((late.code(), reason(&late).as_str()), (Code::FailedPrecondition, "MESSAGE_NOT_QUEUED"));
 }
@@ -239,8 +241,11 @@ async fn a_preview_tells_the_cost_and_sends_nothing() {
         content: Some(preview_message_request::Content::Text("ü€".repeat(70))),
         ..PreviewMessageRequest::default()
     };
-    let preview = client.preview_message(request).await.unwrap().into_inner();
-    assert_eq!((preview.characters, preview.segments), (140, 2));
+    let preview = client.preview_message(request.clone()).await.unwrap().into_inner();
+    assert_eq!((preview.characters, preview.segments, preview.encoding()), (140, 2, Encoding::Gsm7));
+    let by_mail = PreviewMessageRequest { recipient: Some(email("ann@example.com")), ..request };
+    let by_mail = client.preview_message(by_mail).await.unwrap().into_inner();
+    assert_eq!((by_mail.segments, by_mail.encoding()), (0, Encoding::Unspecified), "segments belong to SMS");
     assert_eq!(preview.candidates.len(), 1);
     assert!(preview.candidates[0].usable && preview.candidates[0].vendor == "inbox");
     assert!(gateway.inbox(PHONE).await.is_empty());

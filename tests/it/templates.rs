@@ -12,8 +12,8 @@ use verigate::error::{Error, Kind as ErrorKind};
 use verigate::id::TenantName;
 use verigate::messaging::last_line::{LastLine, find_android_hash, first_web_otp, parse_web_otp};
 use verigate::messaging::locale::of_country;
-use verigate::messaging::segment::{Encoding, measure};
 use verigate::messaging::template::{CodeFacts, Kind, TemplateConfig, Templates, Wording};
+use verigate::segment::{Encoding, measure};
 
 const HASH: &str = "FA+9qCX9VSu";
 

@@ -40,6 +40,7 @@ const HOUSE: &[Module] = &[
     assembler("id", 1, ALL),
     assembler("status", 2, SURFACES),
     assembler("recipient", 2, ALL),
+    assembler("segment", 2, ALL),
     assembler("tenant", 2, ALL),
     assembler("violations", 2, ALL),
     assembler("proto", 2, &[2, 7, 8]),

@@ -1,7 +1,6 @@
 //! What several tests stand on.
 
 pub(crate) mod counting_store;
-pub(crate) mod esms_server;
 pub(crate) mod faulty_vendor;
 pub(crate) mod floor;
 pub(crate) mod gateway;
@@ -10,3 +9,4 @@ pub(crate) mod ledger;
 pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod process;
+pub(crate) mod vendor_server;
