@@ -142,7 +142,7 @@ impl Client {
     async fn send(&mut self, number: u32) -> Option<Accepted> {
         let recipient = format!("6012{number:07}");
         let phone = format!("+{recipient}");
-        let is_code = number % CODES == 0;
+        let is_code = number.is_multiple_of(CODES);
         let (id, expire_time) = if is_code {
             let started = self.verifications.start_verification(start(&phone)).await.ok()?.into_inner();
             let verification = started.verification.unwrap();
