@@ -137,7 +137,7 @@ impl House {
         let templates = Arc::new(Templates::builtin()?);
         let messaging = Arc::new(Messaging::new(Arc::clone(&outbox), templates, Duration::from_secs(3600)));
         outbox.hold(messaging.holder(), messaging.holder());
-        let worker = tokio::spawn(Worker::new(Arc::clone(&outbox), 64).run());
+        let worker = tokio::spawn(Worker::new(Arc::clone(&outbox), None, 64).run());
         let receipts = tokio::spawn(receipts.run(Arc::clone(&outbox) as Arc<dyn ReceiptSink>));
         let tenant =
             Tenant { name: "bench".parse()?, default_country: None, brand: None, sender: None, may_return_code: false };

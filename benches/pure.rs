@@ -166,6 +166,7 @@ fn started() -> Result<Verification> {
         template: template::DEFAULT.to_owned(),
         variables: BTreeMap::new(),
         last_line: LastLine::default(),
+        workflow: None,
     };
     let mut verification = Verification::new(beginning, NOW);
     verification.add_send(Channel::Sms, 5, NOW).ok_or("a new verification takes a send")?;

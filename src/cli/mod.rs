@@ -9,6 +9,7 @@ mod configuration;
 mod exit;
 mod keys;
 mod output;
+mod receipt_urls;
 mod send;
 mod serve;
 mod verify;
@@ -61,6 +62,7 @@ struct CommandLine {
 enum Command {
     Serve(serve::Arguments),
     CheckConfig(configuration::Arguments),
+    ReceiptUrls(receipt_urls::Arguments),
     /// Make API keys, by which callers are known
     #[command(subcommand)]
     Key(KeyCommand),
@@ -98,6 +100,7 @@ pub(crate) fn run() -> ExitCode {
     let done = match CommandLine::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::CheckConfig(arguments) => configuration::run(&arguments),
+        Command::ReceiptUrls(arguments) => receipt_urls::run(&arguments),
         Command::Key(KeyCommand::New(arguments)) => keys::new_key(&arguments),
         Command::StoreKey(StoreKeyCommand::New(arguments)) => keys::new_store_key(&arguments),
         Command::Verify(arguments) => verify::run(arguments),

@@ -26,11 +26,14 @@ use crate::config::section::Section;
 use crate::config::settings::{ServerConfig, StoreConfig, TenantConfig};
 use crate::error::{Result, Violation};
 use crate::id::TenantName;
-use crate::messaging::route::RouteConfig;
+use crate::messaging::route::{RouteConfig, RouteVendor};
 use crate::messaging::service::MessagingConfig;
 use crate::messaging::template::{TemplateConfig, Templates};
+use crate::receipts;
 use crate::telemetry;
+use crate::vendor::Channel;
 use crate::verification::policy::VerificationConfig;
+use crate::verification::workflow::WorkflowConfig;
 use crate::violations::Violations;
 
 /// Every key with its comment: the manual.
@@ -52,6 +55,7 @@ pub struct Config {
     pub store: StoreConfig,
     pub verification: VerificationConfig,
     pub messaging: MessagingConfig,
+    pub receipts: receipts::Config,
     #[serde(default)]
     pub tenants: Vec<TenantConfig>,
     /// By the names that routes use.
@@ -59,6 +63,8 @@ pub struct Config {
     pub vendors: BTreeMap<String, Section>,
     #[serde(default)]
     pub routes: Vec<RouteConfig>,
+    #[serde(default)]
+    pub workflows: Vec<WorkflowConfig>,
     #[serde(default)]
     pub templates: Vec<TemplateConfig>,
 }
@@ -182,6 +188,7 @@ impl Config {
         found.nest("store", self.store.violations());
         found.nest("verification", self.verification.violations());
         found.nest("messaging", self.messaging.violations());
+        found.nest("receipts", self.receipts.violations());
         for (index, tenant) in self.tenants.iter().enumerate() {
             found.nest(&format!("tenants[{index}]"), tenant.violations());
         }
@@ -192,6 +199,7 @@ impl Config {
         self.check_key_file(dev_profile, &mut found);
         self.check_tenants(&mut found);
         self.check_routes(&mut found);
+        self.check_workflows(&mut found);
         self.check_templates(&mut found);
         found.0
     }
@@ -254,18 +262,51 @@ impl Config {
 
     fn check_routes(&self, found: &mut Violations) {
         for (index, route) in self.routes.iter().enumerate() {
-            for (at, vendor) in route.vendors.iter().enumerate() {
+            for (at, RouteVendor { vendor, weight }) in route.vendors.iter().enumerate() {
                 if !self.vendors.contains_key(vendor) {
+                    let key = if weight.is_some() { ".vendor" } else { "" };
                     let known = self.vendors.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
                     let known = if known.is_empty() { "none" } else { &known };
                     let message = format!("must be a configured vendor ({known}), but is {vendor:?}");
-                    found.add(&format!("routes[{index}].vendors[{at}]"), message);
+                    found.add(&format!("routes[{index}].vendors[{at}]{key}"), message);
                 }
             }
             for (at, name) in route.tenants.iter().enumerate() {
                 self.check_tenant(&format!("routes[{index}].tenants[{at}]"), name, found);
             }
         }
+    }
+
+    fn check_workflows(&self, found: &mut Violations) {
+        for (index, workflow) in self.workflows.iter().enumerate() {
+            let path = format!("workflows[{index}]");
+            found.nest(&path, workflow.violations(self.verification.limits.max_sends));
+            for (at, name) in workflow.tenants.iter().enumerate() {
+                self.check_tenant(&format!("{path}.tenants[{at}]"), name, found);
+            }
+            for (at, step) in workflow.steps.iter().enumerate() {
+                if let Some(gap) = self.gap(workflow, step.channel) {
+                    found.add(&format!("{path}.steps[{at}].channel"), gap);
+                }
+            }
+        }
+    }
+
+    /// Of whom and whereto no route carries a channel of a workflow, if somebody and somewhere. Where the workflow is for
+    /// all countries, one that is carried is enough: the steps of the others are passed over.
+    fn gap(&self, workflow: &WorkflowConfig, channel: Channel) -> Option<String> {
+        let every: Vec<_> = self.tenants.iter().map(|tenant| &tenant.name).collect();
+        let tenants = if workflow.tenants.is_empty() { every } else { workflow.tenants.iter().collect() };
+        tenants.into_iter().find_map(|tenant| {
+            let carried = |country| self.routes.iter().any(|route| route.carries(tenant, channel, country));
+            let missing = match workflow.countries.iter().find(|country| !carried(Some(**country))) {
+                Some(country) => format!(" to {country}"),
+                None if !workflow.countries.is_empty() || carried(None) => return None,
+                None => String::new(),
+            };
+            let message = format!("has no route for tenant {:?}{missing}", tenant.as_str());
+            Some(format!("{message}; add a [[routes]] entry for {channel}"))
+        })
     }
 
     fn check_templates(&self, found: &mut Violations) {

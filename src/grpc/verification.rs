@@ -152,6 +152,7 @@ fn parse_start(request: pb::StartVerificationRequest) -> Result<NewVerification>
     Ok(NewVerification {
         recipient: parse_address(request.recipient),
         channel: unread.note(parse_channel(request.channel))?.flatten(),
+        workflow: parse_text(request.workflow),
         scope: parse_text(request.scope),
         policy: parse_policy(request.policy.unwrap_or_default(), &mut unread)?,
         custom_code: unread.note(custom_code)?.flatten(),
@@ -323,6 +324,8 @@ fn to_verification(view: &View) -> pb::Verification {
         next_resend_time: view.next_resend_at.map(to_time),
         sends: verification.sends().iter().map(to_send).collect(),
         metadata: to_metadata(&verification.metadata),
+        workflow: verification.workflow().unwrap_or_default().to_owned(),
+        next_step_time: view.next_step_at.map(to_time),
     }
 }
 

@@ -10,7 +10,6 @@ use tokio::sync::Notify;
 
 use crate::clock::Timestamp;
 use crate::id::Partition;
-use crate::messaging::sending::Sending;
 use crate::store::Batch;
 use crate::store::keys::{Keys, SendRef};
 
@@ -29,16 +28,16 @@ struct Look {
     from: Timestamp,
 }
 
-/// Moves the due mark of a send from where it stood to where it now belongs, in the batch that writes the send.
-pub fn move_mark(batch: Batch, keys: &Keys, send: &SendRef, from: Option<Timestamp>, to: &Sending) -> Batch {
-    if from == to.due_at {
+/// Moves a due mark from where it stood to where it now belongs, in the batch that writes what it marks.
+pub fn move_mark(batch: Batch, keys: &Keys, send: &SendRef, from: Option<Timestamp>, to: Option<Timestamp>) -> Batch {
+    if from == to {
         return batch;
     }
     let batch = match from {
         Some(at) => batch.delete(keys.due(at, send)),
         None => batch,
     };
-    match to.due_at {
+    match to {
         // A mark outlives every record that it could point to, so it needs no expiry of its own.
         Some(at) => batch.put(keys.due(at, send), Vec::new(), None),
         None => batch,

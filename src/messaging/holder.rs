@@ -65,6 +65,8 @@ pub struct Changed {
     pub sending: Sending,
     /// What to hand to the vendor, when the step is an attempt.
     pub outgoing: Option<Outgoing>,
+    /// When the record as a whole wants attention.
+    pub record_due_at: Option<Timestamp>,
 }
 
 /// A record with sends in it.
@@ -78,9 +80,21 @@ pub trait SendRecord: Encode<()> + for<'b> Decode<'b, ()> + Clone + Send + Sync 
     fn send_moved(&mut self, now: Timestamp);
     /// When the record has nothing left to do; it is kept for a while longer.
     fn ends_at(&self) -> Timestamp;
+    /// When the record as a whole wants attention, beside its sends: see [`StepTaker`].
+    fn due_at(&self) -> Option<Timestamp> {
+        None
+    }
 }
 
-/// Where the due marks of a record's sends stand, by the numbers of the sends. A new record has none.
+/// Does what records as a whole want done when their time has come.
+#[async_trait]
+pub trait StepTaker: Send + Sync {
+    /// Takes the step of a record, named with [`SendRef::RECORD`], that was due at `due_at`; does nothing when that was
+    /// done before. False when the record is gone.
+    async fn take_step(&self, record: &SendRef, due_at: Timestamp) -> Result<bool>;
+}
+
+/// Where the due marks of a record and its sends stand, by the numbers of the sends. A new record has none.
 #[derive(Debug, Default)]
 pub struct Marks(Vec<(u8, Timestamp)>);
 
@@ -125,9 +139,10 @@ pub fn put_record<R: SendRecord>(
     let mut batch = batch.put(key, record::encode(after)?, Some(after.ends_at() + retention));
     for sending in after.sends() {
         let send = SendRef { number: sending.number, ..*send };
-        batch = move_mark(batch, &ground.keys, &send, before.of(sending.number), sending);
+        batch = move_mark(batch, &ground.keys, &send, before.of(sending.number), sending.due_at);
     }
-    Ok(batch)
+    let whole = SendRef { number: SendRef::RECORD, ..*send };
+    Ok(move_mark(batch, &ground.keys, &whole, before.of(SendRef::RECORD), after.due_at()))
 }
 
 // === impl Marks ===
@@ -135,7 +150,8 @@ pub fn put_record<R: SendRecord>(
 impl Marks {
     /// To be noted before the record changes.
     pub fn of_record<R: SendRecord>(record: &R) -> Self {
-        Self(record.sends().iter().filter_map(|sending| Some((sending.number, sending.due_at?))).collect())
+        let of_sends = record.sends().iter().filter_map(|sending| Some((sending.number, sending.due_at?)));
+        Self(of_sends.chain(record.due_at().map(|at| (SendRef::RECORD, at))).collect())
     }
 
     fn of(&self, send: u8) -> Option<Timestamp> {
@@ -208,7 +224,7 @@ impl<R: SendRecord> SendHolder for Records<R> {
                 continue;
             }
             if step == Step::Ignored {
-                return Ok(Some(Changed { step, sending, outgoing: None }));
+                return Ok(Some(Changed { step, sending, outgoing: None, record_due_at: None }));
             }
             after.send_moved(now);
             let outgoing = match step {
@@ -220,7 +236,7 @@ impl<R: SendRecord> SendHolder for Records<R> {
             if let Commit::Committed(_) = self.ground.store.commit(batch).await? {
                 self.watches.tell(send.id);
                 let sending = after.send_mut(send.number).map_or(sending, |(moved, _)| moved.clone());
-                return Ok(Some(Changed { step, sending, outgoing }));
+                return Ok(Some(Changed { step, sending, outgoing, record_due_at: after.due_at() }));
             }
             count_conflict("send");
         }

@@ -8,6 +8,7 @@ use crate::id::{Id, TenantName};
 use crate::messaging::message::{Message, Text};
 use crate::messaging::page::{Page, PageRequest, Source};
 use crate::messaging::request::NewMessage;
+use crate::messaging::route::Placed;
 use crate::messaging::sending::SendStatus;
 use crate::messaging::service::Messaging;
 use crate::messaging::watches::{Watch, stopping};
@@ -97,20 +98,22 @@ impl Messaging {
     /// Errors: `Invalid`; `Precondition`/`NoRoute`.
     pub fn preview(&self, tenant: &Tenant, message: &NewMessage) -> Result<Preview> {
         let (recipient, channel, text) = message.check(tenant, &self.templates, self.ground.clock.now())?;
-        let vendors = self.outbox.route(&tenant.name, channel, recipient.country())?;
-        let carries = |vendor: &String| {
-            let vendor = self.outbox.vendors.get(vendor);
+        let route = self.outbox.route(&tenant.name, channel, recipient.country())?;
+        let placed = route.explain(&self.outbox.tallies(route, (channel, recipient.country())));
+        let carries = |placed: &Placed| {
+            let vendor = self.outbox.vendors.get(&placed.vendor);
             vendor.is_some_and(|vendor| vendor.capabilities().channels.contains(&channel))
         };
-        let first = vendors.iter().position(carries);
-        let candidates = vendors.iter().enumerate().map(|(place, vendor)| {
-            let usable = carries(vendor);
-            let why = match usable {
-                false => format!("does not carry {channel}"),
-                true if first == Some(place) => "first in the route that fits".to_owned(),
-                true => "called when those before it fail".to_owned(),
+        let first = placed.iter().position(carries);
+        let candidates = placed.iter().enumerate().map(|(place, placed)| {
+            let usable = carries(placed);
+            let why = match &placed.why {
+                _ if !usable => format!("does not carry {channel}"),
+                Some(why) => why.clone(),
+                None if first == Some(place) => "first in the route that fits".to_owned(),
+                None => "called when those before it fail".to_owned(),
             };
-            Candidate { vendor: vendor.clone(), usable, why }
+            Candidate { vendor: placed.vendor.clone(), usable, why }
         });
         let candidates = candidates.collect();
         let segments = (channel == Channel::Sms).then(|| measure(text.expose()));

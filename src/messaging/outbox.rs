@@ -4,10 +4,10 @@
 //! due mark behind, and the worker takes the send up again as one in doubt. Vendor calls run in tasks of their own, so a
 //! caller that hangs up cancels nothing.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,17 +18,21 @@ use crate::error::{Error, Kind, Reason, Result};
 use crate::event::History;
 use crate::id::{Partition, TenantName};
 use crate::messaging::backoff;
+use crate::messaging::conversion::Tally;
 use crate::messaging::due::DueIndex;
 use crate::messaging::echo::without_echo;
 use crate::messaging::holder::{Changed, Ground, SendHolder};
+use crate::messaging::measuring::Measuring;
+use crate::messaging::receipt_urls::ReceiptUrls;
 use crate::messaging::rounds::next_try;
-use crate::messaging::route::Routes;
-use crate::messaging::sending::{Persistence, SendStatus, Sending, Step};
+use crate::messaging::route::{Route, Routes};
+use crate::messaging::sending::{Persistence, Sending, Step};
+use crate::messaging::vendor_names::{MOST_PARKED, VendorNames};
 use crate::messaging::vendors::{Permit, Vendors};
 use crate::messaging::watches::Watches;
 use crate::recipient::{Country, Recipient};
-use crate::store::keys::{AttemptRef, Holder, SendRef};
-use crate::vendor::{Accepted, Channel, Failure, Outgoing, Receipt, ReceiptSink};
+use crate::store::keys::{Holder, SendRef};
+use crate::vendor::{Accepted, Channel, Failure, Outgoing};
 
 /// About 9 MB, when it is full.
 pub const LONGEST_LINE: usize = 50_000;
@@ -52,6 +56,9 @@ pub struct Outbox {
     pub(crate) due: DueIndex,
     pub(crate) vendors: Vendors,
     pub(crate) watches: Watches,
+    pub(crate) names: VendorNames,
+    pub(crate) receipt_urls: ReceiptUrls,
+    pub(crate) measuring: Measuring,
     settings: Settings,
     routes: Routes,
     holders: OnceLock<Holders>,
@@ -69,8 +76,12 @@ struct Holders {
 
 impl Outbox {
     pub fn new(ground: Ground, vendors: Vendors, routes: Routes, settings: Settings) -> Self {
+        let measuring = Measuring::new(ground.clone());
         Self {
+            names: VendorNames::new(ground.clone(), MOST_PARKED),
+            receipt_urls: ReceiptUrls::new(None, ground.keys.receipt_tokens()),
             ground,
+            measuring,
             due: DueIndex::default(),
             vendors,
             watches: Watches::default(),
@@ -82,6 +93,11 @@ impl Outbox {
         }
     }
 
+    /// Tells vendors that they may report to these URLs. Without it, they are told none.
+    pub fn reachable_at(self, receipt_urls: ReceiptUrls) -> Self {
+        Self { receipt_urls, ..self }
+    }
+
     /// Names the records that hold sends; to be called once, before anything is sent.
     pub fn hold(&self, messages: Arc<dyn SendHolder>, verifications: Arc<dyn SendHolder>) {
         if self.holders.set(Holders { messages, verifications }).is_err() {
@@ -89,17 +105,35 @@ impl Outbox {
         }
     }
 
-    /// The vendors for a message, best first.
+    /// The route for a message.
     ///
     /// Errors: `Precondition`/`NoRoute` when none is configured.
-    pub fn route(&self, tenant: &TenantName, channel: Channel, country: Option<Country>) -> Result<&[String]> {
-        let vendors = self.routes.vendors(tenant, channel, country);
-        if vendors.is_empty() {
+    pub fn route(&self, tenant: &TenantName, channel: Channel, country: Option<Country>) -> Result<&Route> {
+        self.routes.find(tenant, channel, country).ok_or_else(|| {
             let place = country.map_or_else(|| "this recipient".to_owned(), |country| format!("country {country}"));
             let message = format!("no route carries {channel} to {place}; add a [[routes]] entry for it");
-            return Err(Error::new(Kind::Precondition, Reason::NoRoute, message));
-        }
-        Ok(vendors)
+            Error::new(Kind::Precondition, Reason::NoRoute, message)
+        })
+    }
+
+    /// The vendors of a route in the order in which a send goes to them.
+    pub fn order<'a>(&self, route: &'a Route, send: &SendRef, to: (Channel, Option<Country>)) -> Cow<'a, [String]> {
+        route.order(send, &self.tallies(route, to))
+    }
+
+    /// How the vendors of a route have done, where it goes by that.
+    pub(crate) fn tallies(&self, route: &Route, (channel, country): (Channel, Option<Country>)) -> Vec<Tally> {
+        if route.is_measured() { self.measuring.tallies(route.vendors(), channel, country) } else { Vec::new() }
+    }
+
+    /// Takes up how vendors did before this process began. To be called before anything is sent.
+    pub async fn load_measures(&self) -> Result<()> {
+        self.measuring.load().await
+    }
+
+    /// Writes down how vendors have done, if that has changed.
+    pub async fn save_measures(&self) -> Result<()> {
+        self.measuring.save().await
     }
 
     /// Begins the first attempt of a send that is about to be committed, if a vendor has room; else the send stays queued
@@ -125,8 +159,11 @@ impl Outbox {
         permit: Permit,
         send: SendRef,
         attempt: u8,
-        outgoing: Outgoing,
+        mut outgoing: Outgoing,
     ) -> tokio::task::JoinHandle<()> {
+        if let Some(reader) = permit.vendor().receipts() {
+            outgoing.receipt_url = self.receipt_urls.of(permit.name(), reader.is_signed(), &outgoing.reference);
+        }
         let outbox = Arc::clone(self);
         let span = info_span!("attempt", ?send, attempt, tenant = %outgoing.tenant, channel = %outgoing.channel);
         self.tasks.spawn(async move { outbox.attempt(permit, send, attempt, outgoing).await }.instrument(span))
@@ -166,6 +203,10 @@ impl Outbox {
         self.tasks.spawn(work);
     }
 
+    pub(crate) fn attempt_timeout(&self) -> Duration {
+        self.settings.attempt_timeout
+    }
+
     pub(crate) fn lease(&self) -> Duration {
         self.settings.attempt_timeout + LEASE_MARGIN
     }
@@ -182,8 +223,17 @@ impl Outbox {
         Persistence { backoff, ..self.settings.persistence }
     }
 
-    pub(crate) fn route_of(&self, tenant: &TenantName, channel: Channel, recipient: &Recipient) -> &[String] {
-        self.routes.vendors(tenant, channel, recipient.country())
+    /// The vendors for a send, best first; empty when no route fits any more.
+    pub(crate) fn route_of(
+        &self,
+        tenant: &TenantName,
+        channel: Channel,
+        recipient: &Recipient,
+        send: &SendRef,
+    ) -> Cow<'_, [String]> {
+        let to = (channel, recipient.country());
+        let route = self.routes.find(tenant, channel, to.1);
+        route.map_or(Cow::Borrowed(&[]), |route| self.order(route, send, to))
     }
 
     pub(crate) fn holder(&self, send: &SendRef) -> Result<&dyn SendHolder> {
@@ -201,17 +251,42 @@ impl Outbox {
             Holder::Message => outcome,
         };
         let idempotent = permit.vendor().capabilities().idempotent;
+        let is_asked = permit.vendor().statuses().is_some();
+        let vendor = permit.name().to_owned();
         // The next attempt, here or elsewhere, need not wait for our commit.
         drop(permit);
-        let route = self.route_of(&outgoing.tenant, outgoing.channel, &outgoing.recipient);
+        // Before the outcome, so that no receipt can come between them and be lost.
+        if let Ok(accepted) = &outcome {
+            self.learn_name(&vendor, accepted, &outgoing).await;
+        }
+        let route = self.route_of(&outgoing.tenant, outgoing.channel, &outgoing.recipient, &send);
         let rules = self.persistence();
         let settle = |sending: &mut Sending, history: &mut History, now: Timestamp| {
-            sending.settle(attempt, &outcome, route, rules, idempotent, now, history)
+            let step = sending.settle(attempt, &outcome, &route, rules, idempotent, now, history);
+            if step == Step::Done && is_asked { sending.ask_later(now) } else { step }
         };
         match self.move_send(&send, &settle).await {
-            Ok(_) => {}
+            Ok(changed) => self.measure(&send, attempt, &outcome, &outgoing, changed),
             // The lease runs out and the worker takes it up as a send in doubt.
             Err(error) => error!(?error, "the outcome of a vendor call could not be stored"),
+        }
+    }
+
+    /// Counts a code that is, or may be, on its way.
+    fn measure(
+        &self,
+        send: &SendRef,
+        attempt: u8,
+        outcome: &Result<Accepted, Failure>,
+        outgoing: &Outgoing,
+        changed: Option<Changed>,
+    ) {
+        let is_out = matches!(outcome, Ok(_) | Err(Failure::Unknown));
+        let Some(Sending { attempts, vendor: Some(vendor), .. }) = changed.map(|changed| changed.sending) else {
+            return;
+        };
+        if is_out && send.holder == Holder::Verification && attempts == attempt {
+            self.measuring.sent(&vendor, outgoing.channel, outgoing.recipient.country());
         }
     }
 
@@ -257,28 +332,10 @@ impl Outbox {
         let changed = self.holder(send)?.change(send, change).await?;
         if let Some(changed) = &changed {
             self.note(send.id.partition(), &changed.sending);
+            if let Some(at) = changed.record_due_at {
+                self.due.note(send.id.partition(), at);
+            }
         }
         Ok(changed)
-    }
-}
-
-#[async_trait]
-impl ReceiptSink for Outbox {
-    async fn receive(&self, receipt: Receipt) -> Result<()> {
-        let Ok(AttemptRef { send, attempt }) = receipt.reference.parse() else {
-            warn!(vendor = receipt.vendor, "a receipt names no send of ours");
-            return Ok(());
-        };
-        let merge = |sending: &mut Sending, history: &mut History, now: Timestamp| {
-            sending.receipt(attempt, &receipt, now, history)
-        };
-        match self.move_send(&send, &merge).await? {
-            Some(changed) if changed.sending.status == SendStatus::Undelivered => {
-                warn!(?send, vendor = receipt.vendor, "a vendor could not deliver a message");
-            }
-            Some(_) => {}
-            None => warn!(?send, vendor = receipt.vendor, "a receipt came for a message that is gone"),
-        }
-        Ok(())
     }
 }

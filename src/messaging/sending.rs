@@ -17,7 +17,7 @@ use crate::clock::Timestamp;
 use crate::event::{EventKind, History};
 use crate::messaging::backoff;
 use crate::store::keys::{AttemptRef, RequestTag, SendRef};
-use crate::vendor::{Accepted, Channel, Failure, Receipt, ReceiptStatus, Rejection};
+use crate::vendor::{Accepted, Channel, Failure, Rejection};
 
 /// A send and all that is known of it.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -55,7 +55,8 @@ pub struct Sending {
     /// No attempt begins at or after this.
     #[n(12)]
     pub expires_at: Timestamp,
-    /// When to look again: the next attempt, or the end of the attempt under way. A due mark stands in the store for it.
+    /// When to look again: the next attempt, the end of the attempt under way, or, of one that was sent, when to ask its
+    /// vendor what became of it. A due mark stands in the store for it.
     #[n(13)]
     pub due_at: Option<Timestamp>,
     /// Whether sending twice does little harm, as with a code, so that doubt is answered by one more attempt.
@@ -74,6 +75,14 @@ pub struct Sending {
     /// Whether the next attempt repeats the last one: at the same vendor and under the same reference.
     #[n(18)]
     pub repeats: bool,
+    /// The vendors of earlier attempts, by the attempts under whose references they know it.
+    #[n(19)]
+    #[cbor(default)]
+    pub earlier: BTreeMap<u8, String>,
+    /// How often its vendor was to be asked what became of it.
+    #[n(20)]
+    #[cbor(default)]
+    pub asked: u8,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
@@ -171,6 +180,8 @@ impl Sending {
             paused: BTreeMap::new(),
             named_by: 0,
             repeats: false,
+            earlier: BTreeMap::new(),
+            asked: 0,
         }
     }
 
@@ -211,6 +222,7 @@ impl Sending {
         }
         self.attempts = self.attempts.saturating_add(1);
         if !self.repeats || self.vendor.as_deref() != Some(vendor) {
+            self.earlier.extend(self.vendor.take().map(|earlier| (self.named_by, earlier)));
             self.named_by = self.attempts;
         }
         self.repeats = false;
@@ -275,15 +287,6 @@ impl Sending {
             }
             Err(Failure::Unknown) => self.doubt(route, rules, idempotent, now, history),
         }
-    }
-
-    /// Takes in a vendor's later word on an attempt. Late, repeated and contradicting receipts change nothing.
-    pub fn receipt(&mut self, attempt: u8, receipt: &Receipt, now: Timestamp, history: &mut History) -> Step {
-        if !(1..=self.attempts).contains(&attempt) {
-            return Step::Ignored;
-        }
-        let current = attempt == self.named_by && self.vendor.as_deref() == Some(&receipt.vendor);
-        self.report(receipt.status, current, now, history)
     }
 
     /// Puts off the next attempt, for the vendor has no room for it now.
@@ -418,29 +421,6 @@ impl Sending {
         Step::Done
     }
 
-    /// Takes in what became of an attempt. Whichever attempt arrived, the person has the text; that another one than the
-    /// last did not arrive says nothing. `current`: whether it is the last one.
-    fn report(&mut self, status: ReceiptStatus, current: bool, now: Timestamp, history: &mut History) -> Step {
-        let delivered = status == ReceiptStatus::Delivered;
-        let open = match self.status {
-            SendStatus::Sending | SendStatus::Sent | SendStatus::Unknown => delivered || current,
-            // An attempt in doubt is to be repeated, but arrived after all.
-            SendStatus::Queued => delivered,
-            _ => false,
-        };
-        if !open {
-            return Step::Ignored;
-        }
-        let (status, event) = match status {
-            ReceiptStatus::Delivered => (SendStatus::Delivered, EventKind::Delivered(self.number)),
-            ReceiptStatus::Undelivered => (SendStatus::Undelivered, EventKind::Undelivered(self.number)),
-            ReceiptStatus::Expired => (SendStatus::Expired, EventKind::SendExpired(self.number)),
-        };
-        self.set(status, now, None);
-        history.add(now, event);
-        Step::Done
-    }
-
     /// Gives up. Only what no attempt can have sent is rejected: an earlier one that ended in doubt may have put the
     /// text into the person's hand, and a code that arrives must still be good.
     fn reject(&mut self, reason: SendReason, now: Timestamp, history: &mut History) -> Step {
@@ -459,7 +439,7 @@ impl Sending {
         Step::Done
     }
 
-    fn set(&mut self, status: SendStatus, now: Timestamp, due_at: Option<Timestamp>) {
+    pub(crate) fn set(&mut self, status: SendStatus, now: Timestamp, due_at: Option<Timestamp>) {
         self.status = status;
         self.updated_at = now;
         self.due_at = due_at;
@@ -504,6 +484,7 @@ impl SendReason {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vendor::{Receipt, ReceiptStatus};
 
     const LEASE: Duration = Duration::from_secs(15);
     const RULES: Persistence = Persistence { max_attempts: 20, backoff: Duration::from_secs(2) };
@@ -674,6 +655,42 @@ mod tests {
             assert_eq!(case.receipt(2, second, ReceiptStatus::Undelivered), Step::Done);
             assert_eq!(case.sending.status, SendStatus::Undelivered);
         }
+    }
+
+    #[test]
+    fn a_vendor_speaks_only_of_the_attempts_that_it_was_given() {
+        let mut case = Case::new(true, &["a", "b", "c"]);
+        assert_eq!(case.fail(Failure::Unknown), "a");
+        assert_eq!(case.fail(Failure::Unavailable), "b");
+        assert_eq!(case.begin(), "c");
+        for (attempt, vendor) in [(1, "b"), (1, "c"), (2, "a"), (2, "c"), (3, "a"), (3, "b"), (4, "c"), (0, "c")] {
+            let before = case.sending.clone();
+            assert_eq!(case.receipt(attempt, vendor, ReceiptStatus::Delivered), Step::Ignored, "{attempt} {vendor}");
+            assert_eq!(case.sending, before);
+        }
+        for (attempt, vendor) in [(1, "a"), (2, "b"), (3, "c")] {
+            let before = case.sending.clone();
+            assert_eq!(case.receipt(attempt, vendor, ReceiptStatus::Delivered), Step::Done, "{attempt} {vendor}");
+            case.sending = before;
+        }
+    }
+
+    #[test]
+    fn a_vendor_is_asked_less_and_less_often_and_not_for_ever() {
+        let mut case = Case::new(false, &["a"]);
+        assert_eq!((case.sending.ask_later(case.now), case.sending.asked), (Step::Done, 0));
+        case.begin();
+        case.settle(accepted("theirs"), false);
+        let mut waits = Vec::new();
+        while case.sending.ask_later(case.now) == Step::Later {
+            let due_at = case.sending.due_at.unwrap();
+            waits.push(due_at.since(case.now).as_secs());
+            case.now = due_at;
+            assert_eq!(case.wake(), Step::Ignored);
+        }
+        // The send is good for an hour.
+        assert_eq!(waits, [10, 30, 120, 600, 3600, 3600, 3600, 3600, 3600, 3600]);
+        assert_eq!((case.sending.status, case.sending.due_at), (SendStatus::Sent, None));
     }
 
     #[test]

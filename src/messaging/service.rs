@@ -161,8 +161,9 @@ impl Messaging {
     ) -> Result<Message> {
         let (recipient, channel, text) = to;
         let now = self.ground.clock.now();
-        let vendors = self.outbox.route(&tenant.name, channel, recipient.country())?;
         let send = self.send_ref(&tenant.name, id);
+        let to = (channel, recipient.country());
+        let route = self.outbox.route(&tenant.name, channel, to.1)?;
         let of_recipient = self.ground.keys.recipient(&tenant.name, &recipient);
         let send_at = new.send_at.unwrap_or(now).max(now);
         let expires_at = send_at + new.validity.unwrap_or(DEFAULT_VALIDITY);
@@ -173,7 +174,10 @@ impl Messaging {
         message.send_at = Some(send_at).filter(|at| *at > now);
         let permit = match send_at > now {
             true => None,
-            false => self.outbox.begin_inline(&mut message.sending, vendors, now, &mut message.history),
+            false => {
+                let vendors = self.outbox.order(route, &send, to);
+                self.outbox.begin_inline(&mut message.sending, &vendors, now, &mut message.history)
+            }
         };
 
         let key = Message::key(&self.ground.keys, &send);

@@ -29,6 +29,7 @@ pub struct Vendors {
 
 /// Leave to call one vendor once. Dropping it makes room for the next call.
 pub struct Permit {
+    name: Arc<str>,
     vendor: Arc<dyn Vendor>,
     room: Arc<Room>,
     /// Gone once it is noted how the call ended.
@@ -37,6 +38,7 @@ pub struct Permit {
 
 #[derive(Debug, Clone)]
 struct Slot {
+    name: Arc<str>,
     vendor: Arc<dyn Vendor>,
     room: Arc<Room>,
 }
@@ -69,7 +71,7 @@ impl Vendors {
     pub fn add(&mut self, name: impl Into<String>, vendor: Arc<dyn Vendor>, concurrency: usize) {
         let name = name.into();
         let room = Arc::new(Room::new(&name, Limits::room(concurrency), Arc::clone(&self.freed)));
-        self.slots.insert(name, Slot { vendor, room });
+        self.slots.insert(name.clone(), Slot { name: name.into(), vendor, room });
     }
 
     /// Gives a vendor other limits, made of those that it has. To be called before anything is sent.
@@ -163,7 +165,8 @@ impl Slot {
         }
         let ticket = self.room.tell_change(&mut state, Breaker::enter);
         drop(state);
-        Some(Permit { vendor: Arc::clone(&self.vendor), room: Arc::clone(&self.room), ticket: Some(ticket) })
+        let (name, vendor) = (Arc::clone(&self.name), Arc::clone(&self.vendor));
+        Some(Permit { name, vendor, room: Arc::clone(&self.room), ticket: Some(ticket) })
     }
 }
 
@@ -271,6 +274,11 @@ impl State {
 // === impl Permit ===
 
 impl Permit {
+    /// The vendor's configured name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     pub fn vendor(&self) -> &dyn Vendor {
         &*self.vendor
     }

@@ -1,4 +1,5 @@
-//! The worker: takes up sends whose due mark has come, be it a later attempt, a lost lease or the end of their time.
+//! The worker: takes up sends whose due mark has come, be it a later attempt, a lost lease, the end of their time, or the
+//! time to ask what became of them.
 //!
 //! It never waits for a vendor. What finds none of its vendors with room waits in a line, and its mark stays where it is
 //! until its turn or its end has come, so one stuck send holds nobody, and costs nothing while it is stuck.
@@ -15,7 +16,8 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::event::History;
 use crate::id::Partition;
-use crate::messaging::holder::{Changed, Held};
+use crate::messaging::budget::Try;
+use crate::messaging::holder::{Changed, Held, StepTaker};
 use crate::messaging::lines::{LineName, Lines, Place, Turn, Waiting};
 use crate::messaging::outbox::Outbox;
 use crate::messaging::rounds::{next_round, next_try, pass_over};
@@ -40,6 +42,7 @@ pub struct Worker {
 /// What all tasks share.
 struct Desk {
     outbox: Arc<Outbox>,
+    steps: Option<Arc<dyn StepTaker>>,
     lines: Lines,
     /// Sends that are in somebody's hands, so that another look passes over them.
     held: Mutex<HashMap<SendRef, Hold>>,
@@ -66,10 +69,10 @@ struct Task {
 // === impl Worker ===
 
 impl Worker {
-    /// `concurrency`: sends looked at at once.
-    pub fn new(outbox: Arc<Outbox>, concurrency: usize) -> Self {
+    /// `steps`: who takes those of records, where there are records with steps. `concurrency`: sends looked at at once.
+    pub fn new(outbox: Arc<Outbox>, steps: Option<Arc<dyn StepTaker>>, concurrency: usize) -> Self {
         let lines = Lines::new(outbox.vendors.clone(), outbox.longest_line());
-        let desk = Arc::new(Desk { outbox, lines, held: Mutex::default() });
+        let desk = Arc::new(Desk { outbox, steps, lines, held: Mutex::default() });
         Self { desk, room: Arc::new(Semaphore::new(concurrency)) }
     }
 
@@ -225,6 +228,9 @@ impl Task {
     /// `leave`: to call that vendor, when it is the send's turn there.
     async fn run(&mut self, leave: Option<(String, Permit)>) -> Result<()> {
         let desk = Arc::clone(&self.desk);
+        if self.send.number == SendRef::RECORD {
+            return self.take_step().await;
+        }
         let Some(held) = desk.outbox.holder(&self.send)?.load(&self.send).await? else {
             return self.forget().await;
         };
@@ -233,7 +239,10 @@ impl Task {
             desk.outbox.note(self.send.id.partition(), &held.sending);
             return Ok(());
         }
-        let route = desk.outbox.route_of(&held.tenant, held.sending.channel, &held.recipient);
+        if held.sending.status == SendStatus::Sent {
+            return self.ask(&held).await;
+        }
+        let route = &*desk.outbox.route_of(&held.tenant, held.sending.channel, &held.recipient, &self.send);
         let now = desk.outbox.ground.clock.now();
         let candidates = held.sending.candidates(route, now);
         if held.sending.status != SendStatus::Queued || now >= held.sending.expires_at || candidates.is_empty() {
@@ -295,6 +304,29 @@ impl Task {
         self.desk.hold(self.send, Hold::Task { passed: None });
         let put_off = |sending: &mut Sending, _: &mut History, _: Timestamp| sending.put_off(until);
         self.desk.outbox.move_send(&self.send, &put_off).await.map(drop)
+    }
+
+    /// Asks the vendor what became of a send that it took. When to ask next is committed first, so that nobody else asks
+    /// meanwhile, and an answer that gets lost is asked for again.
+    async fn ask(&self, held: &Held) -> Result<()> {
+        let outbox = &self.desk.outbox;
+        let Sending { due_at, vendor, .. } = &held.sending;
+        // Where there is no room now, there may be some the next time.
+        let now = outbox.ground.clock.now();
+        let permit = outbox.vendors.try_permit(&[vendor.as_deref().unwrap_or_default()], Try::First, now);
+        let ask = |sending: &mut Sending, _: &mut History, now: Timestamp| {
+            if sending.due_at == *due_at { sending.ask_later(now) } else { Step::Ignored }
+        };
+        let changed = outbox.move_send(&self.send, &ask).await?;
+        if let (Some((_, permit)), Some(Changed { step: Step::Later | Step::Done, sending, .. })) = (permit, changed) {
+            outbox.ask(permit, self.send, &sending);
+        }
+        Ok(())
+    }
+
+    async fn take_step(&self) -> Result<()> {
+        let steps = self.desk.steps.as_ref().ok_or_else(|| Error::internal("nobody takes the steps of records"))?;
+        if steps.take_step(&self.send, self.due_at).await? { Ok(()) } else { self.forget().await }
     }
 
     async fn wake(&self, route: &[String]) -> Result<()> {

@@ -18,6 +18,7 @@ use crate::config::settings::{Address, ServerConfig};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::grpc::deadline::Deadlines;
 use crate::grpc::request_id::RequestIds;
+use crate::receipts;
 
 /// Calls that one connection may have under way.
 const MAX_STREAMS: u32 = 256;
@@ -75,12 +76,17 @@ impl Listeners {
         self,
         grpc: Routes,
         around: Around,
+        http: Router,
         admin: Router,
         closing: &CancellationToken,
     ) -> JoinSet<Result<()>> {
         let mut serving = JoinSet::new();
         serving.spawn(serve_grpc(self.grpc, grpc, around, closing.clone().cancelled_owned()));
-        serving.spawn(serve_http(self.http, http_router(), closing.clone().cancelled_owned()));
+        serving.spawn(serve_http(
+            self.http,
+            http.fallback(async || receipts::not_found()),
+            closing.clone().cancelled_owned(),
+        ));
         serving.spawn(serve_http(self.admin, admin, closing.clone().cancelled_owned()));
         serving
     }
@@ -138,14 +144,6 @@ async fn serve_http(
     // Without it the kernel holds back small answers for tens of milliseconds.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     axum::serve(listener, router).with_graceful_shutdown(closing).await.map_err(Error::internal)
-}
-
-/// The http listener has no surface yet; it says so in the shape that it will speak (RFC 9457).
-fn http_router() -> Router {
-    Router::new().fallback(|| async {
-        let body = r#"{"type":"about:blank","title":"Not Found","status":404,"detail":"Nothing is served here by this version. Call the gRPC listener instead."}"#;
-        (http::StatusCode::NOT_FOUND, [(http::header::CONTENT_TYPE, "application/problem+json")], body)
-    })
 }
 
 // === impl SocketFile ===

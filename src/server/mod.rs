@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use secrecy::SecretString;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -25,21 +26,23 @@ use tracing::{error, info, warn};
 use crate::clock::Clock;
 use crate::config::Loaded;
 use crate::console;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::grpc::access::Access;
 use crate::grpc::deadline::Deadlines;
 use crate::grpc::request_id::RequestIds;
 use crate::grpc::{self, Services};
-use crate::messaging::holder::Ground;
+use crate::messaging::holder::{Ground, StepTaker};
 use crate::messaging::outbox::Outbox;
+use crate::messaging::receipt_urls::ReceiptUrls;
 use crate::messaging::route::Routes as MessageRoutes;
 use crate::messaging::service::Messaging;
 use crate::messaging::worker::Worker;
 use crate::random::Random;
+use crate::receipts;
 use crate::server::listen::{Addresses, Around, Listeners};
 use crate::server::vendors::Built;
 use crate::store::Store;
-use crate::store::keys::Keys;
+use crate::store::keys::{Keys, ReceiptTokens};
 use crate::store::seal::{KeyRing, SealedStore};
 use crate::store::sled::{self, SledStore};
 use crate::telemetry::Metrics;
@@ -47,11 +50,15 @@ use crate::tenant::Tenant;
 use crate::vendor::ReceiptSink;
 use crate::vendor::inbox::Receipts;
 use crate::verification::service::Verifications;
+use crate::verification::workflow::Workflows;
 
 /// How often the store is asked whether it still takes writes.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often it is written down how vendors have done.
+const MEASURES_INTERVAL: Duration = Duration::from_secs(120);
 
 /// The services whose health is told, beside that of the whole.
 const SERVICES: [&str; 3] =
@@ -70,12 +77,14 @@ pub struct Server {
     listeners: Listeners,
     grpc: Routes,
     around: Around,
+    http: axum::Router,
     admin: axum::Router,
     health: HealthReporter,
     clock: Arc<dyn Clock>,
     store: Arc<dyn Store>,
     sled: Arc<SledStore>,
     outbox: Arc<Outbox>,
+    steps: Arc<dyn StepTaker>,
     metrics: Metrics,
     workers: usize,
     receipts: Vec<Receipts>,
@@ -107,6 +116,42 @@ pub fn open_store(folder: &Path, clock: Arc<dyn Clock>, random: Arc<dyn Random>)
     Ok(Arc::new(SealedStore::new(Arc::new(sled), ring, random)))
 }
 
+/// Where each vendor that calls us reports, by name. Opens the store only where the configuration has no secret of its own
+/// for the tokens. Must be called within a Tokio runtime.
+///
+/// Errors: `Precondition` without a public URL; those of a store that cannot be opened.
+pub async fn receipt_urls(
+    loaded: &Loaded,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+) -> Result<Vec<(String, SecretString)>> {
+    let config = &loaded.config;
+    let Some(base) = config.receipts.public_url.as_deref() else {
+        let message = "receipts.public_url: is missing: set the URL under which vendors reach the http listener";
+        return Err(Error::new(Kind::Precondition, Reason::InvalidField, message));
+    };
+    let Built { vendors, .. } = vendors::build(config, &clock)?;
+    let tokens = match settings::receipt_tokens(&config.receipts)? {
+        Some(tokens) => tokens,
+        None => own_receipt_tokens(loaded, clock, random).await?,
+    };
+    let urls = ReceiptUrls::new(Some(base), tokens);
+    let url = |name: &String| {
+        let is_signed = vendors.get(name)?.receipts()?.is_signed();
+        Some((name.clone(), urls.of_vendor(name, is_signed)?))
+    };
+    Ok(config.vendors.keys().filter_map(url).collect())
+}
+
+async fn own_receipt_tokens(loaded: &Loaded, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<ReceiptTokens> {
+    let ring = key_ring(loaded, &*random)?;
+    let sled = Arc::new(SledStore::open(&settings::store(&loaded.config.store), clock)?);
+    let store = SealedStore::new(Arc::clone(&sled) as Arc<dyn Store>, ring, Arc::clone(&random));
+    let keys = Keys::open(&store, &*random).await;
+    tokio::task::spawn_blocking(move || sled.close()).await.map_err(Error::internal)?;
+    Ok(keys?.receipt_tokens())
+}
+
 // === impl Server ===
 
 impl Server {
@@ -127,16 +172,28 @@ impl Server {
         let around = (RequestIds::new(Arc::clone(&random)), Deadlines::new(Arc::clone(&clock)));
         let ground = Ground { store: Arc::clone(&store), keys, clock: Arc::clone(&clock), random };
 
-        let Built { vendors, inboxes, receipts, .. } = vendors::build(config, &clock)?;
+        let Built { vendors, inboxes, receipts: later, .. } = vendors::build(config, &clock)?;
+        let tokens = settings::receipt_tokens(&config.receipts)?.unwrap_or_else(|| ground.keys.receipt_tokens());
+        let receipt_urls = ReceiptUrls::new(config.receipts.public_url.as_deref(), tokens);
         let routes = MessageRoutes::new(config.routes.clone());
-        let outbox = Arc::new(Outbox::new(ground, vendors, routes, settings::outbox(&config.messaging)));
+        let outbox = Arc::new(
+            Outbox::new(ground, vendors, routes, settings::outbox(&config.messaging)).reachable_at(receipt_urls),
+        );
         let tenants = settings::tenants(config);
         let templates = Arc::new(config.templates()?);
         let messaging =
             Arc::new(Messaging::new(Arc::clone(&outbox), Arc::clone(&templates), config.messaging.retention));
-        let verifications =
-            Arc::new(Verifications::new(Arc::clone(&outbox), config.verification.clone(), templates, brands(&tenants)));
+        let workflows = Workflows::new(config.workflows.clone());
+        let verifications = Arc::new(Verifications::new(
+            Arc::clone(&outbox),
+            config.verification.clone(),
+            templates,
+            brands(&tenants),
+            workflows,
+        ));
         outbox.hold(messaging.holder(), verifications.holder());
+        outbox.load_measures().await?;
+        let steps = Arc::clone(&verifications) as Arc<dyn StepTaker>;
 
         let access = Access::new(Arc::new(config.keys()?), Arc::new(tenants));
         let reflection = config.server.reflection;
@@ -144,21 +201,24 @@ impl Server {
         let (listeners, addresses) = Listeners::bind(&config.server).await?;
         let ready = Arc::new(AtomicBool::new(false));
         let first_send = console::first_send_command(&addresses.grpc.to_string(), loaded.example_key());
+        let http = receipts::router(Arc::clone(&outbox));
         let admin = admin::router(&first_send, inboxes, metrics.clone(), Arc::clone(&store), Arc::clone(&ready));
         Ok(Self {
             addresses,
             listeners,
             grpc,
             around,
+            http,
             admin,
             health,
             clock,
             store,
             sled,
             outbox,
+            steps,
             metrics,
             workers: config.messaging.workers as usize,
-            receipts,
+            receipts: later,
             ready,
             drain_deadline: config.server.drain_deadline,
         })
@@ -174,14 +234,15 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<()> {
         let closing = CancellationToken::new();
         let mut background = JoinSet::new();
-        background.spawn(Worker::new(Arc::clone(&self.outbox), self.workers).run());
+        background.spawn(Worker::new(Arc::clone(&self.outbox), Some(self.steps), self.workers).run());
         for receipts in self.receipts {
             background.spawn(receipts.run(Arc::clone(&self.outbox) as Arc<dyn ReceiptSink>));
         }
         background.spawn(tell_health(self.health.clone(), Arc::clone(&self.store), Arc::clone(&self.clock)));
+        background.spawn(keep_measures(Arc::clone(&self.outbox), Arc::clone(&self.clock)));
         background.spawn(keep_metrics(self.metrics, self.clock));
 
-        let mut serving = self.listeners.serve(self.grpc, self.around, self.admin, &closing);
+        let mut serving = self.listeners.serve(self.grpc, self.around, self.http, self.admin, &closing);
         self.ready.store(true, Ordering::Release);
         let outcome = tokio::select! {
             () = stop => Ok(()),
@@ -201,6 +262,9 @@ impl Server {
             warn!("some calls were still under way at the drain deadline and were cut off");
         }
         serving.shutdown().await;
+        if let Err(error) = self.outbox.save_measures().await {
+            warn!(?error, "how vendors have done could not be written down");
+        }
         tokio::task::spawn_blocking(move || self.sled.close()).await.map_err(Error::internal)?;
         outcome
     }
@@ -230,6 +294,16 @@ async fn tell_health(health: HealthReporter, store: Arc<dyn Store>, clock: Arc<d
             set_health(&health, status).await;
         }
         clock.sleep_until(clock.now() + HEALTH_INTERVAL).await;
+    }
+}
+
+/// Writes down now and then how vendors have done.
+async fn keep_measures(outbox: Arc<Outbox>, clock: Arc<dyn Clock>) {
+    loop {
+        clock.sleep_until(clock.now() + MEASURES_INTERVAL).await;
+        if let Err(error) = outbox.save_measures().await {
+            warn!(?error, "how vendors have done could not be written down");
+        }
     }
 }
 

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::config::settings::StoreConfig;
+use crate::error::Result;
 use crate::id::TenantName;
 use crate::messaging::outbox;
 use crate::messaging::sending::Persistence;
 use crate::messaging::service::MessagingConfig;
+use crate::receipts;
+use crate::store::keys::ReceiptTokens;
 use crate::store::sled;
 use crate::tenant::Tenant;
 
@@ -32,6 +35,11 @@ pub(crate) fn outbox(config: &MessagingConfig) -> outbox::Settings {
         persistence: Persistence { max_attempts, backoff: FIRST_BACKOFF },
         longest_line: outbox::LONGEST_LINE,
     }
+}
+
+/// `None` where the configuration leaves them to the store's own secret.
+pub(crate) fn receipt_tokens(config: &receipts::Config) -> Result<Option<ReceiptTokens>> {
+    config.secret.as_ref().map(ReceiptTokens::from_secret).transpose()
 }
 
 pub(crate) fn tenants(config: &Config) -> BTreeMap<TenantName, Arc<Tenant>> {

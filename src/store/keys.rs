@@ -9,6 +9,7 @@ use std::str::FromStr;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
 use crate::clock::Timestamp;
@@ -25,6 +26,7 @@ const MESSAGE: u8 = b'm';
 const MESSAGE_OF_RECIPIENT: u8 = b'n';
 const RECIPIENT: u8 = b'r';
 const VERIFICATION: u8 = b'v';
+const VENDOR_NAME: u8 = b'w';
 
 const INDEX_KEY_BYTES: usize = 32;
 const DUE_KEY_BYTES: usize = 2 + 8 + SendRef::BYTES;
@@ -33,6 +35,12 @@ const DUE_KEY_BYTES: usize = 2 + 8 + SendRef::BYTES;
 /// outlives every rotation of the sealing keys.
 #[derive(Clone)]
 pub struct Keys {
+    hasher: Hmac<Sha256>,
+}
+
+/// Makes the tokens by which vendors are known at our receipt listener, one for each.
+#[derive(Clone)]
+pub struct ReceiptTokens {
     hasher: Hmac<Sha256>,
 }
 
@@ -176,6 +184,11 @@ impl Keys {
         RequestTag(first(&hash))
     }
 
+    /// Where it is noted how well vendors do.
+    pub fn conversion(&self) -> Key {
+        Key::new(Partition::new(0), [&[META][..], b"conversion"].concat())
+    }
+
     /// Where it is noted what an idempotency key was used for.
     pub fn idempotency(&self, tenant: TenantTag, request: RequestTag) -> Key {
         Key::new(Partition::new(request.0[0]), [&[IDEMPOTENCY][..], &tenant.0, &request.0].concat())
@@ -215,15 +228,30 @@ impl Keys {
         Ok((Timestamp::from_millis(u64::from_be_bytes(*at)), send))
     }
 
-    fn hash<P: AsRef<[u8]>>(&self, parts: &[P]) -> [u8; 32] {
-        let mut hasher = self.hasher.clone();
-        for part in parts.iter().map(AsRef::as_ref) {
-            // The length keeps ("ab", "c") and ("a", "bc") apart.
-            hasher.update(&(part.len() as u64).to_be_bytes());
-            hasher.update(part);
-        }
-        hasher.finalize().into_bytes().into()
+    /// Where it is noted which attempt a vendor calls by a name of its own.
+    pub fn vendor_name(&self, vendor: &str, vendor_reference: &str) -> Key {
+        let hash = self.hash(&["vendor name", vendor, vendor_reference]);
+        Key::new(Partition::new(hash[16]), [&[VENDOR_NAME][..], &first::<16>(&hash)].concat())
     }
+
+    /// Tokens that need no configuration: they stay the same for as long as the store does.
+    pub fn receipt_tokens(&self) -> ReceiptTokens {
+        ReceiptTokens { hasher: self.hasher.clone() }
+    }
+
+    fn hash<P: AsRef<[u8]>>(&self, parts: &[P]) -> [u8; 32] {
+        hash(&self.hasher, parts)
+    }
+}
+
+fn hash<P: AsRef<[u8]>>(hasher: &Hmac<Sha256>, parts: &[P]) -> [u8; 32] {
+    let mut hasher = hasher.clone();
+    for part in parts.iter().map(AsRef::as_ref) {
+        // The length keeps ("ab", "c") and ("a", "bc") apart.
+        hasher.update(&(part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().into_bytes().into()
 }
 
 impl fmt::Debug for Keys {
@@ -242,6 +270,28 @@ fn records(space: u8, tenant: TenantTag) -> Prefix {
 
 fn first<const N: usize>(hash: &[u8; 32]) -> [u8; N] {
     std::array::from_fn(|i| hash[i])
+}
+
+// === impl ReceiptTokens ===
+
+impl ReceiptTokens {
+    /// Tokens that outlive the store, and that several nodes share.
+    pub fn from_secret(secret: &SecretString) -> Result<Self> {
+        let hasher = Hmac::new_from_slice(secret.expose_secret().as_bytes()).map_err(Error::internal)?;
+        Ok(Self { hasher })
+    }
+
+    /// 32 characters of base64url, 192 bits.
+    pub fn of(&self, vendor: &str) -> SecretString {
+        let token: [u8; 24] = first(&hash(&self.hasher, &["receipt token", vendor]));
+        URL_SAFE_NO_PAD.encode(token).into()
+    }
+}
+
+impl fmt::Debug for ReceiptTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReceiptTokens")
+    }
 }
 
 // === impl TenantTag ===
@@ -275,6 +325,9 @@ impl Fingerprint {
 // === impl SendRef ===
 
 impl SendRef {
+    /// In place of a send's number: the record as a whole.
+    pub const RECORD: u8 = u8::MAX;
+
     const BYTES: usize = 1 + 8 + 16 + 1;
 
     fn to_bytes(self) -> [u8; Self::BYTES] {
@@ -374,6 +427,23 @@ mod tests {
         }
         let other = AttemptRef { attempt: 3, ..attempt };
         assert_ne!(text, other.to_string());
+    }
+
+    #[test]
+    fn every_vendor_has_a_token_and_names_of_its_own() {
+        let keys = keys();
+        let token = |tokens: &ReceiptTokens, vendor| tokens.of(vendor).expose_secret().to_owned();
+        let (own, configured) = (keys.receipt_tokens(), ReceiptTokens::from_secret(&"x".repeat(32).into()).unwrap());
+        let tokens = [token(&own, "a"), token(&own, "b"), token(&configured, "a"), token(&configured, "b")];
+        assert!(tokens.iter().all(|token| token.len() == 32 && !token.contains(['/', '+', '='])), "{tokens:?}");
+        assert_eq!(std::collections::BTreeSet::from(tokens.clone()).len(), 4);
+        assert_eq!(token(&keys.receipt_tokens(), "a"), tokens[0]);
+        assert_eq!(format!("{own:?}"), "ReceiptTokens");
+
+        let key = keys.vendor_name("a", "their-name");
+        assert_eq!(key, keys.vendor_name("a", "their-name"));
+        assert_ne!(key, keys.vendor_name("b", "their-name"));
+        assert!(!key.bytes().windows(5).any(|window| window == b"their"));
     }
 
     #[test]

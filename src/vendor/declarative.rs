@@ -282,6 +282,10 @@ impl ReceiptReader for Receipts {
         self.is_signed()
     }
 
+    fn names_ours(&self) -> bool {
+        self.names_ours()
+    }
+
     fn read(&self, call: &ReceiptCall, now: Timestamp) -> Result<Vec<Reported>> {
         self.read(call, now)
     }

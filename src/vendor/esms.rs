@@ -266,6 +266,10 @@ impl ReceiptReader for EsmsVendor {
         false
     }
 
+    fn names_ours(&self) -> bool {
+        true
+    }
+
     fn read(&self, call: &ReceiptCall, now: Timestamp) -> Result<Vec<Reported>> {
         wire::parse_report(call, now)
     }

@@ -91,6 +91,12 @@ pub trait ReceiptReader: Send + Sync {
     /// Whether [`ReceiptReader::read`] checks a signature by itself, so that the URL needs no token.
     fn is_signed(&self) -> bool;
 
+    /// Whether every report names its message by [`Outgoing::reference`], so that nobody needs to remember what the
+    /// vendor calls it.
+    fn names_ours(&self) -> bool {
+        false
+    }
+
     /// All receipts of one call; none for a call that means nothing to us. Errors: `Unauthenticated` for a missing or
     /// wrong signature, `Invalid` for a call that makes no sense.
     fn read(&self, call: &ReceiptCall, now: Timestamp) -> Result<Vec<Reported>>;
@@ -228,10 +234,14 @@ pub struct Receipt {
     pub at: Timestamp,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, minicbor::Encode, minicbor::Decode)]
+#[cbor(index_only)]
 pub enum ReceiptStatus {
+    #[n(1)]
     Delivered,
+    #[n(2)]
     Undelivered,
+    #[n(3)]
     Expired,
 }
 

@@ -310,6 +310,11 @@ impl ReceiptReader for SimpuVendor {
         false
     }
 
+    // Its callback is the address that came with the message.
+    fn names_ours(&self) -> bool {
+        true
+    }
+
     fn read(&self, call: &ReceiptCall, now: Timestamp) -> Result<Vec<Reported>> {
         let body: Map<String, Value> =
             serde_json::from_slice(&call.body).map_err(|_| Error::invalid("body", "must be a JSON object"))?;

@@ -45,6 +45,7 @@ struct Seen {
     status: Status,
     checks_left: u32,
     next_resend_at: Option<Timestamp>,
+    next_step_at: Option<Timestamp>,
     sends: Vec<Sending>,
 }
 
@@ -117,6 +118,7 @@ impl VerificationWatch {
                 status: view.status,
                 checks_left: view.checks_left,
                 next_resend_at: view.next_resend_at,
+                next_step_at: view.next_step_at,
                 sends: view.verification.sends().to_vec(),
             };
             if self.seen.as_ref() != Some(&seen) {

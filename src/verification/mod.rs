@@ -10,7 +10,9 @@ pub mod replay;
 pub mod request;
 pub mod service;
 pub mod start;
+pub mod steps;
 pub mod storage;
 #[expect(clippy::module_inception, reason = "the noun that the module is named for")]
 pub mod verification;
 pub mod view;
+pub mod workflow;

@@ -27,6 +27,8 @@ pub struct NewVerification {
     /// Required.
     pub recipient: Option<Address>,
     pub channel: Option<Channel>,
+    /// The name of the workflow to take; not beside a channel.
+    pub workflow: Option<String>,
     pub scope: Option<String>,
     pub policy: PolicyOverrides,
     /// A code that the caller chose, instead of a random one.

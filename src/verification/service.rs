@@ -16,13 +16,14 @@ use crate::store::keys::SendRef;
 use crate::store::{Batch, Commit};
 use crate::tenant::Tenant;
 use crate::vendor::Outgoing;
-use crate::verification::answers::Answer;
+use crate::verification::answers::{Answer, Judgement};
 use crate::verification::policy::VerificationConfig;
 use crate::verification::recipient_state::RecipientState;
 use crate::verification::request::{DEFAULT_SCOPE, NewCheck, Target};
 use crate::verification::storage::{Storage, not_found};
 use crate::verification::verification::{Status, Verdict, Verification};
 use crate::verification::view::{Checked, Outcome, Replay, View};
+use crate::verification::workflow::Workflows;
 
 /// Starts, checks and shows verifications.
 pub struct Verifications {
@@ -33,6 +34,7 @@ pub struct Verifications {
     pub(crate) idempotency: Idempotency,
     pub(crate) templates: Arc<Templates>,
     pub(crate) config: VerificationConfig,
+    pub(crate) workflows: Workflows,
 }
 
 // === impl Verifications ===
@@ -44,6 +46,7 @@ impl Verifications {
         config: VerificationConfig,
         templates: Arc<Templates>,
         brands: BTreeMap<TenantName, String>,
+        workflows: Workflows,
     ) -> Self {
         let ground = outbox.ground.clone();
         let own = Arc::clone(&templates);
@@ -53,7 +56,7 @@ impl Verifications {
         let records = Arc::new(Records::new(ground.clone(), outbox.watches.clone(), config.retention, render));
         let storage = Storage::new(ground.clone(), config.limits.clone(), config.retention);
         let idempotency = Idempotency::new(ground.clone());
-        Self { ground, storage, outbox, records, idempotency, templates, config }
+        Self { ground, storage, outbox, records, idempotency, templates, config, workflows }
     }
 
     /// The records that the outbox moves.
@@ -113,6 +116,9 @@ impl Verifications {
                 }
                 self.outbox.watches.tell(id);
             }
+            if verdict == Verdict::Judged(Judgement::Approved) {
+                self.measure_approval(&loaded.value);
+            }
             let outcome = match verdict {
                 Verdict::Judged(judgement) => Outcome::Judged(judgement),
                 Verdict::Ended(status) => Outcome::Ended(status),
@@ -155,6 +161,14 @@ impl Verifications {
         Ok(self.view(loaded.value, &state.value, self.ground.clock.now()))
     }
 
+    /// Credits the vendor that carried the code last.
+    fn measure_approval(&self, verification: &Verification) {
+        let carried = verification.sends().iter().rev().find(|sending| sending.attempts > 0 && !sending.failed());
+        if let Some((vendor, sending)) = carried.and_then(|sending| Some((sending.vendor.as_deref()?, sending))) {
+            self.outbox.measuring.approved(vendor, sending.channel, verification.recipient.country());
+        }
+    }
+
     async fn newest(&self, tenant: &TenantName, scope: &str, recipient: &Recipient) -> Result<Id> {
         let state = self.storage.load_state(self.storage.tags(tenant, recipient)).await?;
         state.value.newest(scope).ok_or_else(not_found)
@@ -187,7 +201,8 @@ impl Verifications {
         let may_resend =
             status == Status::Pending && verification.sends().len() < self.config.limits.max_sends as usize;
         let next_resend_at = may_resend.then(|| state.next_send_at());
-        View { status, checks_left, next_resend_at, decided_at, verification }
+        let next_step_at = verification.next_step_at().filter(|_| status == Status::Pending);
+        View { status, checks_left, next_resend_at, decided_at, next_step_at, verification }
     }
 }
 

@@ -29,13 +29,15 @@ use crate::verification::service::{Verifications, not_pending};
 use crate::verification::storage::Loaded;
 use crate::verification::verification::{Beginning, Status, Verification};
 use crate::verification::view::{Started, View};
+use crate::verification::workflow::Progress;
 
 /// A use case's result, ready to be committed: what to write, and the send to launch afterwards.
-struct Plan {
-    batch: Batch,
-    view: View,
-    send: SendRef,
-    permit: Option<Permit>,
+pub(crate) struct Plan {
+    pub(crate) batch: Batch,
+    pub(crate) view: View,
+    /// With the number of a send, or of the record where nothing was added.
+    pub(crate) send: SendRef,
+    pub(crate) permit: Option<Permit>,
 }
 
 /// What the fields of a start came to.
@@ -44,6 +46,7 @@ struct Checked {
     recipient: Recipient,
     channel: Channel,
     last_line: LastLine,
+    workflow: Option<Progress>,
 }
 
 /// A start whose fields have been checked.
@@ -54,17 +57,18 @@ struct Starting<'a> {
     recipient: Recipient,
     channel: Channel,
     last_line: LastLine,
+    workflow: Option<Progress>,
     /// For a new verification; a pending one keeps its own.
     code: Code,
 }
 
 /// A send to be added.
-struct Sent {
-    channel: Channel,
+pub(crate) struct Sent {
+    pub(crate) channel: Channel,
     /// The request that wants it, when it came with an idempotency key.
-    tag: Option<RequestTag>,
+    pub(crate) tag: Option<RequestTag>,
     /// The verification whose place the new one takes.
-    replaced: Option<Loaded<Verification>>,
+    pub(crate) replaced: Option<Loaded<Verification>>,
 }
 
 // === impl Verifications ===
@@ -77,7 +81,7 @@ impl Verifications {
     /// `CoolDown` or `RecipientLocked` and the time to wait; `Precondition` with `NoRoute`, `VerificationNotPending` or
     /// `IdempotencyMismatch`; `Conflict`; `Unavailable`.
     pub async fn start(&self, tenant: &Tenant, new: NewVerification) -> Result<Started> {
-        let Checked { policy, recipient, channel, last_line } = self.check_new(tenant, &new)?;
+        let Checked { policy, recipient, channel, last_line, workflow } = self.check_new(tenant, &new)?;
         if new.return_code && !tenant.may_return_code {
             return Err(may_not_return_code());
         }
@@ -86,7 +90,7 @@ impl Verifications {
             Some(code) => code.clone(),
             None => Code::generate(policy.length as usize, &policy.alphabet()?, &*self.ground.random)?,
         };
-        let starting = Starting { tenant, new: &new, policy, recipient, channel, last_line, code };
+        let starting = Starting { tenant, new: &new, policy, recipient, channel, last_line, workflow, code };
         match &new.idempotency_key {
             Some(key) => self.start_once(&starting, key).await,
             None => {
@@ -102,8 +106,8 @@ impl Verifications {
         let mut found = new.violations();
         let policy = found.note(self.config.policy.with(&new.policy))?;
         let recipient = found.note(parse_recipient(new.recipient.as_ref(), tenant.default_country))?;
-        let channel = recipient.as_ref().map(|recipient| channel_for(recipient, new.channel)).transpose();
-        let channel = found.note(channel)?.flatten();
+        let way = recipient.as_ref().map(|recipient| self.workflows.way(&tenant.name, recipient, new)).transpose();
+        let way = found.note(way)?.flatten();
         let last_line = LastLine::parse(new.web_otp_domain.as_deref(), new.android_app_hash.as_deref());
         let last_line = found.note(last_line)?;
         if let (Some(policy), Some(last_line)) = (&policy, &last_line) {
@@ -122,9 +126,9 @@ impl Verifications {
             brand: tenant.brand.as_deref(),
         };
         found.note(self.templates.check_verification(&wording))?;
-        match (policy, recipient, channel, last_line) {
-            (Some(policy), Some(recipient), Some(channel), Some(last_line)) if found.0.is_empty() => {
-                Ok(Checked { policy, recipient, channel, last_line })
+        match (policy, recipient, way, last_line) {
+            (Some(policy), Some(recipient), Some((channel, workflow)), Some(last_line)) if found.0.is_empty() => {
+                Ok(Checked { policy, recipient, channel, last_line, workflow })
             }
             _ => Err(Error::invalid_fields(found.0)),
         }
@@ -223,7 +227,7 @@ impl Verifications {
     }
 
     async fn plan_start(&self, starting: &Starting<'_>, ticket: Option<&Ticket>) -> Result<Plan> {
-        let Starting { tenant, new, policy, recipient, channel, last_line, code } = starting;
+        let Starting { tenant, new, policy, recipient, channel, last_line, workflow, code } = starting;
         let tags = self.storage.tags(&tenant.name, recipient);
         let mut state = self.storage.load_state(tags).await?;
         let now = self.ground.clock.now();
@@ -239,7 +243,10 @@ impl Verifications {
         let replaced = match (pending, new.on_existing) {
             (Some(_), OnExisting::Resend) if new.custom_code.is_some() => return Err(another_code_pending()),
             (Some(pending), OnExisting::Resend) => {
-                return self.plan_send(tags.0, pending, state, Sent { channel: *channel, tag, replaced: None }, now);
+                // One that is on its way through a workflow is sent again where it has come to.
+                let latest = pending.value.sends().last().filter(|_| new.channel.is_none() && workflow.is_some());
+                let channel = latest.map_or(*channel, |latest| latest.channel);
+                return self.plan_send(tags.0, pending, state, Sent { channel, tag, replaced: None }, now);
             }
             (replaced @ Some(_), OnExisting::Replace) => replaced,
             (_, OnExisting::Parallel) | (None, _) => None,
@@ -260,6 +267,7 @@ impl Verifications {
             template: new.template.clone().unwrap_or_else(|| template::DEFAULT.to_owned()),
             variables: new.variables.clone(),
             last_line: last_line.clone(),
+            workflow: workflow.clone(),
         };
         let key = self.ground.keys.verification(tags.0, id);
         let value = Verification::new(beginning, now);
@@ -268,7 +276,7 @@ impl Verifications {
     }
 
     /// Adds a send to a verification, new or read, and begins its first attempt if its vendor has room.
-    fn plan_send(
+    pub(crate) fn plan_send(
         &self,
         tenant: TenantTag,
         mut to: Loaded<Verification>,
@@ -278,7 +286,8 @@ impl Verifications {
     ) -> Result<Plan> {
         let Sent { channel, tag, replaced } = what;
         let id = to.value.id;
-        let vendors = self.outbox.route(&to.value.tenant, channel, to.value.recipient.country())?;
+        let place = (channel, to.value.recipient.country());
+        let route = self.outbox.route(&to.value.tenant, channel, place.1)?;
         let (status, expires_at) = (to.value.status(now), to.value.expires_at);
         let max_sends = self.config.limits.max_sends;
         let Some((sending, history)) = to.value.add_send(channel, max_sends, now) else {
@@ -289,15 +298,15 @@ impl Verifications {
             });
         };
         sending.request = tag;
-        let number = sending.number;
-        let permit = self.outbox.begin_inline(sending, vendors, now, history);
+        let send = SendRef { holder: Holder::Verification, tenant, id, number: sending.number };
+        let vendors = self.outbox.order(route, &send, place);
+        let permit = self.outbox.begin_inline(sending, &vendors, now, history);
         state.value.add_send(id, &self.config.limits, now);
         state.value.set_newest(&to.value.scope, id, expires_at, now);
         if to.read.is_none() {
             state.value.list(id, expires_at + self.config.retention);
         }
 
-        let send = SendRef { holder: Holder::Verification, tenant, id, number };
         let mut batch = self.storage.put(Batch::new(id.partition()), &send, &to)?;
         if let Some(mut old) = replaced {
             old.value.cancel(now);
@@ -308,7 +317,7 @@ impl Verifications {
     }
 
     /// Commits a plan and launches its send, even when nobody waits for it any more. `None` after a lost race.
-    async fn commit(&self, plan: Plan) -> Result<Option<(View, SendRef, Option<JoinHandle<()>>)>> {
+    pub(crate) async fn commit(&self, plan: Plan) -> Result<Option<(View, SendRef, Option<JoinHandle<()>>)>> {
         let Plan { batch, view, send, permit } = plan;
         let outgoing = permit.is_some().then(|| self.records.outgoing(&view.verification, &send)).transpose()?;
         let (outbox, store) = (Arc::clone(&self.outbox), Arc::clone(&self.ground.store));
@@ -322,6 +331,9 @@ impl Verifications {
             let sending = view.verification.sends().last().cloned();
             if let Some(sending) = &sending {
                 outbox.note(send.id.partition(), sending);
+            }
+            if let Some(at) = view.verification.due_at() {
+                outbox.due.note(send.id.partition(), at);
             }
             let attempt = sending.map_or(0, |sending: Sending| sending.attempts);
             let call = permit.zip(outgoing).map(|(permit, outgoing)| outbox.launch(permit, send, attempt, outgoing));
@@ -434,7 +446,16 @@ impl Starting<'_> {
         let new = self.new;
         let plain = format!(
             "{:?}",
-            (self.channel, new.scope(), &new.policy, &new.locale, &new.sender, &new.metadata, new.on_existing)
+            (
+                self.channel,
+                &new.workflow,
+                new.scope(),
+                &new.policy,
+                &new.locale,
+                &new.sender,
+                &new.metadata,
+                new.on_existing
+            )
         );
         let wording = format!("{:?}", (&new.template, &new.variables, &self.last_line));
         let custom_code = new.custom_code.as_ref().map_or("", Code::expose);

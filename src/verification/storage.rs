@@ -42,7 +42,11 @@ impl Storage {
     }
 
     pub async fn find(&self, tenant: &TenantName, id: Id) -> Result<Option<Loaded<Verification>>> {
-        let key = self.ground.keys.verification(self.ground.keys.tenant(tenant), id);
+        self.find_tagged(self.ground.keys.tenant(tenant), id).await
+    }
+
+    pub async fn find_tagged(&self, tenant: TenantTag, id: Id) -> Result<Option<Loaded<Verification>>> {
+        let key = self.ground.keys.verification(tenant, id);
         let Some(read) = self.ground.store.get(&key).await? else { return Ok(None) };
         let value: Verification = record::decode(&read.value)?;
         let marks = Marks::of_record(&value);

@@ -22,6 +22,7 @@ use crate::store::keys::{Keys, SendRef};
 use crate::vendor::Channel;
 use crate::verification::answers::{Answer, Answers, CheckKey, Judgement, Known};
 use crate::verification::code::{Candidate, Code};
+use crate::verification::workflow::Progress;
 
 /// A verification and all that is known of it.
 #[derive(Debug, Clone, Encode, Decode)]
@@ -73,6 +74,9 @@ pub struct Verification {
     #[n(19)]
     #[cbor(default)]
     answers: Answers,
+    /// Where it goes from channel to channel by itself.
+    #[n(20)]
+    workflow: Option<Progress>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
@@ -116,6 +120,7 @@ pub struct Beginning {
     pub template: String,
     pub variables: BTreeMap<String, String>,
     pub last_line: LastLine,
+    pub workflow: Option<Progress>,
 }
 
 // === impl Verification ===
@@ -145,6 +150,7 @@ impl Verification {
             variables: beginning.variables,
             last_line: beginning.last_line,
             answers: Answers::default(),
+            workflow: beginning.workflow,
         }
     }
 
@@ -234,7 +240,54 @@ impl Verification {
         // A second copy of a code does no harm, so doubt is answered with another attempt.
         self.sends.push(Sending::new(number, channel, now, self.expires_at, true));
         self.history.add(now, EventKind::Queued(number));
+        if let Some(workflow) = &mut self.workflow {
+            workflow.sent(now);
+        }
         self.sends.last_mut().map(|sending| (sending, &mut self.history))
+    }
+
+    /// The name of the workflow that it takes.
+    pub fn workflow(&self) -> Option<&str> {
+        self.workflow.as_ref().map(Progress::name)
+    }
+
+    /// When the next step of its workflow is due; `None` when none will be taken.
+    pub fn next_step_at(&self) -> Option<Timestamp> {
+        let next_at = self.workflow.as_ref().filter(|_| self.status == Status::Pending)?.next_at();
+        next_at.filter(|at| *at < self.expires_at)
+    }
+
+    /// Goes on to the next step of its workflow, which is due, and returns the channel on which a send is to be added.
+    /// `None` when there is nothing to send: it has ended, was sent `max_sends` times, no step is left whose channel is
+    /// carried, or the recipient is locked, in which case the step is put off.
+    pub fn begin_step(
+        &mut self,
+        locked_until: Option<Timestamp>,
+        max_sends: u32,
+        carries: impl Fn(Channel) -> bool,
+        now: Timestamp,
+    ) -> Option<Channel> {
+        if self.status(now) != Status::Pending {
+            self.expire(now);
+            return None;
+        }
+        let workflow = self.workflow.as_mut()?;
+        if let Some(until) = locked_until {
+            workflow.put_off(until);
+            return None;
+        }
+        let number = u8::try_from(self.sends.len()).ok().filter(|number| u32::from(*number) < max_sends);
+        let channel = match number {
+            Some(number) => workflow.advance(number, carries),
+            None => {
+                workflow.end();
+                None
+            }
+        };
+        if channel.is_none() {
+            self.send_moved(now);
+        }
+        channel
     }
 
     /// Gives up. False, and no change, when it has ended otherwise; a canceled one may be canceled again.
@@ -292,15 +345,25 @@ impl SendRecord for Verification {
         Some((sending, &mut self.history))
     }
 
-    /// Ends the verification when no send can have reached the person, and the sends when it has ended.
+    /// Ends the verification when no send can have reached the person, or has the next step taken at once; and ends the
+    /// sends when it has ended.
     fn send_moved(&mut self, now: Timestamp) {
-        match self.status(now) {
-            Status::Pending if self.sends.iter().all(Sending::failed) => {
+        if self.status(now) != Status::Pending {
+            return self.abandon_sends(now);
+        }
+        match self.workflow.as_mut().filter(|workflow| workflow.next_at().is_some()) {
+            Some(workflow) if self.sends.iter().skip(workflow.first_send()).all(Sending::failed) => {
+                workflow.hasten(now);
+            }
+            None if self.sends.iter().all(Sending::failed) => {
                 self.end(Status::Undeliverable, EventKind::Undeliverable, now);
             }
-            Status::Pending => {}
-            _ => self.abandon_sends(now),
+            _ => {}
         }
+    }
+
+    fn due_at(&self) -> Option<Timestamp> {
+        self.next_step_at()
     }
 
     fn ends_at(&self) -> Timestamp {

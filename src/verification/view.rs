@@ -15,6 +15,8 @@ pub struct View {
     /// The earliest time of the next send, past or future; `None` when there will be none.
     pub next_resend_at: Option<Timestamp>,
     pub decided_at: Option<Timestamp>,
+    /// When the workflow goes on by itself; `None` when it does not.
+    pub next_step_at: Option<Timestamp>,
 }
 
 /// The answer to a check.

@@ -4,6 +4,7 @@ mod canary;
 mod counters;
 mod inputs;
 mod races;
+mod receipts;
 mod repeats;
 mod tenants;
 mod texts;

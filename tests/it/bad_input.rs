@@ -33,7 +33,7 @@ use crate::support::gateway::{
 /// A request of any rpc that is served.
 #[derive(Debug, Clone)]
 enum Call {
-    Start(StartVerificationRequest),
+    Start(Box<StartVerificationRequest>),
     Check(CheckVerificationRequest),
     Resend(ResendVerificationRequest),
     Cancel(CancelVerificationRequest),
@@ -90,7 +90,7 @@ impl Clients {
 
     async fn call(&mut self, call: Call) -> Result<(), Status> {
         match call {
-            Call::Start(request) => self.verifications.start_verification(request).await.map(drop),
+            Call::Start(request) => self.verifications.start_verification(*request).await.map(drop),
             Call::Check(request) => self.verifications.check_verification(request).await.map(drop),
             Call::Resend(request) => self.verifications.resend_verification(request).await.map(drop),
             Call::Cancel(request) => self.verifications.cancel_verification(request).await.map(drop),
@@ -107,7 +107,7 @@ impl Clients {
 fn starting(change: impl FnOnce(&mut StartVerificationRequest)) -> Call {
     let mut request = start(PHONE);
     change(&mut request);
-    Call::Start(request)
+    Call::Start(Box::new(request))
 }
 
 fn with_policy(change: impl FnOnce(&mut CodePolicy)) -> Call {
@@ -615,7 +615,7 @@ async fn every_wrong_field_of_a_request_is_told_at_once() {
     };
     let both = checking(by_recipient("a b", Some(email("ann"))), "", "localhost");
     for (call, fields) in [
-        (Call::Start(everything), start_fields.as_slice()),
+        (Call::Start(Box::new(everything)), start_fields.as_slice()),
         (Call::Send(message), &["recipient", "channel", "content", "sender", "validity", "metadata"]),
         (both, &["scoped_recipient.scope", "scoped_recipient.recipient.email", "code", "client_ip"]),
         (checking(by_id("x"), "", "x"), &["id", "code", "client_ip"]),

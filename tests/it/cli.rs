@@ -18,7 +18,8 @@ use crate::cli::program::{FREE_PORTS, Place, Served};
 use crate::support::gateway::{Credentials, PHONE, phone};
 use crate::support::http::get;
 
-const COMMANDS: [&str; 7] = ["serve", "check-config", "key", "store-key", "verify", "send", "completions"];
+const COMMANDS: [&str; 8] =
+    ["serve", "check-config", "receipt-urls", "key", "store-key", "verify", "send", "completions"];
 
 /// A configuration with one tenant; `key` makes the key file that it names.
 const CONFIG: &str = r#"
@@ -178,6 +179,33 @@ pass = "canary-pass"
     assert!(ended.stdout.contains("path = \"data\"  # good.toml:3\n"), "{ended:?}");
     assert!(!ended.stdout.contains("canary") && !ended.stderr.contains("canary"), "{ended:?}");
     assert!(place.run(&["check-config"]).succeeded().contains("# dev profile"));
+}
+
+#[test]
+fn receipt_urls_are_printed_for_vendors_that_call() {
+    let place = Place::new();
+    place.run(&["store-key", "new", "key"]).succeeded();
+    let vendor = "\n[vendors.octo]\nkind = \"octopush\"\napi_login = \"l\"\napi_key = \"k\"\n";
+    place.write("none.toml", &format!("{CONFIG}{vendor}"));
+    let told = place.run(&["receipt-urls", "-c", "none.toml"]);
+    assert!(told.failed_with(64)[0].starts_with("receipts.public_url: is missing"), "{told:?}");
+
+    let receipts = "\n[receipts]\npublic_url = \"https://sms.test/\"\n";
+    place.write("own.toml", &format!("{CONFIG}{vendor}{receipts}"));
+    place.write(
+        "secret.toml",
+        &format!("{CONFIG}{vendor}{receipts}secret = \"canary-secret-of-receipts-0123456789\"\n"),
+    );
+    let print = |file| place.run(&["receipt-urls", "-c", file]).succeeded().to_owned();
+    let (own, configured) = (print("own.toml"), print("secret.toml"));
+    for printed in [&own, &configured] {
+        let token = printed.strip_prefix("octo  https://sms.test/receipts/octo/").unwrap().trim_end();
+        assert_eq!((token.len(), printed.lines().count()), (32, 1), "{printed}");
+    }
+    assert_ne!(own, configured);
+    assert_eq!((print("own.toml"), print("secret.toml")), (own, configured));
+    let shown = place.run(&["check-config", "-c", "secret.toml"]);
+    assert!(!shown.succeeded().contains("canary"), "{shown:?}");
 }
 
 #[test]

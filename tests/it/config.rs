@@ -10,6 +10,7 @@ use verigate::config::fault::ConfigError;
 use verigate::config::settings::Address;
 use verigate::config::{DEFAULTS, Loaded, load};
 use verigate::error::Violation;
+use verigate::messaging::route::Order;
 use verigate::verification::code::Class;
 
 /// Enough to start with; its last line is 5.
@@ -364,6 +365,29 @@ fn routes_name_what_is_configured() {
 }
 
 #[test]
+fn receipts_need_a_url_that_can_be_built_upon_and_a_secret_that_cannot_be_guessed() {
+    let home = Home::new();
+    for url in ["", "https://sms.example", "http://10.0.0.1:8080/in/"] {
+        home.load(&format!("{TENANT}[receipts]\npublic_url = \"{url}\"\n"), &[]).unwrap();
+    }
+    for url in [
+        "sms.example",
+        "/receipts",
+        "ftp://sms.example",
+        "https://",
+        "https://u:p@sms.example",
+        "https://a/?b",
+        "https://a/#b",
+    ] {
+        let lines = home.errors(&format!("{TENANT}[receipts]\npublic_url = \"{url}\"\n"), &[]);
+        assert_eq!(lines.len(), 1, "{url} {lines:?}");
+        assert!(lines[0].starts_with("verigate.toml:7: receipts.public_url: must be"), "{url} {lines:?}");
+    }
+    let lines = home.errors(&format!("{TENANT}[receipts]\nsecret = \"canary\"\n"), &[]);
+    assert_eq!(lines, ["verigate.toml:7: receipts.secret: must have at least 32 bytes, or it can be guessed"]);
+}
+
+#[test]
 fn templates_are_refused_with_the_line_of_what_is_wrong() {
     let entry = "[[templates]]\nname = 'hi'\nlocale = 'en'\n";
     for (rest, expected) in [
@@ -697,6 +721,63 @@ fn a_section_has_a_plain_name_a_kind_and_no_empty_text() {
     );
     assert!(refused("[vendors.Acme]\nkind = 'any'").contains("vendors.Acme: must have a name of"));
     assert_eq!(refused("[vendors]\nacme = 7"), "verigate.toml:7: vendors.acme: must be a table");
+}
+
+// === routes and workflows ===
+
+#[test]
+fn routes_take_names_and_weights_and_say_what_is_wrong_with_them() {
+    let vendors = "[vendors.a]\nkind = 'inbox'\n[vendors.b]\nkind = 'inbox'\n[[routes]]\nchannel = 'sms'\n";
+    let weighted = format!("{vendors}order = 'weight'\nvendors = ['a', {{ vendor = 'b', weight = 3 }}]");
+    let loaded = Home::new().load(&format!("{TENANT}{weighted}"), &[]).unwrap();
+    let route = &loaded.config.routes[0];
+    assert_eq!((route.order, route.vendors[1].weight, route.vendors[0].weight), (Order::Weight, Some(3), None));
+    for (wrong, told) in [
+        ("order = 'price'\nvendors = ['a']", "routes[0].order: "),
+        ("vendors = ['a', { vendor = 'b', weight = 3 }]", "routes[0].vendors[1].weight: means nothing in a route by"),
+        (
+            "order = 'weight'\nvendors = [{ vendor = 'b', weight = 0 }]",
+            "routes[0].vendors[0].weight: must be 1 to 1000",
+        ),
+        ("order = 'weight'\nvendors = [{ vendor = 'c', weight = 1 }]", "routes[0].vendors[0].vendor: must be a config"),
+        ("vendors = [{ vendor = 'b', wait = 1 }]", "routes[0].vendors[0]"),
+        ("vendors = [7]", "routes[0].vendors[0]: "),
+    ] {
+        let refused = refused(&format!("{vendors}{wrong}"));
+        assert!(refused.contains(told), "{refused}");
+    }
+}
+
+#[test]
+fn workflows_say_what_is_wrong_with_them() {
+    let ground = "[vendors.a]\nkind = 'inbox'\n[[routes]]\nchannel = 'sms'\nvendors = ['a']\n[[routes]]\n\
+                  channel = 'voice'\ncountries = ['MY']\nvendors = ['a']\n[[workflows]]\nname = 'w'\n";
+    let good = "steps = [{ channel = 'sms', wait = '30s' }, { channel = 'voice' }]";
+    let load = |text: &str| Home::new().load(&format!("{TENANT}{ground}{text}"), &[]);
+    assert_eq!(load(good).unwrap().config.workflows[0].steps[0].wait, Some(Duration::from_secs(30)));
+    assert!(load(&format!("{good}\ncountries = ['MY']")).is_ok());
+    for (wrong, told) in [
+        ("steps = []", "workflows[0].steps: must hold at least one step"),
+        ("tenants = ['acme']", "workflows[0].steps: is missing"),
+        ("steps = [{ channel = 'fax' }]", "workflows[0].steps[0].channel: "),
+        (
+            "steps = [{ channel = 'sms', wait = '2h' }, { channel = 'sms' }]",
+            "workflows[0].steps[0].wait: must be 1s to",
+        ),
+        ("steps = [{ channel = 'sms' }]\ntenants = ['other']", "workflows[0].tenants[0]: must be a configured tenant"),
+        (
+            "steps = [{ channel = 'whatsapp' }]",
+            "workflows[0].steps[0].channel: has no route for tenant \"acme\"; add a [[routes]] entry for whatsapp",
+        ),
+        (
+            "steps = [{ channel = 'voice' }]\ncountries = ['MY', 'SG']",
+            "workflows[0].steps[0].channel: has no route for tenant \"acme\" to SG; add a [[routes]] entry for voice",
+        ),
+        ("steps = [{ channel = 'sms' }]\nstops = 1", "workflows[0].stops: is not a known key"),
+    ] {
+        let errors = Home::new().errors(&format!("{TENANT}{ground}{wrong}"), &[]);
+        assert!(errors[0].contains(told), "{errors:?}");
+    }
 }
 
 // === the manual ===

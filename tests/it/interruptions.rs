@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tempfile::TempDir;
-use verigate::clock::ManualClock;
+use verigate::clock::{ManualClock, Timestamp};
 use verigate::error::{Error, Kind, Reason, Result};
 use verigate::event::EventKind;
 use verigate::id::Id;
-use verigate::messaging::holder::{Ground, SendRecord};
+use verigate::messaging::holder::{Ground, SendRecord, StepTaker};
 use verigate::messaging::outbox::{LONGEST_LINE, Outbox, Settings};
 use verigate::messaging::page::PageRequest;
 use verigate::messaging::route::Routes;
@@ -22,11 +22,12 @@ use verigate::messaging::template::Templates;
 use verigate::messaging::vendors::Vendors;
 use verigate::random::OsRandom;
 use verigate::recipient::Address;
-use verigate::store::keys::Keys;
+use verigate::store::keys::{Holder, Keys, SendRef};
 use verigate::store::seal::{KeyRing, SealedStore};
 use verigate::store::sled::{Config as StoreConfig, SledStore};
 use verigate::store::{Batch, Commit, Key, Prefix, Record, Store};
 use verigate::tenant::Tenant;
+use verigate::vendor::Channel;
 use verigate::vendor::inbox::Config as InboxConfig;
 use verigate::verification::answers::Judgement;
 use verigate::verification::code::{Candidate, Code};
@@ -36,6 +37,7 @@ use verigate::verification::request::{NewCheck, NewVerification, OnExisting, Tar
 use verigate::verification::service::Verifications;
 use verigate::verification::verification::Status;
 use verigate::verification::view::{Checked, Outcome};
+use verigate::verification::workflow::{Step, WorkflowConfig, Workflows};
 
 use crate::support::gateway::{PHONE, START};
 
@@ -157,15 +159,29 @@ fn node(ground: &Ground) -> Arc<Verifications> {
     };
     let outbox = Arc::new(Outbox::new(ground.clone(), vendors, Routes::new(routes), settings));
     let templates = Arc::new(Templates::builtin().unwrap());
-    let verifications = Arc::new(Verifications::new(Arc::clone(&outbox), config(), templates, BTreeMap::new()));
+    let verifications =
+        Arc::new(Verifications::new(Arc::clone(&outbox), config(), templates, BTreeMap::new(), ladder()));
     outbox.hold(verifications.holder(), verifications.holder());
     verifications
+}
+
+/// The same channel three times.
+fn ladder() -> Workflows {
+    let step = |wait: Option<u64>| Step { channel: Channel::Sms, wait: wait.map(Duration::from_secs) };
+    Workflows::new(vec![WorkflowConfig {
+        name: "ladder".to_owned(),
+        steps: vec![step(Some(30)), step(Some(40)), step(None)],
+        countries: Vec::new(),
+        tenants: Vec::new(),
+        default: false,
+    }])
 }
 
 fn starting(scope: &str, key: Option<&str>) -> NewVerification {
     NewVerification {
         recipient: Some(Address::Phone(PHONE.to_owned())),
         channel: None,
+        workflow: None,
         scope: Some(scope.to_owned()),
         policy: PolicyOverrides::default(),
         custom_code: Some(Code::custom(CODE).unwrap()),
@@ -236,6 +252,21 @@ impl House {
         let checked = self.node.check(&self.tenant, check).await;
         assert!(self.interrupted.meanwhile.lock().unwrap().is_none(), "nothing was committed");
         checked
+    }
+
+    /// Starts in a workflow, and moves the clock to its next step.
+    async fn climb(&self, scope: &str) -> (Id, SendRef, Timestamp) {
+        let new = NewVerification { workflow: Some("ladder".to_owned()), ..starting(scope, None) };
+        let new = NewVerification { delivery_wait: Some(30 * SECOND), ..new };
+        let view = self.other.start(&self.tenant, new).await.unwrap().view;
+        let (id, due_at) = (view.verification.id, view.next_step_at.unwrap());
+        self.clock.set(due_at);
+        let tenant = self.ground.keys.tenant(&self.tenant.name);
+        (id, SendRef { holder: Holder::Verification, tenant, id, number: SendRef::RECORD }, due_at)
+    }
+
+    async fn sends(&self, id: Id) -> usize {
+        self.other.get(&self.tenant.name, id).await.unwrap().verification.sends().len()
     }
 
     async fn status(&self, id: Id) -> Status {
@@ -310,6 +341,81 @@ async fn an_approval_is_not_repeated_past_a_guess_made_meanwhile() {
     assert_eq!(again.outcome, Outcome::Judged(Judgement::Approved));
     let past = house.check_while(right(), vec![checking(id, WRONG, Some("k"))]).await.unwrap();
     assert_eq!(past.outcome, Outcome::Ended(Status::Approved));
+}
+
+// === steps of workflows ===
+
+#[tokio::test]
+async fn a_step_that_many_take_at_once_is_taken_once() {
+    let house = House::new().await;
+    let (id, record, due_at) = house.climb("login").await;
+    let taking = (0..50).map(|turn| {
+        let node = Arc::clone(if turn % 2 == 0 { &house.node } else { &house.other });
+        async move { node.take_step(&record, due_at).await }
+    });
+    for taken in futures_util::future::join_all(taking).await {
+        assert!(taken.unwrap());
+    }
+    assert_eq!(house.sends(id).await, 2);
+    // Nor is one taken before its time, should the clock be set back.
+    let next = house.other.get(&house.tenant.name, id).await.unwrap().next_step_at.unwrap();
+    assert!(house.node.take_step(&record, next).await.unwrap());
+    assert_eq!((next, house.sends(id).await), (due_at + 40 * SECOND, 2));
+}
+
+#[tokio::test]
+async fn a_step_is_not_taken_past_an_approval_or_a_lock_set_meanwhile() {
+    for guesses in [vec![CODE], vec![WRONG; 3]] {
+        let house = House::new().await;
+        let (id, record, due_at) = house.climb("login").await;
+        let (other, tenant) = (Arc::clone(&house.other), Arc::clone(&house.tenant));
+        let locks = guesses.len() > 1;
+        let checks = async move {
+            for guess in guesses {
+                drop(other.check(&tenant, checking(id, guess, None)).await);
+            }
+        };
+        *house.interrupted.meanwhile.lock().unwrap() = Some(Box::pin(checks));
+        assert!(house.node.take_step(&record, due_at).await.unwrap());
+        assert_eq!(house.sends(id).await, 1);
+        let view = house.other.get(&house.tenant.name, id).await.unwrap();
+        let later = locks.then_some(due_at + 300 * SECOND);
+        assert_eq!((view.status == Status::Approved, view.next_step_at), (!locks, later));
+        if let Some(later) = later {
+            house.clock.set(later);
+            assert!(house.node.take_step(&record, later).await.unwrap());
+            assert_eq!(house.sends(id).await, 2);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_step_whose_process_died_is_taken_once() {
+    for applied in [false, true] {
+        let house = House::new().await;
+        let (id, record, due_at) = house.climb("login").await;
+        let error = house.dying(1, applied).take_step(&record, due_at).await.unwrap_err();
+        assert_eq!((error.kind(), house.sends(id).await), (Kind::Unavailable, if applied { 2 } else { 1 }));
+        assert!(house.other.take_step(&record, due_at).await.unwrap());
+        assert_eq!(house.sends(id).await, 2);
+    }
+}
+
+#[tokio::test]
+async fn steps_end_with_the_sends_of_a_verification() {
+    let house = House::new().await;
+    let (id, record, due_at) = house.climb("login").await;
+    // The limit is five.
+    for _ in 0..4 {
+        house.clock.advance(SECOND);
+        house.other.resend(&house.tenant.name, id, None).await.unwrap();
+    }
+    assert!(house.other.take_step(&record, due_at).await.unwrap());
+    let next = house.other.get(&house.tenant.name, id).await.unwrap().next_step_at.unwrap();
+    house.clock.set(next);
+    assert!(house.other.take_step(&record, next).await.unwrap());
+    let view = house.other.get(&house.tenant.name, id).await.unwrap();
+    assert_eq!((view.verification.sends().len(), view.next_step_at, view.status), (5, None, Status::Pending));
 }
 
 // === a death at each commit ===

@@ -20,6 +20,7 @@ use verigate::vendor::{Accepted, Channel, Failure, Receipt, ReceiptStatus, Rejec
 use verigate::verification::answers::{Answer, CheckKey, Judgement, Known};
 use verigate::verification::code::{Candidate, Code};
 use verigate::verification::verification::{Beginning, Status, Verdict, Verification};
+use verigate::verification::workflow::{Progress, Step, WorkflowConfig};
 
 const START: u64 = 1_800_000_000_000;
 const LIFETIME: Duration = Duration::from_secs(600);
@@ -48,6 +49,10 @@ enum Happening {
     },
     Resend,
     Cancel,
+    /// The worker looks at the workflow, whether or not a step is due.
+    Step {
+        locked: bool,
+    },
     /// The worker looks at a send, whether or not it is due.
     Worker {
         send: u8,
@@ -74,6 +79,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         key().prop_map(|key| Happening::Check { right: false, key }),
         proptest::strategy::Just(Happening::Resend),
         proptest::strategy::Just(Happening::Cancel),
+        proptest::sample::select(vec![false, false, true]).prop_map(|locked| Happening::Step { locked }),
         send.clone().prop_map(|send| Happening::Worker { send }),
         (send.clone(), 0..5_u8, outcome()).prop_map(|(send, attempt, outcome)| Happening::Outcome {
             send,
@@ -116,6 +122,17 @@ fn route() -> Vec<String> {
 }
 
 fn verification(now: Timestamp) -> Verification {
+    verification_in(None, now)
+}
+
+fn workflow() -> Progress {
+    let step = |channel, wait: Option<u64>| Step { channel, wait: wait.map(Duration::from_secs) };
+    let steps = vec![step(Channel::Sms, Some(30)), step(Channel::WhatsApp, Some(60)), step(Channel::Voice, None)];
+    let (name, countries, tenants) = ("ladder".to_owned(), Vec::new(), Vec::new());
+    Progress::new(&WorkflowConfig { name, steps, countries, tenants, default: false }).unwrap().1
+}
+
+fn verification_in(workflow: Option<Progress>, now: Timestamp) -> Verification {
     let recipient = Recipient::Phone(Phone::parse("+60123456789", None).unwrap());
     let beginning = Beginning {
         id: Id::new(now, Partition::new(1), &OsRandom),
@@ -131,6 +148,7 @@ fn verification(now: Timestamp) -> Verification {
         template: "default".to_owned(),
         variables: BTreeMap::new(),
         last_line: LastLine::default(),
+        workflow,
     };
     let mut verification = Verification::new(beginning, now);
     let (sending, history) = verification.add_send(Channel::Sms, MAX_SENDS, now).unwrap();
@@ -161,6 +179,14 @@ fn apply(verification: &mut Verification, happening: &Happening, now: &mut Times
         }
         Happening::Cancel => {
             verification.cancel(*now);
+        }
+        Happening::Step { locked } => {
+            if verification.due_at().is_some_and(|due_at| due_at <= *now) {
+                let until = locked.then_some(*now + Duration::from_secs(100));
+                if let Some(channel) = verification.begin_step(until, MAX_SENDS, |_| true, *now) {
+                    assert!(verification.add_send(channel, MAX_SENDS, *now).is_some(), "a step without a send");
+                }
+            }
         }
         Happening::Worker { send } => {
             let pending = verification.status(*now) == Status::Pending;
@@ -204,9 +230,9 @@ fn check_send(sending: &Sending) -> Result<(), TestCaseError> {
 
 proptest! {
     #[test]
-    fn a_verification_keeps_its_rules(happenings in vec(happening(), 0..60)) {
+    fn a_verification_keeps_its_rules(happenings in vec(happening(), 0..60), steps in any::<bool>()) {
         let mut now = Timestamp::from_millis(START);
-        let mut verification = verification(now);
+        let mut verification = verification_in(steps.then(workflow), now);
         let expires_at = verification.expires_at;
         let mut ended = None;
         let mut wrong = 0;
@@ -236,6 +262,15 @@ proptest! {
             prop_assert!(wrong <= MAX_CHECKS && verification.checks_used == wrong);
             prop_assert!(verification.answers().len() <= MAX_CHECKS as usize, "{:?}", verification.answers());
             prop_assert!(verification.sends().len() <= MAX_SENDS as usize);
+            let next_step_at = verification.due_at();
+            // Nobody writes down that the code has expired, but no step is due then.
+            let may_step = matches!(after, Status::Pending | Status::Expired);
+            prop_assert!(next_step_at.is_none_or(|at| at < expires_at && may_step), "{next_step_at:?} {after:?}");
+            let hopeless = verification.sends().iter().all(Sending::failed);
+            prop_assert!(after != Status::Pending || !hopeless || steps, "nothing is left to happen");
+            let of = |channel| verification.sends().iter().filter(|sending| sending.channel == channel).count();
+            let resent = happenings.iter().filter(|it| matches!(it, Happening::Resend)).count();
+            prop_assert!(of(Channel::WhatsApp) <= 1 && of(Channel::Voice) <= 1 && of(Channel::Sms) <= 1 + resent);
             for sending in verification.sends() {
                 check_send(sending)?;
             }

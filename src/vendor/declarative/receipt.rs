@@ -205,6 +205,10 @@ impl Receipts {
         self.signature.is_some()
     }
 
+    pub(crate) fn names_ours(&self) -> bool {
+        self.config.id.is_none()
+    }
+
     /// See [`crate::vendor::ReceiptReader::read`].
     pub(crate) fn read(&self, call: &ReceiptCall, now: Timestamp) -> Result<Vec<Reported>> {
         if let Some(signature) = &self.signature {

@@ -57,6 +57,7 @@ const HOUSE: &[Module] = &[
     assembler("config", 7, &[8]),
     assembler("grpc", 7, &[8]),
     assembler("rest", 7, &[8]),
+    assembler("receipts", 7, &[8]),
     assembler("console", 7, &[8]),
     assembler("server", 8, &[]),
     assembler("bench", 8, &[]),

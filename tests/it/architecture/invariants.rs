@@ -14,6 +14,7 @@ const PURE: &[&str] = &[
     "src/verification/code.rs",
     "src/messaging/message.rs",
     "src/messaging/sending.rs",
+    "src/messaging/fate.rs",
     "src/segment.rs",
     "src/messaging/route.rs",
     "src/messaging/rounds.rs",

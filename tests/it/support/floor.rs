@@ -30,6 +30,7 @@ use verigate::vendor::{Channel, Receipt, ReceiptSink, ReceiptStatus};
 use verigate::verification::policy::PolicyOverrides;
 use verigate::verification::request::{NewVerification, OnExisting};
 use verigate::verification::service::Verifications;
+use verigate::verification::workflow::Workflows;
 
 use crate::support::counting_store::{CountingStore, Work};
 use crate::support::gateway::{START, eventually};
@@ -115,10 +116,15 @@ impl Floor {
         let templates = Arc::new(Templates::builtin().unwrap());
         let messaging = Arc::new(Messaging::new(Arc::clone(&outbox), Arc::clone(&templates), 3600 * SECOND));
         let config = verigate::config::load(None, std::iter::empty()).unwrap().config;
-        let verifications =
-            Arc::new(Verifications::new(Arc::clone(&outbox), config.verification, templates, BTreeMap::new()));
+        let verifications = Arc::new(Verifications::new(
+            Arc::clone(&outbox),
+            config.verification,
+            templates,
+            BTreeMap::new(),
+            Workflows::default(),
+        ));
         outbox.hold(messaging.holder(), verifications.holder());
-        let mut running = vec![tokio::spawn(Worker::new(Arc::clone(&outbox), 4).run())];
+        let mut running = vec![tokio::spawn(Worker::new(Arc::clone(&outbox), None, 4).run())];
         running.extend(
             receipts.into_iter().map(|later| tokio::spawn(later.run(Arc::clone(&outbox) as Arc<dyn ReceiptSink>))),
         );
@@ -215,6 +221,7 @@ pub(crate) fn code_to(recipient: Address, delivery_wait: Option<Duration>) -> Ne
     NewVerification {
         recipient: Some(recipient),
         channel: Some(Channel::Sms),
+        workflow: None,
         scope: None,
         policy: PolicyOverrides::default(),
         custom_code: None,

@@ -33,9 +33,15 @@ pub(crate) async fn serve(router: axum::Router) -> SocketAddr {
 
 /// `GET target`, with `fields` as the lines of its head.
 pub(crate) async fn get(address: SocketAddr, target: &str, fields: &[&str]) -> Answer {
+    call(address, "GET", target, fields, "").await
+}
+
+/// `method target`, with `fields` as the lines of its head and the length of the body added to them.
+pub(crate) async fn call(address: SocketAddr, method: &str, target: &str, fields: &[&str], body: &str) -> Answer {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
-    let request = format!("GET {target} HTTP/1.1\r\n{fields}Connection: close\r\n\r\n");
+    let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    let request = format!("{method} {target} HTTP/1.1\r\n{fields}{length}Connection: close\r\n\r\n{body}");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();

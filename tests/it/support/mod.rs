@@ -9,4 +9,5 @@ pub(crate) mod ledger;
 pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod process;
+pub(crate) mod reporting;
 pub(crate) mod vendor_server;

@@ -1,0 +1,77 @@
+//! The one [`Conversion`] of a process: counted in memory, and written to the store now and then as a whole.
+//!
+//! No call waits for it and no commit grows by it. A crash loses what was counted since it was last written, which is
+//! some minutes of many days.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::error::Result;
+use crate::messaging::conversion::{Conversion, Row, Tally};
+use crate::messaging::holder::Ground;
+use crate::recipient::Country;
+use crate::store::{Batch, record};
+use crate::vendor::Channel;
+
+/// Counts for all vendors.
+pub struct Measuring {
+    ground: Ground,
+    conversion: Mutex<Conversion>,
+    changed: AtomicBool,
+}
+
+// === impl Measuring ===
+
+impl Measuring {
+    /// Knows nothing yet.
+    pub fn new(ground: Ground) -> Self {
+        Self { ground, conversion: Mutex::default(), changed: AtomicBool::new(false) }
+    }
+
+    /// Takes up what an earlier process has written. To be called before anything is counted.
+    pub async fn load(&self) -> Result<()> {
+        if let Some(read) = self.ground.store.get(&self.ground.keys.conversion()).await? {
+            let rows: Vec<Row> = record::decode(&read.value)?;
+            *self.lock() = Conversion::from_rows(rows);
+        }
+        Ok(())
+    }
+
+    /// Writes what was counted, if there is something new.
+    pub async fn save(&self) -> Result<()> {
+        if !self.changed.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let rows = self.lock().rows(self.ground.clock.now());
+        let key = self.ground.keys.conversion();
+        let batch = Batch::new(key.partition()).put(key, record::encode(&rows)?, None);
+        let saved = self.ground.store.commit(batch).await;
+        if saved.is_err() {
+            self.changed.store(true, Ordering::Release);
+        }
+        saved.map(drop)
+    }
+
+    /// Counts a code that a vendor took, or perhaps took.
+    pub fn sent(&self, vendor: &str, channel: Channel, country: Option<Country>) {
+        self.lock().add_send(vendor, channel, country, self.ground.clock.now());
+        self.changed.store(true, Ordering::Release);
+    }
+
+    /// Counts a code that was given back.
+    pub fn approved(&self, vendor: &str, channel: Channel, country: Option<Country>) {
+        self.lock().add_approval(vendor, channel, country, self.ground.clock.now());
+        self.changed.store(true, Ordering::Release);
+    }
+
+    /// What is known of each of these.
+    pub fn tallies(&self, vendors: &[String], channel: Channel, country: Option<Country>) -> Vec<Tally> {
+        let (conversion, now) = (self.lock(), self.ground.clock.now());
+        vendors.iter().map(|vendor| conversion.tally(vendor, channel, country, now)).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Conversion> {
+        // Nothing panics while it is held.
+        self.conversion.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

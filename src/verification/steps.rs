@@ -1,0 +1,66 @@
+//! The next step of a verification's workflow, taken when its time has come and nobody has called.
+
+use async_trait::async_trait;
+
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::messaging::holder::{MAX_ROUNDS, SendRecord, StepTaker, contention, count_conflict};
+use crate::store::Batch;
+use crate::store::keys::SendRef;
+use crate::verification::recipient_state::RecipientState;
+use crate::verification::service::Verifications;
+use crate::verification::start::{Plan, Sent};
+use crate::verification::storage::Loaded;
+use crate::verification::verification::Verification;
+
+#[async_trait]
+impl StepTaker for Verifications {
+    async fn take_step(&self, record: &SendRef, due_at: Timestamp) -> Result<bool> {
+        for _ in 0..MAX_ROUNDS {
+            let Some(loaded) = self.storage.find_tagged(record.tenant, record.id).await? else { return Ok(false) };
+            // It was moved since its mark was read, and has another one, or none; or the clock was set back.
+            if loaded.value.due_at() != Some(due_at) || self.ground.clock.now() < due_at {
+                if let Some(at) = loaded.value.due_at() {
+                    self.outbox.due.note(record.id.partition(), at);
+                }
+                return Ok(true);
+            }
+            let tags = self.storage.tags(&loaded.value.tenant, &loaded.value.recipient);
+            let state = self.storage.load_state(tags).await?;
+            let plan = self.plan_step(record, loaded, state, self.ground.clock.now())?;
+            if self.commit(plan).await?.is_some() {
+                return Ok(true);
+            }
+            count_conflict("step");
+        }
+        Err(contention())
+    }
+}
+
+impl Verifications {
+    /// Sends the code on the channel of the next step, or writes down why that is not to be.
+    fn plan_step(
+        &self,
+        record: &SendRef,
+        mut loaded: Loaded<Verification>,
+        state: Loaded<RecipientState>,
+        now: Timestamp,
+    ) -> Result<Plan> {
+        let limits = &self.config.limits;
+        let locked_until = state.value.locked_until(limits, now);
+        let (tenant, country) = (loaded.value.tenant.clone(), loaded.value.recipient.country());
+        let carries = |channel| self.outbox.route(&tenant, channel, country).is_ok();
+        match loaded.value.begin_step(locked_until, limits.max_sends, carries, now) {
+            Some(channel) => {
+                let sent = Sent { channel, tag: None, replaced: None };
+                self.plan_send(record.tenant, loaded, state, sent, now)
+            }
+            None => {
+                let batch = self.storage.put(Batch::new(record.id.partition()), record, &loaded)?;
+                // What a guess meanwhile did to the recipient must not be overlooked.
+                let batch = batch.require(&state.key, state.read.as_ref());
+                Ok(Plan { batch, view: self.view(loaded.value, &state.value, now), send: *record, permit: None })
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Routes that draw which vendor is first, as clients see them.
+
+use std::collections::BTreeMap;
+
+use verigate::proto::messaging::v1::{PreviewMessageRequest, RouteCandidate, preview_message_request};
+use verigate::proto::verification::v1::{CheckOutcome, Verification};
+
+use crate::support::gateway::{CONFIG, Gateway, eventually, get_verification, judge, phone, start, start_now, text_to};
+
+/// Text messages over two vendors in this order.
+fn config(order: &str, vendors: &str, outcomes_of_second: &str) -> String {
+    let route = format!("channel = \"sms\"\norder = \"{order}\"\nvendors = {vendors}\n");
+    let second = format!("\n[vendors.second]\nkind = \"inbox\"\noutcomes = [{outcomes_of_second}]\n");
+    CONFIG.replacen("channel = \"sms\"\nvendors = [\"inbox\"]\n", &route, 1) + &second
+}
+
+async fn preview(gateway: &Gateway) -> Vec<RouteCandidate> {
+    let request = PreviewMessageRequest {
+        recipient: Some(phone("+60123456789")),
+        content: Some(preview_message_request::Content::Text("Hello".to_owned())),
+        ..PreviewMessageRequest::default()
+    };
+    gateway.messages().await.preview_message(request).await.unwrap().into_inner().candidates
+}
+
+fn number(last: usize) -> String {
+    format!("+60123{last:04}1{}", last % 9)
+}
+
+#[tokio::test]
+async fn by_weight_each_vendor_gets_its_part_and_stands_in_for_the_other() {
+    let weights = r#"[{ vendor = "second", weight = 1 }, { vendor = "inbox", weight = 3 }]"#;
+    let gateway = Gateway::start_with(&config("weight", weights, "")).await;
+    let candidates = preview(&gateway).await;
+    let told: Vec<_> = candidates.iter().map(|it| (it.vendor.as_str(), it.usable, it.why.as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            ("inbox", true, "called first for 75 % of the sends, by weight 3 of 4"),
+            ("second", true, "called first for 25 % of the sends, by weight 1 of 4"),
+        ]
+    );
+    let mut client = gateway.messages().await;
+    for last in 0..120 {
+        client.send_message(text_to(&number(last), "Hello")).await.unwrap();
+    }
+    let messages = eventually(async || Some(gateway.whole_inbox().await).filter(|all| all.len() == 120)).await;
+    let second = messages.iter().filter(|message| message["vendor"] == "second").count();
+    // Six standard deviations.
+    assert!((2..=58).contains(&second), "{second}");
+
+    let down = r#"{ pattern = "*", outcome = "unavailable" }"#;
+    let gateway = gateway.restart_with(&config("weight", weights, down)).await;
+    let mut client = gateway.messages().await;
+    for last in 0..40 {
+        client.send_message(text_to(&number(last), "Hello")).await.unwrap();
+    }
+    eventually(async || (gateway.whole_inbox().await.len() == 40).then_some(())).await;
+}
+
+/// Starts so many, and gives back the codes that came over the vendor `good`.
+async fn verify(gateway: &Gateway, good: &str, lasts: std::ops::Range<usize>) -> BTreeMap<String, usize> {
+    let mut client = gateway.verifications().await;
+    let mut carried = BTreeMap::new();
+    for last in lasts {
+        let number = number(last);
+        let started = start_now(&mut client, start(&number)).await.unwrap();
+        let vendor_of = |verification: &Verification| verification.sends[0].vendor.clone();
+        if vendor_of(&started) == good {
+            let code = gateway.code(&number).await;
+            assert_eq!(judge(&mut client, &started.id, &code).await, CheckOutcome::Approved);
+        }
+        let seen = get_verification(&mut client, &started.id).await;
+        *carried.entry(vendor_of(&seen)).or_default() += 1;
+    }
+    carried
+}
+
+#[tokio::test]
+async fn by_conversion_the_vendor_whose_codes_come_back_is_first() {
+    let gateway = Gateway::start_with(&config("conversion", r#"["inbox", "second"]"#, "")).await;
+    assert!(preview(&gateway).await[0].why.contains("by weight 1 of 2, for not every vendor has 100 measured codes"));
+    let carried = verify(&gateway, "second", 0..300).await;
+    assert!(carried.values().all(|count| *count >= 100), "{carried:?}");
+    let told = preview(&gateway).await;
+    assert_eq!(told[0].vendor, "second");
+    assert!(told[0].why.starts_with("called first for 95 % of the sends, by conversion: 99 % of 1"), "{}", told[0].why);
+    assert!(told[1].why.starts_with("called first for 5 % of the sends, by conversion: 1 % of 1"), "{}", told[1].why);
+    // What was measured outlives the process.
+    let gateway = gateway.restart().await;
+    assert_eq!(preview(&gateway).await, told);
+    let carried = verify(&gateway, "second", 300..360).await;
+    assert!(carried["second"] > 45, "{carried:?}");
+}
