@@ -17,6 +17,13 @@ const PURE: &[&str] = &[
     "src/messaging/fate.rs",
     "src/segment.rs",
     "src/messaging/route.rs",
+    "src/messaging/rounds.rs",
+    "src/messaging/backoff.rs",
+    "src/messaging/breaker.rs",
+    "src/messaging/budget.rs",
+    "src/messaging/rate.rs",
+    "src/messaging/recent.rs",
+    "src/messaging/health.rs",
     "src/guard/gcra.rs",
 ];
 const IMPURE: &[&str] = &["async", "await", "tokio", "Clock", "SystemClock", "ManualClock", "OsRandom"];

@@ -1,6 +1,7 @@
 //! What several tests stand on.
 
 pub(crate) mod counting_store;
+pub(crate) mod faulty_vendor;
 pub(crate) mod floor;
 pub(crate) mod gateway;
 pub(crate) mod http;

@@ -1,0 +1,246 @@
+//! What a vendor that fails costs its neighbour: how long messages take to reach a healthy vendor while another one,
+//! under the same load, is well, and while it misbehaves.
+//!
+//! `cargo bench --bench isolation -- [--seconds S] [--rate N]` sends N messages a second (100 by default) to each of two
+//! vendors for S seconds (2 by default), once for each manner of the second. Both speak HTTP over loopback through the
+//! adapter of a real vendor. The store, the outbox and its worker are those of the server; there is no gRPC in between.
+#![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use clap::Parser;
+use tokio::task::{JoinHandle, JoinSet};
+use verigate::clock::{Clock, SystemClock};
+use verigate::messaging::holder::Ground;
+use verigate::messaging::limits::Limits;
+use verigate::messaging::message::Text;
+use verigate::messaging::outbox::{LONGEST_LINE, Outbox, Settings};
+use verigate::messaging::request::{Content, NewMessage};
+use verigate::messaging::route::Routes;
+use verigate::messaging::sending::Persistence;
+use verigate::messaging::service::Messaging;
+use verigate::messaging::template::Templates;
+use verigate::messaging::vendors::Vendors;
+use verigate::messaging::worker::Worker;
+use verigate::random::OsRandom;
+use verigate::recipient::Address;
+use verigate::store::Store;
+use verigate::store::keys::Keys;
+use verigate::store::seal::{KeyRing, SealedStore};
+use verigate::store::sled::{Config, SledStore};
+use verigate::tenant::Tenant;
+use verigate::vendor::esms;
+
+/// The command's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Parser)]
+struct Arguments {
+    /// How long to send in each manner.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+
+    /// Messages a second, to each vendor.
+    #[arg(long, default_value_t = 100.0)]
+    rate: f64,
+
+    /// Where to put the stores; by default the working directory, because the place for temporary files may be no disk.
+    #[arg(long, default_value = ".")]
+    directory: PathBuf,
+
+    /// Given by cargo.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// How a vendor answers.
+#[derive(Debug, Clone, Copy)]
+enum Manner {
+    Well,
+    Slow,
+    Silent,
+    ServerError,
+    Throttled,
+    /// Nobody listens.
+    Gone,
+}
+
+/// When which recipient's message reached the healthy vendor.
+type Arrivals = Arc<Mutex<HashMap<String, Instant>>>;
+
+/// The messaging half of a gateway.
+struct House {
+    sled: Arc<SledStore>,
+    outbox: Arc<Outbox>,
+    messaging: Arc<Messaging>,
+    tenant: Tenant,
+    worker: JoinHandle<()>,
+}
+
+/// How long a vendor that is well takes.
+const ANSWER: Duration = Duration::from_millis(5);
+/// The house's bar.
+const MOST: f64 = 1.2;
+const CONCURRENCY: usize = 64;
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let Arguments { seconds, rate, directory, .. } = Arguments::parse();
+    println!("{:>22} {:>8} {:>8} {:>8} {:>8} {:>9}", "neighbour", "messages", "p50 ms", "p99 ms", "p50", "p99");
+    let mut alone: Option<(Duration, Duration)> = None;
+    for manner in [Manner::Well, Manner::Slow, Manner::Silent, Manner::ServerError, Manner::Throttled, Manner::Gone] {
+        let place = tempfile::tempdir_in(&directory)?;
+        let mut times = measure(place.path(), manner, rate, seconds).await?;
+        times.sort_unstable();
+        let share = |per_cent: usize| times.get(times.len() * per_cent / 100).copied().unwrap_or_default();
+        let (p50, p99) = (share(50), share(99));
+        let (first_p50, first_p99) = *alone.get_or_insert((p50, p99));
+        let ratio = |time: Duration, first: Duration| time.as_secs_f64() / first.as_secs_f64();
+        let verdict = if ratio(p99, first_p99) <= MOST { "" } else { "over 1.20" };
+        println!(
+            "{:>22} {:>8} {:>8.1} {:>8.1} {:>8.2} {:>9.2} {verdict}",
+            format!("{manner:?}"),
+            times.len(),
+            p50.as_secs_f64() * 1e3,
+            p99.as_secs_f64() * 1e3,
+            ratio(p50, first_p50),
+            ratio(p99, first_p99),
+        );
+    }
+    Ok(())
+}
+
+/// How long each message took to reach the healthy vendor.
+async fn measure(place: &Path, manner: Manner, rate: f64, seconds: f64) -> Result<Vec<Duration>, Failure> {
+    let arrivals = Arrivals::default();
+    let healthy = serve(Manner::Well, Some(Arc::clone(&arrivals))).await?;
+    let house = Arc::new(House::open(place, &healthy, &serve(manner, None).await?).await?);
+    let mut begins = HashMap::new();
+    let mut sending = JoinSet::new();
+    let start = SystemClock.now();
+    for number in 0..(rate * seconds) as u32 {
+        SystemClock.sleep_until(start + Duration::from_secs_f64(f64::from(number) / rate)).await;
+        // Malaysia goes to the healthy vendor, and Singapore to its neighbour.
+        let recipient = format!("6012{number:07}");
+        begins.insert(recipient.clone(), Instant::now());
+        for phone in [format!("+{recipient}"), format!("+658{number:07}")] {
+            let house = Arc::clone(&house);
+            sending.spawn(async move { house.send(phone).await });
+        }
+    }
+    while let Some(sent) = sending.join_next().await {
+        sent??;
+    }
+    let count = || arrivals.lock().unwrap_or_else(PoisonError::into_inner).len();
+    while count() < begins.len() {
+        SystemClock.sleep_until(SystemClock.now() + ANSWER).await;
+    }
+    let house = Arc::into_inner(house).ok_or("somebody still sends")?;
+    house.close().await?;
+    let arrivals = arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(arrivals.iter().filter_map(|(recipient, at)| Some(at.duration_since(*begins.get(recipient)?))).collect())
+}
+
+/// A vendor that speaks as eSMS does; its base URL.
+async fn serve(manner: Manner, arrivals: Option<Arrivals>) -> Result<String, Failure> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    if matches!(manner, Manner::Gone) {
+        return Ok(url);
+    }
+    let answer = move |request: axum::Json<serde_json::Value>| {
+        let arrivals = arrivals.clone();
+        async move {
+            if let (Some(arrivals), Some(to)) = (arrivals, request["to"].as_str()) {
+                arrivals.lock().unwrap_or_else(PoisonError::into_inner).insert(to.to_owned(), Instant::now());
+            }
+            answer(manner).await
+        }
+    };
+    let router = axum::Router::new().fallback(answer);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Ok(url)
+}
+
+async fn answer(manner: Manner) -> Response {
+    let well = r#"{"status":0,"id":"88ce9c6e-1707-41b8-95a2-91d228001fc7"}"#;
+    match manner {
+        Manner::Well | Manner::Gone => SystemClock.sleep_until(SystemClock.now() + ANSWER).await,
+        Manner::Slow => SystemClock.sleep_until(SystemClock.now() + 100 * ANSWER).await,
+        Manner::Silent => std::future::pending().await,
+        Manner::ServerError => return (StatusCode::INTERNAL_SERVER_ERROR, "oops").into_response(),
+        Manner::Throttled => return (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "1")]).into_response(),
+    }
+    well.into_response()
+}
+
+// === impl House ===
+
+impl House {
+    async fn open(place: &Path, healthy: &str, neighbour: &str) -> Result<Self, Failure> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let config = Config { path: place.join("data"), ..Config::default() };
+        let sled = Arc::new(SledStore::open(&config, Arc::clone(&clock))?);
+        let ring = KeyRing::load_or_create(&place.join("key"), &OsRandom)?;
+        let store: Arc<dyn Store> =
+            Arc::new(SealedStore::new(Arc::clone(&sled) as Arc<dyn Store>, ring, Arc::new(OsRandom)));
+        let keys = Keys::open(&*store, &OsRandom).await?;
+        let ground = Ground { store, keys, clock, random: Arc::new(OsRandom) };
+
+        let mut vendors = Vendors::default();
+        for (name, url) in [("healthy", healthy), ("neighbour", neighbour)] {
+            let config =
+                format!("base_url = '{url}'\nuser = 'user'\npass = 'pass'\ntimeout = '1s'\nconnect_timeout = '500ms'");
+            vendors.add(name, Arc::new(toml::from_str::<esms::Config>(&config)?.build(name)?), CONCURRENCY);
+            vendors.limit(name, |limits| Limits::remote(limits.concurrency));
+        }
+        let route = |country: &str, vendor: &str| {
+            toml::from_str(&format!("channel = 'sms'\nvendors = ['{vendor}']\ncountries = ['{country}']"))
+        };
+        let routes = Routes::new(vec![route("MY", "healthy")?, route("SG", "neighbour")?]);
+        let persistence = Persistence { max_attempts: 3, backoff: Duration::from_secs(2) };
+        let settings = Settings { attempt_timeout: Duration::from_secs(10), persistence, longest_line: LONGEST_LINE };
+        let outbox = Arc::new(Outbox::new(ground, vendors, routes, settings));
+        let templates = Arc::new(Templates::builtin()?);
+        let messaging = Arc::new(Messaging::new(Arc::clone(&outbox), templates, Duration::from_secs(3600)));
+        outbox.hold(messaging.holder(), messaging.holder());
+        let worker = tokio::spawn(Worker::new(Arc::clone(&outbox), None, 64).run());
+        let tenant =
+            Tenant { name: "bench".parse()?, default_country: None, brand: None, sender: None, may_return_code: false };
+        Ok(Self { sled, outbox, messaging, tenant, worker })
+    }
+
+    async fn close(self) -> Result<(), Failure> {
+        self.outbox.stop();
+        self.outbox.drain().await;
+        self.worker.abort();
+        drop(self.worker.await);
+        drop((self.messaging, self.outbox));
+        Ok(tokio::task::spawn_blocking(move || self.sled.close()).await?)
+    }
+
+    async fn send(&self, phone: String) -> Result<(), Failure> {
+        let new = NewMessage {
+            recipient: Some(Address::Phone(phone)),
+            channel: None,
+            content: Some(Content::Text(Text::new("Your table is ready.".to_owned()))),
+            sender: None,
+            send_at: None,
+            validity: None,
+            metadata: BTreeMap::new(),
+            idempotency_key: None,
+            batched: false,
+            unread: Vec::new(),
+        };
+        self.messaging.send(&self.tenant, new).await?;
+        Ok(())
+    }
+}
