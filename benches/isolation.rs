@@ -213,8 +213,14 @@ impl House {
         let messaging = Arc::new(Messaging::new(Arc::clone(&outbox), templates, Duration::from_secs(3600)));
         outbox.hold(messaging.holder(), messaging.holder());
         let worker = tokio::spawn(Worker::new(Arc::clone(&outbox), None, 64).run());
-        let tenant =
-            Tenant { name: "bench".parse()?, default_country: None, brand: None, sender: None, may_return_code: false };
+        let tenant = Tenant {
+            name: "bench".parse()?,
+            default_country: None,
+            brand: None,
+            sender: None,
+            may_return_code: false,
+            may_administer: false,
+        };
         Ok(Self { sled, outbox, messaging, tenant, worker })
     }
 
