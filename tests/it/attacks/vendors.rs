@@ -57,7 +57,8 @@ impl House {
         let said = status.clone();
         let liar = VendorServer::start(move |request| echo(request, said.load(Ordering::SeqCst))).await;
         let vendor = format!(
-            "[vendors.liar]\nkind = \"esms\"\nbase_url = \"{}\"\nuser = \"{USER}\"\npass = \"{PASS}\"\n",
+            "[vendors.liar]\nkind = \"esms\"\nbase_url = \"{}\"\nuser = \"{USER}\"\npass = \"{PASS}\"\n\
+             # It must be asked in every case, however often it fails.\nbreaker = {{ in_a_row = 0, share = 0 }}\nretry_budget = 100\n",
             liar.url()
         );
         let config = CONFIG.replacen("vendors = [\"inbox\"]", "vendors = [\"liar\", \"inbox\"]", 1) + &vendor;
