@@ -26,7 +26,7 @@
 //!   at a time is in the tree (`table`).
 //! - Space is given back by moving one page for each node rewritten, when a segment is less than half alive, or by
 //!   sled's flusher, which is off. So the file holds several times what lives: with 100 thousand life cycles alive
-//!   (58 MiB of values) it levels off near 420 MiB. Larger segments make it larger: 8 MiB doubled it.
+//!   (58 MiB of values) it levels off near 270 MiB. Larger segments make it larger: 8 MiB doubled it.
 //! - The cache counts bytes as on disk; resident memory grows to about twice that. Pages that are not in it are read
 //!   inline from the file, as a rule from the kernel's cache.
 //! - `conf` and the directories are never synced (`files` does it), the lock is released a moment after a drop, and
