@@ -159,6 +159,7 @@ fn parse_start(request: pb::StartVerificationRequest) -> Result<NewVerification>
         locale: parse_text(request.locale),
         template: parse_text(request.template),
         variables: parse_metadata(request.variables),
+        text: None,
         web_otp_domain: parse_text(request.web_otp_domain),
         android_app_hash: parse_text(request.android_app_hash),
         sender: parse_text(request.sender),

@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
+pub mod code_text;
 pub mod conversion;
 pub mod due;
 mod echo;

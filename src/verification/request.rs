@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::error::Violation;
 use crate::id::{Id, TenantName};
+use crate::messaging::code_text::CodeText;
 use crate::messaging::request::{check_idempotency_key, check_metadata, check_sender};
 use crate::recipient::{Address, Recipient};
 use crate::store::keys::Keys;
@@ -40,6 +41,8 @@ pub struct NewVerification {
     pub template: Option<String>,
     /// A value for each variable that the template uses beside ours, and no others.
     pub variables: BTreeMap<String, String>,
+    /// The words around the code, in place of a template.
+    pub text: Option<CodeText>,
     /// Ends the texts with what browsers and Android look for.
     pub web_otp_domain: Option<String>,
     pub android_app_hash: Option<String>,

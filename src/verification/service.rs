@@ -224,7 +224,10 @@ fn render(
     };
     let lifetime = verification.expires_at.since(sending.updated_at);
     let facts = CodeFacts { code: code.expose(), lifetime, scope: &verification.scope };
-    let text = templates.render_verification(&wording, &facts)?;
+    let text = match &verification.text {
+        Some(text) => text.fill(code.expose(), lifetime, verification.expires_at),
+        None => templates.render_verification(&wording, &facts)?,
+    };
     Ok(Outgoing {
         reference: sending.reference(send).to_string().into(),
         tenant: verification.tenant.clone(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::ExposeSecret;
 use tokio::task::JoinHandle;
 
 use crate::clock::Timestamp;
@@ -125,7 +126,9 @@ impl Verifications {
             variables: &new.variables,
             brand: tenant.brand.as_deref(),
         };
-        found.note(self.templates.check_verification(&wording))?;
+        if new.text.is_none() {
+            found.note(self.templates.check_verification(&wording))?;
+        }
         match (policy, recipient, way, last_line) {
             (Some(policy), Some(recipient), Some((channel, workflow)), Some(last_line)) if found.0.is_empty() => {
                 Ok(Checked { policy, recipient, channel, last_line, workflow })
@@ -266,6 +269,7 @@ impl Verifications {
             metadata: new.metadata.clone(),
             template: new.template.clone().unwrap_or_else(|| template::DEFAULT.to_owned()),
             variables: new.variables.clone(),
+            text: new.text.clone(),
             last_line: last_line.clone(),
             workflow: workflow.clone(),
         };
@@ -457,7 +461,9 @@ impl Starting<'_> {
                 new.on_existing
             )
         );
-        let wording = format!("{:?}", (&new.template, &new.variables, &self.last_line));
+        let text = new.text.as_ref().map(|text| text.fill("", Duration::ZERO, Timestamp::default()));
+        let text = text.as_ref().map_or("", |text| text.expose_secret());
+        let wording = format!("{:?}", (&new.template, &new.variables, text, &self.last_line));
         let custom_code = new.custom_code.as_ref().map_or("", Code::expose);
         [self.recipient.as_str(), custom_code, &plain, &wording].map(|part| part.as_bytes().to_vec()).to_vec()
     }

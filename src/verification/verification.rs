@@ -13,6 +13,7 @@ use minicbor::{Decode, Encode};
 use crate::clock::Timestamp;
 use crate::event::{EventKind, History};
 use crate::id::{Id, TenantName};
+use crate::messaging::code_text::CodeText;
 use crate::messaging::holder::SendRecord;
 use crate::messaging::last_line::LastLine;
 use crate::messaging::sending::Sending;
@@ -77,6 +78,9 @@ pub struct Verification {
     /// Where it goes from channel to channel by itself.
     #[n(20)]
     workflow: Option<Progress>,
+    /// The words of its texts, where no template makes them.
+    #[n(21)]
+    pub text: Option<CodeText>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
@@ -119,6 +123,7 @@ pub struct Beginning {
     pub metadata: BTreeMap<String, String>,
     pub template: String,
     pub variables: BTreeMap<String, String>,
+    pub text: Option<CodeText>,
     pub last_line: LastLine,
     pub workflow: Option<Progress>,
 }
@@ -151,6 +156,7 @@ impl Verification {
             last_line: beginning.last_line,
             answers: Answers::default(),
             workflow: beginning.workflow,
+            text: beginning.text,
         }
     }
 

@@ -188,6 +188,7 @@ fn starting(scope: &str, key: Option<&str>) -> NewVerification {
         locale: None,
         template: None,
         variables: BTreeMap::new(),
+        text: None,
         web_otp_domain: None,
         android_app_hash: None,
         sender: None,

@@ -147,6 +147,7 @@ fn verification_in(workflow: Option<Progress>, now: Timestamp) -> Verification {
         metadata: BTreeMap::new(),
         template: "default".to_owned(),
         variables: BTreeMap::new(),
+        text: None,
         last_line: LastLine::default(),
         workflow,
     };

@@ -229,6 +229,7 @@ pub(crate) fn code_to(recipient: Address, delivery_wait: Option<Duration>) -> Ne
         locale: None,
         template: None,
         variables: BTreeMap::new(),
+        text: None,
         web_otp_domain: None,
         android_app_hash: None,
         sender: None,
