@@ -145,6 +145,7 @@ impl House {
             brand: None,
             sender: None,
             may_return_code: false,
+            balance_of: None,
             may_administer: false,
         };
         Ok(Self { sled, outbox, messaging, tenant, running: vec![worker, receipts] })

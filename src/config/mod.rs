@@ -30,6 +30,7 @@ use crate::messaging::route::{RouteConfig, RouteVendor};
 use crate::messaging::service::MessagingConfig;
 use crate::messaging::template::{TemplateConfig, Templates};
 use crate::receipts;
+use crate::rest;
 use crate::telemetry;
 use crate::vendor::Channel;
 use crate::verification::policy::VerificationConfig;
@@ -56,6 +57,7 @@ pub struct Config {
     pub verification: VerificationConfig,
     pub messaging: MessagingConfig,
     pub receipts: receipts::Config,
+    pub rest: rest::Config,
     #[serde(default)]
     pub tenants: Vec<TenantConfig>,
     /// By the names that routes use.
@@ -189,6 +191,7 @@ impl Config {
         found.nest("verification", self.verification.violations());
         found.nest("messaging", self.messaging.violations());
         found.nest("receipts", self.receipts.violations());
+        found.nest("rest", self.rest.violations());
         for (index, tenant) in self.tenants.iter().enumerate() {
             found.nest(&format!("tenants[{index}]"), tenant.violations());
         }
@@ -250,6 +253,10 @@ impl Config {
                 let message = format!("must be unique, but is {:?} like tenants[{first}]", tenant.name.as_str());
                 found.add(&format!("tenants[{index}].name"), message);
             }
+            if let Some(vendor) = tenant.balance_of.as_ref().filter(|vendor| !self.vendors.contains_key(*vendor)) {
+                let message = format!("must be a configured vendor ({}), but is {vendor:?}", self.vendor_names());
+                found.add(&format!("tenants[{index}].balance_of"), message);
+            }
         }
         let mut ids = BTreeMap::new();
         for (path, key) in self.paths_of_keys() {
@@ -265,8 +272,7 @@ impl Config {
             for (at, RouteVendor { vendor, weight }) in route.vendors.iter().enumerate() {
                 if !self.vendors.contains_key(vendor) {
                     let key = if weight.is_some() { ".vendor" } else { "" };
-                    let known = self.vendors.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-                    let known = if known.is_empty() { "none" } else { &known };
+                    let known = self.vendor_names();
                     let message = format!("must be a configured vendor ({known}), but is {vendor:?}");
                     found.add(&format!("routes[{index}].vendors[{at}]{key}"), message);
                 }
@@ -275,6 +281,11 @@ impl Config {
                 self.check_tenant(&format!("routes[{index}].tenants[{at}]"), name, found);
             }
         }
+    }
+
+    fn vendor_names(&self) -> String {
+        let known = self.vendors.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        if known.is_empty() { "none".to_owned() } else { known }
     }
 
     fn check_workflows(&self, found: &mut Violations) {

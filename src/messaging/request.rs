@@ -71,6 +71,22 @@ pub enum Content {
 // === impl NewMessage ===
 
 impl NewMessage {
+    /// One to be sent at once, with the usual channel and sender.
+    pub fn to(recipient: Address, text: Text) -> Self {
+        Self {
+            recipient: Some(recipient),
+            channel: None,
+            content: Some(Content::Text(text)),
+            sender: None,
+            send_at: None,
+            validity: None,
+            metadata: BTreeMap::new(),
+            idempotency_key: None,
+            batched: false,
+            unread: Vec::new(),
+        }
+    }
+
     /// Errors: `Invalid` that names every field that is wrong.
     pub(crate) fn check(
         &self,

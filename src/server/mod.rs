@@ -43,6 +43,8 @@ use crate::messaging::vendors::Vendors;
 use crate::messaging::worker::Worker;
 use crate::random::Random;
 use crate::receipts;
+use crate::rest;
+use crate::rest::desk::Desk;
 use crate::server::listen::{Addresses, Around, Listeners};
 use crate::server::vendors::Built;
 use crate::store::Store;
@@ -177,7 +179,7 @@ impl Server {
 
         let Built { vendors, inboxes, receipts: later, .. } = vendors::build(config, &clock)?;
         let oversight = Arc::new(Oversight::new(vendors.clone(), Arc::clone(&clock), config.messaging.attempt_timeout));
-        let outbox = Arc::new(build_outbox(config, ground, vendors)?);
+        let outbox = Arc::new(build_outbox(config, ground.clone(), vendors)?);
         let tenants = settings::tenants(config);
         let templates = Arc::new(config.templates()?);
         let messaging =
@@ -187,13 +189,26 @@ impl Server {
         outbox.load_measures().await?;
         let steps = Arc::clone(&verifications) as Arc<dyn StepTaker>;
 
-        let access = Access::new(Arc::new(config.keys()?), Arc::new(tenants));
+        let (callers, tenants) = (Arc::new(config.keys()?), Arc::new(tenants));
+        let desk = Desk {
+            keys: Arc::clone(&callers),
+            tenants: Arc::clone(&tenants),
+            verifications: Arc::clone(&verifications),
+            messaging: Arc::clone(&messaging),
+            oversight: Arc::clone(&oversight),
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&ground.random),
+            wait: config.rest.wait,
+            balance: config.rest.balance,
+        };
+        let access = Access::new(callers, tenants);
         let reflection = config.server.reflection;
         let (grpc, health) = grpc::routes(Services { access, verifications, messaging, oversight, reflection })?;
         let (listeners, addresses) = Listeners::bind(&config.server).await?;
         let ready = Arc::new(AtomicBool::new(false));
         let first_send = console::first_send_command(&addresses.grpc.to_string(), loaded.example_key());
-        let http = receipts::router(Arc::clone(&outbox));
+        let others = receipts::router(Arc::clone(&outbox)).fallback(async || receipts::not_found());
+        let http = rest::router(&config.rest, desk, others);
         let admin = admin::router(&first_send, inboxes, metrics.clone(), Arc::clone(&store), Arc::clone(&ready));
         Ok(Self {
             addresses,

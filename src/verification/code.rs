@@ -166,6 +166,11 @@ impl Candidate {
         Ok(Self(SecretString::new(Box::from(text))))
     }
 
+    /// One that is no code: for what was typed where a surface has no answer but "wrong" for what cannot be read.
+    pub fn hopeless() -> Self {
+        Self(SecretString::new(Box::from("")))
+    }
+
     /// By what a check of this candidate is known when it comes again: a keyed hash, which tells nobody the candidate
     /// and is another one for every verification and every idempotency key.
     pub fn fingerprint(&self, keys: &Keys, id: Id, idempotency_key: &str) -> Fingerprint {

@@ -3,6 +3,7 @@
 
 pub mod answers;
 pub mod code;
+mod delivery;
 pub mod list;
 pub mod policy;
 pub mod recipient_state;

@@ -94,6 +94,31 @@ pub struct NewCheck {
 // === impl NewVerification ===
 
 impl NewVerification {
+    /// One that leaves all but the recipient to the configuration.
+    pub fn to(recipient: Address) -> Self {
+        Self {
+            recipient: Some(recipient),
+            channel: None,
+            workflow: None,
+            scope: None,
+            policy: PolicyOverrides::default(),
+            custom_code: None,
+            locale: None,
+            template: None,
+            variables: BTreeMap::new(),
+            text: None,
+            web_otp_domain: None,
+            android_app_hash: None,
+            sender: None,
+            metadata: BTreeMap::new(),
+            on_existing: OnExisting::default(),
+            delivery_wait: None,
+            idempotency_key: None,
+            return_code: false,
+            unread: Vec::new(),
+        }
+    }
+
     /// Every field that is out of its range or could not be read, but for the recipient, its channel and the policy.
     pub fn violations(&self) -> Violations {
         let wait = self.delivery_wait.filter(|wait| *wait > MAX_DELIVERY_WAIT);

@@ -229,6 +229,7 @@ impl House {
             brand: None,
             sender: None,
             may_return_code: false,
+            balance_of: None,
             may_administer: false,
         });
         Self { interrupted, node: node(&through), other: node(&ground), ground, clock, tenant, _place: place }

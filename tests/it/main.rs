@@ -13,6 +13,7 @@ mod clients;
 mod config;
 mod console_inbox;
 mod deadlines;
+mod dialects;
 mod faults;
 mod idempotency;
 mod interruptions;

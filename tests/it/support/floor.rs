@@ -134,6 +134,7 @@ impl Floor {
             brand: None,
             sender: None,
             may_return_code: false,
+            balance_of: None,
             may_administer: false,
         };
         Self { messaging, verifications, outbox, vendors, clock, tenant, store, keys, inboxes, running, place }

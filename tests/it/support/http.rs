@@ -38,13 +38,27 @@ pub(crate) async fn get(address: SocketAddr, target: &str, fields: &[&str]) -> A
 
 /// `method target`, with `fields` as the lines of its head and the length of the body added to them.
 pub(crate) async fn call(address: SocketAddr, method: &str, target: &str, fields: &[&str], body: &str) -> Answer {
+    call_bytes(address, method, target, fields, body.as_bytes()).await
+}
+
+/// The same with a body that need not be text.
+pub(crate) async fn call_bytes(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    fields: &[&str],
+    body: &[u8],
+) -> Answer {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
     let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
-    let request = format!("{method} {target} HTTP/1.1\r\n{fields}{length}Connection: close\r\n\r\n{body}");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    let head = format!("{method} {target} HTTP/1.1\r\n{fields}{length}Connection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // Who refuses a body may hang up before it has read it all.
+    drop(stream.write_all(body).await);
+    let mut answer = Vec::new();
+    drop(stream.read_to_end(&mut answer).await);
+    let answer = String::from_utf8(answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     Answer { status, head: head.to_owned(), body: body.to_owned() }

@@ -283,6 +283,7 @@ impl House {
             brand: None,
             sender: None,
             may_return_code: false,
+            balance_of: None,
             may_administer: false,
         };
         Self { clock, address, vendors: played, ground, messaging, store, urls, tenant, running, plan, place }

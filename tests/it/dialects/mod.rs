@@ -1,0 +1,11 @@
+//! Each dialect against its fixtures: one file a case, all run by one runner. Adding a case is adding a file to the
+//! dialect's folder; `fixture.rs` says what may stand in one.
+
+mod fixture;
+mod pattern;
+mod runner;
+
+#[tokio::test]
+async fn esms() {
+    runner::run("esms", 1).await;
+}
