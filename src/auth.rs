@@ -182,7 +182,7 @@ impl Keys {
     fn split<'a>(&self, token: &'a str) -> Option<(&'a str, &'a str)> {
         let dots = token.bytes().enumerate().take(MAX_ID_BYTES + 1).filter(|(_, byte)| *byte == b'.');
         let parts = dots.map(|(at, _)| (&token[..at], &token[at + 1..]));
-        let known = parts.clone().filter(|(id, _)| self.by_id.contains_key(*id)).next_back();
+        let known = parts.clone().rfind(|(id, _)| self.by_id.contains_key(*id));
         known.or_else(|| parts.into_iter().next())
     }
 
@@ -412,7 +412,8 @@ mod tests {
         let hash = SecretHash::of("x").to_string();
         assert!(fields(config("one", Some("x"), None)).is_empty());
         assert!(fields(config("one", None, Some(&hash))).is_empty());
-        assert_eq!(fields(config("o.ne", Some("x"), None)), ["id"]);
+        assert!(fields(config("o.n@e", Some("x"), None)).is_empty());
+        assert_eq!(fields(config("o ne", Some("x"), None)), ["id"]);
         assert_eq!(fields(config("", None, None)), ["id", "secret"]);
         assert_eq!(fields(config("one", Some(""), None)), ["secret"]);
         assert_eq!(fields(config("one", Some(&"x".repeat(257)), None)), ["secret"]);

@@ -100,7 +100,7 @@ mod tests {
         }
         assert_eq!(
             parse(br#"{"a": [{"k": 1, "k": 2}]}"#),
-            Err("a key comes twice in one object, line 1, column 22".into())
+            Err("a key comes twice in one object, line 1, column 23".into())
         );
         assert!(parse(b"\"\xff\"").unwrap_err().contains("UTF-8"));
         assert!(!parse(br#"{"code": "123456", "code": "1"}"#).unwrap_err().contains("123456"));
