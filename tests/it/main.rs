@@ -8,6 +8,7 @@ mod architecture;
 mod attacks;
 mod bad_input;
 mod bench;
+mod chain;
 mod cli;
 mod clients;
 mod config;
