@@ -35,6 +35,7 @@ use crate::vendor::Channel;
 use crate::verification::policy::VerificationConfig;
 use crate::verification::workflow::WorkflowConfig;
 use crate::violations::Violations;
+use crate::webhook;
 
 /// Every key with its comment: the manual.
 pub const DEFAULTS: &str = include_str!("defaults.toml");
@@ -56,6 +57,7 @@ pub struct Config {
     pub verification: VerificationConfig,
     pub messaging: MessagingConfig,
     pub receipts: receipts::Config,
+    pub callbacks: webhook::settings::Config,
     #[serde(default)]
     pub tenants: Vec<TenantConfig>,
     /// By the names that routes use.
@@ -189,6 +191,7 @@ impl Config {
         found.nest("verification", self.verification.violations());
         found.nest("messaging", self.messaging.violations());
         found.nest("receipts", self.receipts.violations());
+        found.nest("callbacks", self.callbacks.violations());
         for (index, tenant) in self.tenants.iter().enumerate() {
             found.nest(&format!("tenants[{index}]"), tenant.violations());
         }
