@@ -3,10 +3,10 @@
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
-pub mod code_text;
 pub mod callback;
 pub mod callback_writer;
 pub mod callbacks;
+pub mod code_text;
 pub mod conversion;
 pub mod due;
 mod echo;

@@ -84,6 +84,7 @@ impl NewMessage {
             send_at: None,
             validity: None,
             metadata: BTreeMap::new(),
+            callback: None,
             idempotency_key: None,
             batched: false,
             unread: Vec::new(),
