@@ -61,6 +61,8 @@ pub enum Reason {
     VendorNotFound,
     VerificationNotPending,
     MessageNotQueued,
+    NotSent,
+    FeedbackContradicts,
     IdempotencyInFlight,
     IdempotencyMismatch,
     CoolDown,
@@ -171,7 +173,7 @@ impl StdError for Error {
 // === impl Reason ===
 
 impl Reason {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::InvalidField,
         Self::CredentialsMissing,
         Self::CredentialsInvalid,
@@ -181,6 +183,8 @@ impl Reason {
         Self::VendorNotFound,
         Self::VerificationNotPending,
         Self::MessageNotQueued,
+        Self::NotSent,
+        Self::FeedbackContradicts,
         Self::IdempotencyInFlight,
         Self::IdempotencyMismatch,
         Self::CoolDown,
@@ -210,6 +214,8 @@ impl Reason {
             Self::VendorNotFound => "VENDOR_NOT_FOUND",
             Self::VerificationNotPending => "VERIFICATION_NOT_PENDING",
             Self::MessageNotQueued => "MESSAGE_NOT_QUEUED",
+            Self::NotSent => "NOT_SENT",
+            Self::FeedbackContradicts => "FEEDBACK_CONTRADICTS",
             Self::IdempotencyInFlight => "IDEMPOTENCY_IN_FLIGHT",
             Self::IdempotencyMismatch => "IDEMPOTENCY_MISMATCH",
             Self::CoolDown => "COOL_DOWN",

@@ -176,8 +176,10 @@ impl Server {
         let ground = Ground { store: Arc::clone(&store), keys, clock: Arc::clone(&clock), random };
 
         let Built { vendors, inboxes, receipts: later, .. } = vendors::build(config, &clock)?;
-        let oversight = Arc::new(Oversight::new(vendors.clone(), Arc::clone(&clock), config.messaging.attempt_timeout));
-        let outbox = Arc::new(build_outbox(config, ground, vendors)?);
+        let timeout = config.messaging.attempt_timeout;
+        let outbox = Arc::new(build_outbox(config, ground, vendors.clone())?);
+        let measuring = Arc::clone(outbox.measuring());
+        let oversight = Arc::new(Oversight::new(vendors, measuring, Arc::clone(&clock), timeout));
         let tenants = settings::tenants(config);
         let templates = Arc::new(config.templates()?);
         let messaging =

@@ -3,6 +3,7 @@
 
 pub mod answers;
 pub mod code;
+pub mod feedback;
 pub mod list;
 pub mod policy;
 pub mod recipient_state;
