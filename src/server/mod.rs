@@ -188,8 +188,10 @@ impl Server {
 
         let Built { vendors, inboxes, receipts: later, .. } = vendors::build(config, &clock)?;
         let (contacts, pushers) = contacts(loaded, &ground, &vendors)?;
-        let oversight = Arc::new(Oversight::new(vendors.clone(), Arc::clone(&clock), config.messaging.attempt_timeout));
-        let outbox = Arc::new(build_outbox(config, ground.clone(), vendors)?);
+        let timeout = config.messaging.attempt_timeout;
+        let outbox = Arc::new(build_outbox(config, ground.clone(), vendors.clone())?);
+        let measuring = Arc::clone(outbox.measuring());
+        let oversight = Arc::new(Oversight::new(vendors, measuring, Arc::clone(&clock), timeout));
         let tenants = settings::tenants(config);
         let templates = Arc::new(config.templates()?);
         let receivers = Arc::new(Guarded::new(Client::new(&config.callbacks)?)) as Arc<dyn Receivers>;
