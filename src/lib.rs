@@ -57,6 +57,7 @@ pub mod config;
 pub mod console;
 pub mod grpc;
 pub mod receipts;
+pub mod rest;
 
 // Floor 8: the whole, and how fast it is.
 pub mod bench;

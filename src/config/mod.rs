@@ -30,6 +30,7 @@ use crate::messaging::route::{RouteConfig, RouteVendor};
 use crate::messaging::service::MessagingConfig;
 use crate::messaging::template::{TemplateConfig, Templates};
 use crate::receipts;
+use crate::rest;
 use crate::telemetry;
 use crate::vendor::Channel;
 use crate::verification::policy::VerificationConfig;
@@ -56,6 +57,7 @@ pub struct Config {
     pub verification: VerificationConfig,
     pub messaging: MessagingConfig,
     pub receipts: receipts::Config,
+    pub rest: rest::config::Config,
     #[serde(default)]
     pub tenants: Vec<TenantConfig>,
     /// By the names that routes use.

@@ -18,7 +18,6 @@ use crate::config::settings::{Address, ServerConfig};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::grpc::deadline::Deadlines;
 use crate::grpc::request_id::RequestIds;
-use crate::receipts;
 
 /// Calls that one connection may have under way.
 const MAX_STREAMS: u32 = 256;
@@ -82,11 +81,7 @@ impl Listeners {
     ) -> JoinSet<Result<()>> {
         let mut serving = JoinSet::new();
         serving.spawn(serve_grpc(self.grpc, grpc, around, closing.clone().cancelled_owned()));
-        serving.spawn(serve_http(
-            self.http,
-            http.fallback(async || receipts::not_found()),
-            closing.clone().cancelled_owned(),
-        ));
+        serving.spawn(serve_http(self.http, http, closing.clone().cancelled_owned()));
         serving.spawn(serve_http(self.admin, admin, closing.clone().cancelled_owned()));
         serving
     }

@@ -4,6 +4,7 @@
 //! serves until told to stop, then drains within a deadline.
 
 mod admin;
+mod http;
 pub mod listen;
 mod settings;
 mod vendors;
@@ -42,7 +43,6 @@ use crate::messaging::template::Templates;
 use crate::messaging::vendors::Vendors;
 use crate::messaging::worker::Worker;
 use crate::random::Random;
-use crate::receipts;
 use crate::server::listen::{Addresses, Around, Listeners};
 use crate::server::vendors::Built;
 use crate::store::Store;
@@ -83,6 +83,7 @@ pub struct Surroundings {
 pub struct Server {
     addresses: Addresses,
     listeners: Listeners,
+    closing: CancellationToken,
     grpc: Routes,
     around: Around,
     http: axum::Router,
@@ -193,11 +194,20 @@ impl Server {
         let (listeners, addresses) = Listeners::bind(&config.server).await?;
         let ready = Arc::new(AtomicBool::new(false));
         let first_send = console::first_send_command(&addresses.grpc.to_string(), loaded.example_key());
-        let http = receipts::router(Arc::clone(&outbox));
+        let closing = CancellationToken::new();
+        let http = http::router(http::Parts {
+            config: &config.rest,
+            grpc: grpc.clone(),
+            around: &around,
+            outbox: Arc::clone(&outbox),
+            clock: Arc::clone(&clock),
+            closing: closing.clone(),
+        })?;
         let admin = admin::router(&first_send, inboxes, metrics.clone(), Arc::clone(&store), Arc::clone(&ready));
         Ok(Self {
             addresses,
             listeners,
+            closing,
             grpc,
             around,
             http,
@@ -224,7 +234,7 @@ impl Server {
     ///
     /// Errors: a listener that failed, or a store that could not be closed cleanly.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<()> {
-        let closing = CancellationToken::new();
+        let closing = self.closing;
         let mut background = JoinSet::new();
         background.spawn(Worker::new(Arc::clone(&self.outbox), Some(self.steps), self.workers).run());
         for receipts in self.receipts {
