@@ -265,9 +265,8 @@ impl Config {
                 let message = format!("must be unique, but is {:?} like tenants[{first}]", tenant.name.as_str());
                 found.add(&format!("tenants[{index}].name"), message);
             }
-            if let Some(vendor) = tenant.balance_of.as_ref().filter(|vendor| !self.vendors.contains_key(*vendor)) {
-                let message = format!("must be a configured vendor ({}), but is {vendor:?}", self.vendor_names());
-                found.add(&format!("tenants[{index}].balance_of"), message);
+            if let Some(vendor) = &tenant.balance_of {
+                self.check_vendor(&format!("tenants[{index}].balance_of"), vendor, found);
             }
         }
         let mut ids = BTreeMap::new();
@@ -282,12 +281,6 @@ impl Config {
     fn check_routes(&self, found: &mut Violations) {
         for (index, route) in self.routes.iter().enumerate() {
             for (at, RouteVendor { vendor, weight }) in route.vendors.iter().enumerate() {
-                if !self.vendors.contains_key(vendor) {
-                    let key = if weight.is_some() { ".vendor" } else { "" };
-                    let known = self.vendor_names();
-                    let message = format!("must be a configured vendor ({known}), but is {vendor:?}");
-                    found.add(&format!("routes[{index}].vendors[{at}]{key}"), message);
-                }
                 let key = if weight.is_some() { ".vendor" } else { "" };
                 self.check_vendor(&format!("routes[{index}].vendors[{at}]{key}"), vendor, found);
             }
@@ -295,11 +288,6 @@ impl Config {
                 self.check_tenant(&format!("routes[{index}].tenants[{at}]"), name, found);
             }
         }
-    }
-
-    fn vendor_names(&self) -> String {
-        let known = self.vendors.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-        if known.is_empty() { "none".to_owned() } else { known }
     }
 
     fn check_workflows(&self, found: &mut Violations) {
