@@ -37,6 +37,7 @@ use crate::vendor::Channel;
 use crate::verification::policy::VerificationConfig;
 use crate::verification::workflow::WorkflowConfig;
 use crate::violations::Violations;
+use crate::webhook;
 
 /// Every key with its comment: the manual.
 pub const DEFAULTS: &str = include_str!("defaults.toml");
@@ -60,6 +61,7 @@ pub struct Config {
     pub contacts: ContactsConfig,
     pub receipts: receipts::Config,
     pub rest: rest::Config,
+    pub callbacks: webhook::settings::Config,
     #[serde(default)]
     pub tenants: Vec<TenantConfig>,
     /// By the names that routes use.
@@ -198,6 +200,7 @@ impl Config {
         found.nest("contacts", self.contacts.violations());
         found.nest("receipts", self.receipts.violations());
         found.nest("rest", self.rest.violations());
+        found.nest("callbacks", self.callbacks.violations());
         for (index, tenant) in self.tenants.iter().enumerate() {
             found.nest(&format!("tenants[{index}]"), tenant.violations());
         }
