@@ -163,7 +163,7 @@ impl Loaded {
 
     /// The merged configuration as TOML: secrets hidden, and beside every value that is no default where it came from.
     pub fn render(&self) -> String {
-        render::render(&self.tree.0, "vendors")
+        render::render(&self.tree.0, &["vendors", "rest.octopush.callbacks"])
     }
 }
 
@@ -210,6 +210,7 @@ impl Config {
         self.check_exposure(dev_profile, &mut found);
         self.check_key_file(dev_profile, &mut found);
         self.check_tenants(&mut found);
+        self.check_callbacks(&mut found);
         self.check_routes(&mut found);
         for (at, vendor) in self.contacts.push.iter().enumerate() {
             self.check_vendor(&format!("contacts.push[{at}]"), vendor, &mut found);
@@ -276,6 +277,13 @@ impl Config {
                 let message = format!("must be unique over all tenants, but is {:?} like {first}", key.id);
                 found.add(&format!("{path}.id"), message);
             }
+        }
+    }
+
+    fn check_callbacks(&self, found: &mut Violations) {
+        found.nest("rest.octopush", self.rest.octopush.violations(&self.callbacks.reach()));
+        for tenant in self.rest.octopush.callbacks.keys() {
+            self.check_tenant(&format!("rest.octopush.callbacks.{tenant}"), tenant, found);
         }
     }
 

@@ -101,23 +101,7 @@ impl Client {
     ///
     /// Errors: `Invalid`, field `url`, which say what is wrong and never repeat the value.
     pub fn parse(&self, url: &str) -> Result<Target> {
-        let wrong = |description: &str| Err(Error::invalid("url", description));
-        let Ok(url) = Url::parse(url) else { return wrong("must be a URL such as https://example.com/callback") };
-        if !matches!(url.scheme(), "http" | "https") {
-            return wrong("must begin with http:// or https://");
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return wrong("must not hold a user name or password");
-        }
-        let Some(port) = url.port_or_known_default().filter(|port| self.reach.may_use_port(*port)) else {
-            return wrong("must have a port that the configuration allows, usually 80, 443 or one from 1024 on");
-        };
-        match (port, address_of(&url)) {
-            (_, Some(address)) if !self.reach.may_reach(address) => {
-                wrong("must lead to a public address, or to one that the configuration allows")
-            }
-            _ => Ok(Target(url)),
-        }
+        Target::parse(url, &self.reach)
     }
 
     /// Waits until one more call of an account may go to a URL. `None` when too many wait for that already. For a URL
@@ -140,6 +124,27 @@ fn address_of(url: &Url) -> Option<IpAddr> {
 // === impl Target ===
 
 impl Target {
+    /// Errors: `Invalid`, field `url`, for one that we would never call.
+    pub fn parse(url: &str, reach: &Reach) -> Result<Self> {
+        let wrong = |description: &str| Err(Error::invalid("url", description));
+        let Ok(url) = Url::parse(url) else { return wrong("must be a URL such as https://example.com/callback") };
+        if !matches!(url.scheme(), "http" | "https") {
+            return wrong("must begin with http:// or https://");
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return wrong("must not hold a user name or password");
+        }
+        let Some(port) = url.port_or_known_default().filter(|port| reach.may_use_port(*port)) else {
+            return wrong("must have a port that the configuration allows, usually 80, 443 or one from 1024 on");
+        };
+        match (port, address_of(&url)) {
+            (_, Some(address)) if !reach.may_reach(address) => {
+                wrong("must lead to a public address, or to one that the configuration allows")
+            }
+            _ => Ok(Self(url)),
+        }
+    }
+
     /// Who is called: the host and its port, and nothing that could be a secret.
     pub fn receiver(&self) -> String {
         let host = self.0.host_str().unwrap_or_default().trim_end_matches('.');
