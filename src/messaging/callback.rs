@@ -25,7 +25,7 @@ pub const MAX_URL: usize = 2_048;
 pub const MAX_CONTEXT: usize = 2_048;
 
 /// How long to wait after each call that was not taken; the last one repeats. Half of a wait is left to chance, so that
-/// callbacks which failed together do not come back together. Ten calls take 12 to 16 hours.
+/// callbacks which failed together do not come back together. Ten calls take 8 to 16 hours.
 const WAITS: [Duration; 9] = [
     Duration::from_secs(10),
     Duration::from_secs(60),
@@ -325,5 +325,140 @@ impl<const N: usize> From<[(&str, String); N]> for Context {
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Context({} bytes)", self.bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_millis(1_000_000);
+    const SECOND: Duration = Duration::from_secs(1);
+    const RULES: Rules =
+        Rules { attempts: 10, lease: Duration::from_secs(15), patience: Duration::from_secs(24 * 3600) };
+
+    fn planned() -> Callback {
+        let url = CallbackUrl::new("https://example.com/");
+        let mut callback = Callback::new(NewCallback { kind: "test", url, context: Context::default() });
+        callback.plan(START);
+        callback
+    }
+
+    /// Begins the call that is due, when it is due, and returns its number and that time.
+    fn begin(callback: &mut Callback) -> (u8, Timestamp) {
+        let due_at = callback.next_at.unwrap();
+        let Begun::Call(attempt) = callback.begin(due_at, RULES, due_at) else { panic!("{callback:?}") };
+        (attempt, due_at)
+    }
+
+    #[test]
+    fn calls_come_ever_later_and_end_with_the_last() {
+        for (chance, least) in [(0, 2), (u32::MAX, 1)] {
+            let mut callback = planned();
+            let mut waits = Vec::new();
+            for turn in 1..=10 {
+                let (attempt, now) = begin(&mut callback);
+                assert_eq!((attempt, callback.next_at), (turn, Some(now + RULES.lease)));
+                assert!(callback.settle(attempt, Called::Unanswered, RULES, chance, now));
+                waits.extend(callback.next_at.map(|next| next.since(now)));
+            }
+            assert_eq!(waits, WAITS.map(|wait| wait / least));
+            assert_eq!((callback.stage, callback.next_at, callback.ends_at()), (Stage::GivenUp, None, Some(START)));
+        }
+    }
+
+    #[test]
+    fn it_ends_with_the_patience_that_there_is() {
+        let rules = Rules { patience: 40 * SECOND, ..RULES };
+        let mut callback = planned();
+        let (attempt, now) = begin(&mut callback);
+        callback.settle(attempt, Called::Unanswered, rules, u32::MAX, now);
+        assert_eq!(callback.next_at, Some(START + 10 * SECOND));
+        let (attempt, now) = begin(&mut callback);
+        callback.settle(attempt, Called::Unanswered, rules, 0, now);
+        assert_eq!((callback.stage, callback.next_at), (Stage::Due, Some(START + 40 * SECOND)));
+        // Nobody was there when it was due.
+        assert_eq!(callback.begin(START + 40 * SECOND, rules, START + 41 * SECOND), Begun::Over);
+        assert_eq!((callback.stage, callback.attempts), (Stage::GivenUp, 2));
+    }
+
+    #[test]
+    fn a_receiver_is_waited_for_as_long_as_it_asks_and_no_longer_than_we_have() {
+        let refused = |after| Called::Refused { after: Some(after) };
+        let next = |called| {
+            let mut callback = planned();
+            let (attempt, now) = begin(&mut callback);
+            callback.settle(attempt, called, RULES, u32::MAX, now);
+            callback.next_at.map(|next| next.since(START))
+        };
+        assert_eq!(next(refused(7200 * SECOND)), Some(7200 * SECOND));
+        assert_eq!(next(refused(SECOND)), Some(WAITS[0]));
+        assert_eq!(next(refused(RULES.patience)), Some(RULES.patience));
+        assert_eq!(next(refused(RULES.patience + SECOND)), None);
+    }
+
+    #[test]
+    fn who_died_in_a_call_has_made_it() {
+        let mut callback = planned();
+        let rules = Rules { attempts: 2, ..RULES };
+        begin(&mut callback);
+        let lost = callback.next_at.unwrap();
+        assert_eq!(callback.begin(lost, rules, Timestamp::from_millis(lost.as_millis() - 1)), Begun::NotDue);
+        assert_eq!(callback.begin(START, rules, lost), Begun::NotDue);
+        assert_eq!(callback.begin(lost, rules, lost), Begun::Call(2));
+        // The first was only slow: its no does not count any more, but its yes does.
+        let before = callback.clone();
+        assert!(!callback.settle(1, Called::Refused { after: None }, rules, 0, lost));
+        assert_eq!(callback, before);
+        assert!(callback.settle(1, Called::Taken, rules, 0, lost));
+        assert_eq!((callback.stage, callback.next_at), (Stage::Told, None));
+        assert!(!callback.settle(2, Called::Unanswered, rules, 0, lost), "it knows");
+        callback.plan(lost);
+        assert_eq!((callback.stage, callback.ended_at), (Stage::Told, Some(START)));
+
+        let mut callback = before;
+        let lost = callback.next_at.unwrap();
+        assert_eq!(callback.begin(lost, rules, lost), Begun::Over);
+    }
+
+    #[test]
+    fn what_finds_no_room_comes_again_the_later_the_longer_it_waited() {
+        let mut callback = planned();
+        assert!(!callback.put_off(START + SECOND, 0, START), "of another time");
+        assert!(callback.put_off(START, 0, START));
+        assert_eq!(callback.next_at, Some(START + 30 * SECOND));
+        let late = START + 7200 * SECOND;
+        assert!(callback.put_off(START + 30 * SECOND, u32::MAX, late));
+        assert_eq!((callback.next_at, callback.attempts), (Some(late + 3600 * SECOND), 0));
+    }
+
+    #[test]
+    fn queries_are_added_to_what_is_there() {
+        let pairs = [("id", "a b"), ("s", "é&=")];
+        for (url, want) in [
+            ("https://h/p", "https://h/p?id=a+b&s=%C3%A9%26%3D"),
+            ("https://h/p?", "https://h/p?id=a+b&s=%C3%A9%26%3D"),
+            ("https://h/p?k=v", "https://h/p?k=v&id=a+b&s=%C3%A9%26%3D"),
+            ("https://h/p?k=v&", "https://h/p?k=v&id=a+b&s=%C3%A9%26%3D"),
+            ("https://h/p?k=v#part?x", "https://h/p?k=v&id=a+b&s=%C3%A9%26%3D"),
+            ("https://h", "https://h?id=a+b&s=%C3%A9%26%3D"),
+        ] {
+            assert_eq!(CallbackUrl::new(url).with_query(&pairs), want);
+        }
+    }
+
+    #[test]
+    fn nothing_of_it_shows_in_debug_output() {
+        let url = CallbackUrl::new("https://hunter2.example/hunter2?hunter2");
+        let new = NewCallback { kind: "test", url, context: Context::from([("hunter2", "hunter2".to_owned())]) };
+        let shown = format!("{new:?} {:?}", Callback::new(new.clone()));
+        assert!(shown.contains("39 bytes") && !shown.contains("hunter2"), "{shown}");
+        assert_eq!(new.violation(), None);
+        for url in [String::new(), "x".repeat(MAX_URL + 1)] {
+            let new = NewCallback { url: CallbackUrl::new(url), ..new.clone() };
+            assert_eq!(new.violation().unwrap().field, "callback.url");
+        }
+        let context = Context::from([("", "x".repeat(MAX_CONTEXT + 1))]);
+        assert_eq!(NewCallback { context, ..new }.violation().unwrap().field, "callback.context");
     }
 }

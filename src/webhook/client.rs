@@ -236,3 +236,138 @@ impl fmt::Display for LeadsInside {
 }
 
 impl StdError for LeadsInside {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(allow: &str) -> Client {
+        let config =
+            format!("allow = [{allow}]\nports = [\"80\", \"443\", \"1024-65535\"]\nconnect_timeout = 1\ntimeout = 1\n");
+        let config = config.replace("= 1\n", "= { secs = 1, nanos = 0 }\n");
+        let rest = "attempts = 10\nconcurrency = 4\nper_receiver = 1\n";
+        Client::new(&toml::from_str(&(config + rest)).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn urls_of_callers_hold_no_password_and_lead_to_allowed_ports_of_public_addresses() {
+        let client = client("");
+        for (url, receiver) in [
+            ("https://example.com/callback?a=b", "example.com:443"),
+            ("http://example.com", "example.com:80"),
+            ("HTTP://EXAMPLE.com.:8080/#part", "example.com:8080"),
+            ("https://8.8.8.8/", "8.8.8.8:443"),
+            ("https://[2606:4700::1111]/", "[2606:4700::1111]:443"),
+            ("https://[::ffff:8.8.8.8]/", "[::ffff:808:808]:443"),
+            // A name: where it leads is found out at each call.
+            ("http://localhost/", "localhost:80"),
+            ("https://例え.jp/", "xn--r8jz45g.jp:443"),
+        ] {
+            assert_eq!(client.parse(url).unwrap().receiver(), receiver, "{url}");
+        }
+        for (url, wanted) in [
+            ("", "must be a URL"),
+            ("/hunter2", "must be a URL"),
+            ("http://", "must be a URL"),
+            ("http://hunter 2/", "must be a URL"),
+            ("http://1.2.3.4.5/hunter2", "must be a URL"),
+            ("http://256.0.0.1/hunter2", "must be a URL"),
+            ("ftp://example.com/hunter2", "must begin with"),
+            ("file:///hunter2", "must begin with"),
+            ("javascript:hunter2", "must begin with"),
+            ("gopher://example.com:70/hunter2", "must begin with"),
+            ("https://user@example.com/hunter2", "must not hold"),
+            ("https://:hunter2@example.com/", "must not hold"),
+            ("https://8.8.8.8:443@127.0.0.1/hunter2", "must not hold"),
+            ("http://example.com:22/hunter2", "must have a port"),
+            ("http://example.com:25/hunter2", "must have a port"),
+            ("http://example.com:0/hunter2", "must have a port"),
+            ("http://127.0.0.1/hunter2", "must lead"),
+            ("http://[fe80::1]/hunter2", "must lead"),
+        ] {
+            let error = client.parse(url).unwrap_err();
+            let violation = &error.violations()[0];
+            assert!(violation.field == "url" && violation.description.starts_with(wanted), "{url}: {violation:?}");
+            assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_known_in_every_spelling() {
+        let (strict, local) = (client(""), client("\"127.0.0.0/8\", \"::1\", \"0.0.0.0\""));
+        for host in [
+            "127.0.0.1",
+            "127.1",
+            "127.0.1",
+            "0x7f000001",
+            "0x7f.1",
+            "2130706433",
+            "017700000001",
+            "0177.0.0.01",
+            "127.0.0.1.",
+            "127.255.255.254",
+            "%31%32%37.0.0.1",
+            "１２７.0.0.1",
+            "127。0。0。1",
+            "①②⑦.0.0.1",
+            "[::1]",
+            "[0:0:0:0:0:0:0:1]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:7f00:1]",
+            "[0:0:0:0:0:ffff:7f00:0001]",
+            "[::127.0.0.1]",
+            "[64:ff9b::7f00:1]",
+            "[64:ff9b::127.0.0.1]",
+            "[2002:7f00:1::]",
+            "[2002:7f00:1::1]",
+            "0.0.0.0",
+            "0",
+            "0x0",
+        ] {
+            for scheme in ["http", "https"] {
+                let url = format!("{scheme}://{host}:8080/");
+                assert!(strict.parse(&url).is_err(), "{url}");
+                assert!(local.parse(&url).is_ok(), "{url}");
+            }
+        }
+        for host in [
+            "169.254.169.254",
+            "0xa9fea9fe",
+            "2852039166",
+            "169.254.43518",
+            "[::ffff:169.254.169.254]",
+            "[64:ff9b::a9fe:a9fe]",
+            "[64:ff9b:1::a9fe:a9fe]",
+            "[fd00:ec2::254]",
+            "[fe80::a9fe:a9fe]",
+            "10.0.0.1",
+            "172.16.0.1",
+            "192.168.1.1",
+            "100.64.0.1",
+            "198.18.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "[::]",
+            "[ff02::1]",
+            "[fec0::1]",
+            "[2001:db8::1]",
+            "[2001:0:a9fe:a9fe::f7f7:f7f7]",
+        ] {
+            let url = format!("http://{host}/");
+            assert!(strict.parse(&url).is_err() && local.parse(&url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn of_a_name_only_addresses_that_may_be_reached_are_passed_on() {
+        let guard = |allow| Guard(Arc::clone(&client(allow).reach));
+        let of =
+            |addresses: &[&str]| addresses.iter().map(|it| SocketAddr::new(it.parse().unwrap(), 0)).collect::<Vec<_>>();
+        let mixed = of(&["127.0.0.1", "8.8.8.8", "::1", "169.254.169.254", "2606:4700::1111", "::ffff:10.0.0.1"]);
+        assert_eq!(guard("").admit(mixed.clone().into_iter()).unwrap(), of(&["8.8.8.8", "2606:4700::1111"]));
+        let local = guard("\"127.0.0.0/8\"").admit(mixed.into_iter()).unwrap();
+        assert_eq!(local, of(&["127.0.0.1", "8.8.8.8", "2606:4700::1111"]));
+        assert!(guard("").admit(of(&["127.0.0.1", "::1"]).into_iter()).is_err());
+        assert!(guard("").admit(std::iter::empty()).is_err());
+    }
+}

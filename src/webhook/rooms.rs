@@ -131,3 +131,69 @@ impl Drop for Presence {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    /// Room, if there is some at once.
+    fn enter(rooms: &Rooms, account: &str, receiver: &str) -> Option<Room> {
+        rooms.enter(account, receiver).now_or_never().flatten()
+    }
+
+    #[test]
+    fn neither_a_receiver_nor_an_account_takes_all_room() {
+        let rooms = Rooms::new(16, 2);
+        let of_one: Vec<_> = (0..3).map_while(|_| enter(&rooms, "a", "slow")).collect();
+        assert_eq!((of_one.len(), rooms.present("slow")), (2, 2));
+        assert!(of_one[0].is_shared());
+        // A quarter of the room is for one account, however many receivers it has.
+        let others: Vec<_> = (0..9).map_while(|at| enter(&rooms, "a", &format!("other-{at}"))).collect();
+        assert_eq!(others.len(), 2);
+        assert!(!others[0].is_shared());
+        // Who waits for a slow receiver keeps nothing that others could use.
+        let waiting = rooms.enter("b", "slow");
+        tokio::pin!(waiting);
+        assert!(waiting.as_mut().now_or_never().is_none());
+        let of_b: Vec<_> = (0..9).map_while(|at| enter(&rooms, "b", &format!("of-b-{at}"))).collect();
+        assert_eq!(of_b.len(), 4);
+        drop((of_one, of_b));
+        assert!(waiting.now_or_never().flatten().is_some());
+    }
+
+    #[test]
+    fn room_is_free_again_and_nothing_is_remembered() {
+        let rooms = Rooms::new(4, 1);
+        for _ in 0..5 {
+            let room = enter(&rooms, "a", "r").unwrap();
+            assert!(enter(&rooms, "a", "r").is_none(), "taken");
+            drop(room);
+        }
+        assert!(rooms.lock().is_empty());
+        let all: Vec<_> = (0..9).map_while(|at| enter(&rooms, &format!("a{at}"), &format!("r{at}"))).collect();
+        assert_eq!(all.len(), 4);
+        drop(all);
+        assert!(rooms.lock().is_empty());
+    }
+
+    #[test]
+    fn only_so_many_wait() {
+        let rooms = Rooms::new(4, 1);
+        let wait = |account: String| {
+            let (rooms, account) = (rooms.clone(), account);
+            let mut waiting = Box::pin(async move { rooms.enter(&account, "r").await.is_some() });
+            (waiting.as_mut().now_or_never(), waiting)
+        };
+        let room = enter(&rooms, "a", "r").unwrap();
+        let mut waiting: Vec<_> = (1..MOST_OF_ACCOUNT).map(|_| wait("a".to_owned())).collect();
+        assert!(waiting.iter().all(|(answer, _)| answer.is_none()));
+        assert_eq!(wait("a".to_owned()).0, Some(false), "turned away");
+        waiting.extend((MOST_OF_ACCOUNT..MOST).map(|at| wait(at.to_string())));
+        assert!(waiting.iter().all(|(answer, _)| answer.is_none()));
+        assert_eq!(wait("z".to_owned()).0, Some(false), "turned away");
+        drop((waiting, room));
+        assert!(rooms.lock().is_empty());
+    }
+}
