@@ -12,6 +12,7 @@ mod cli;
 mod clients;
 mod config;
 mod console_inbox;
+mod contacts;
 mod deadlines;
 mod faults;
 mod idempotency;
