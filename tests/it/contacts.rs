@@ -1,6 +1,7 @@
 //! The contact list: typed cells, columns that change under rows, filters, pages, and counts that stay right.
 
 mod filters;
+mod house;
 mod push;
 mod save;
 
@@ -17,6 +18,7 @@ use verigate::proto::contacts::v1::{
 };
 
 use crate::support::gateway::{CONFIG, Contacts, Gateway, reason, violations, wrong_fields};
+use crate::support::log::Log;
 
 const OTHER: &str = "other.other-secret-of-some-length";
 
@@ -549,6 +551,33 @@ async fn a_create_that_is_repeated_makes_one_row() {
 
     delete(&mut client, &first.id).await.unwrap();
     assert_eq!(keyed(&mut client, ann(), "k1").await.unwrap_err().code(), Code::NotFound, "it is not made again");
+}
+
+// === secrets ===
+
+#[tokio::test]
+async fn neither_the_log_nor_the_files_show_a_contact() {
+    let log = Log::start("trace");
+    let gateway = Gateway::start().await;
+    let mut client = gateway.contacts().await;
+    let secrets = ["+60123451477", "60123451477", "Canary", "canary@example.com", "canary-option"];
+    add_column(&mut client, "plan", ColumnType::Select, &["canary-option"]).await.unwrap();
+    let cells = json!({"phone_number": "012-345 1477", "first_name": "Canary", "email": "canary@example.com",
+        "plan": "canary-option"});
+    let row = keyed(&mut client, cells, "k").await.unwrap();
+    update(&mut client, &row.id, json!({"last_name": "Canary", "email": "Canary"})).await.unwrap_err();
+    let filter = RowFilter { column_id: "email".to_owned(), operator: 3, value: Some(value(&json!("Canary"))) };
+    assert_eq!(query(&mut client, vec![filter]).await.unwrap().len(), 1);
+    let gateway = gateway.restart().await;
+    let mut files = vec![log.bytes()];
+    for file in std::fs::read_dir(gateway.data()).unwrap() {
+        files.extend(std::fs::read(file.unwrap().path()).ok());
+    }
+    assert!(files.len() > 2, "a log, a database and a journal");
+    for secret in secrets {
+        let shows = |bytes: &Vec<u8>| bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+        assert!(!files.iter().any(shows), "{secret} can be read");
+    }
 }
 
 // === races ===
