@@ -2,8 +2,9 @@
 //! again by that name.
 //!
 //! A batch is no unit of sending. Each of its messages is accepted, sent and ended by itself, and one that is refused
-//! stops no other. What a batch adds is written down last: which messages it came to. Should we die before that, whoever
-//! asks again with the same key gets what was accepted, and the rest is accepted then.
+//! stops no other. What a batch adds is written down last: which messages it came to. Should we die before that, or not
+//! know of a message whether it was accepted, whoever asks again with the same key gets what was accepted, and the rest
+//! is accepted then.
 
 use std::sync::Arc;
 
@@ -55,7 +56,8 @@ impl Messaging {
     /// message of it is scheduled.
     ///
     /// Errors: when none of the messages is accepted, that of the first one; `Precondition`/`IdempotencyMismatch`;
-    /// `Conflict`; `Unavailable`.
+    /// `Conflict` and `Unavailable`, also when this is so of a single message and the batch has a key, which is then to be
+    /// asked for again.
     pub async fn send_batch(
         self: &Arc<Self>,
         tenant: &Arc<Tenant>,
@@ -104,8 +106,8 @@ impl Messaging {
         let sent = self.send_all(tenant, new, ticket.id, named).await;
         match &sent {
             Ok(batch) => self.idempotency.settle(&ticket, batch.id).await?,
-            // Of a store that did not answer nobody knows what it did.
-            Err(error) if matches!(error.kind(), Kind::Unavailable | Kind::Internal) => {}
+            // Some of it may be done.
+            Err(error) if !is_refusal(error) => {}
             Err(_) => self.idempotency.release(&ticket).await?,
         }
         sent
@@ -124,11 +126,14 @@ impl Messaging {
         let messages = new.messages.into_iter().enumerate();
         let messages = messages.map(|(at, new)| NewMessage { idempotency_key: key(at), ..named(id, new) });
         let mut results = join_all(messages.map(|new| self.send(tenant, new))).await;
-        let accepted: Vec<_> = results.iter().filter_map(|result| result.as_ref().ok()).collect();
-        if accepted.is_empty() {
-            let first = if results.is_empty() { None } else { results.swap_remove(0).err() };
-            return Err(first.unwrap_or_else(|| Error::invalid("messages", "must be at least one")));
+        let open = |result: &Result<Message>| result.as_ref().is_err_and(|error| !is_refusal(error));
+        let first = results.iter().position(open).filter(|_| keyed);
+        let first = first.or_else(|| results.iter().all(Result::is_err).then_some(0));
+        if let Some(first) = first {
+            let error = (first < results.len()).then(|| results.swap_remove(first).err()).flatten();
+            return Err(error.unwrap_or_else(|| Error::invalid("messages", "must be at least one")));
         }
+        let accepted: Vec<_> = results.iter().filter_map(|result| result.as_ref().ok()).collect();
         if keyed || accepted.iter().any(|message| message.send_at.is_some()) {
             self.keep_batch(&tenant.name, id, &accepted).await?;
         }
@@ -160,6 +165,12 @@ impl Messaging {
         let parts: Vec<_> = messages.iter().flat_map(parts).collect();
         self.ground.keys.fingerprint(&parts)
     }
+}
+
+/// Whether a message was surely not accepted. Of a store that did not answer nobody knows what it did, and of two that
+/// race for one key the other may win.
+fn is_refusal(error: &Error) -> bool {
+    !matches!(error.kind(), Kind::Unavailable | Kind::Internal | Kind::Conflict | Kind::Deadline)
 }
 
 fn again(id: Id, messages: Vec<Message>) -> SentBatch {

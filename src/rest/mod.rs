@@ -75,7 +75,8 @@ struct Counter {
 /// All dialects. `rest`: who answers everything else.
 pub fn router(config: &Config, desk: Desk, rest: Router) -> Router {
     let (desk, room) = (Arc::new(desk), Arc::new(Semaphore::new(MAX_CALLS)));
-    let counter = |kind: Kind| Counter { dialect: kind.build(config), desk: Arc::clone(&desk), room: Arc::clone(&room) };
+    let counter =
+        |kind: Kind| Counter { dialect: kind.build(config), desk: Arc::clone(&desk), room: Arc::clone(&room) };
     let mut router = rest;
     for kind in Kind::ALL {
         let place = format!("/{}", kind.as_str());

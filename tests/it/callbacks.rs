@@ -208,6 +208,7 @@ impl House {
             brand: None,
             sender: None,
             may_return_code: false,
+            balance_of: None,
             may_administer: false,
         };
         Self { clock, messaging, tenant, store, terms, running, place: None }

@@ -669,6 +669,28 @@ fn what_is_rendered_loads_again_but_for_its_secrets() {
     assert_eq!(again.config.routes.len(), 4);
 }
 
+/// What a query holds may be as good as a password.
+#[test]
+fn urls_that_accounts_are_told_at_are_checked_and_their_queries_hidden() {
+    let at = |url: &str| format!("[rest.octopush.callbacks]\nacme = \"{url}\"\n");
+    let place = "verigate.toml:7: rest.octopush.callbacks.acme: ";
+    for (url, wrong) in [
+        ("nowhere", "must be a URL such as https://example.com/callback"),
+        ("ftp://example.com", "must begin with http:// or https://"),
+        ("https://10.0.0.1/status", "must lead to a public address, or to one that the configuration allows"),
+        (&format!("https://example.com/{}", "x".repeat(2_048)), "must be at most 2048 bytes long"),
+    ] {
+        let told = refused(&at(url));
+        assert!(told.starts_with(&format!("{place}{wrong}")), "{told}");
+    }
+    let told = refused("[rest.octopush.callbacks]\nnobody = \"https://example.com\"\n");
+    assert_eq!(told, "verigate.toml:7: rest.octopush.callbacks.nobody: must be a configured tenant, but is \"nobody\"");
+    let text = format!("{TENANT}{}[callbacks]\nallow = [\"10.0.0.1\"]\n", at("https://10.0.0.1/status?key=canary-url"));
+    let loaded = Home::new().load(&text, &[]).unwrap();
+    assert!(!format!("{loaded:?}{}", loaded.render()).contains("canary-url"));
+    assert!(loaded.render().contains("acme = \"<redacted>\""));
+}
+
 // === vendors' sections ===
 
 #[derive(Debug, Deserialize)]

@@ -104,11 +104,8 @@ pub(super) async fn cancel(desk: &Desk, call: &Call) -> Result<(), Refusal> {
 fn naming(url: Option<CallbackUrl>) -> impl Fn(Id, NewMessage) -> NewMessage {
     move |id, new| {
         let ticket = to_ticket(id);
-        let callback = url.clone().map(|url| NewCallback {
-            kind: KIND,
-            url,
-            context: Context::from([(ENTRY, ticket.clone())]),
-        });
+        let callback =
+            url.clone().map(|url| NewCallback { kind: KIND, url, context: Context::from([(ENTRY, ticket.clone())]) });
         NewMessage { metadata: BTreeMap::from([(ENTRY.to_owned(), ticket)]), callback, ..new }
     }
 }

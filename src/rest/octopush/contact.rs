@@ -10,8 +10,7 @@ use crate::rest::octopush::refusal::Refusal;
 use crate::tenant::Tenant;
 
 /// The words, each also the name of its place in a text.
-pub(super) const WORDS: [&str; 7] =
-    ["first_name", "last_name", "param1", "param2", "param3", "param4", "param5"];
+pub(super) const WORDS: [&str; 7] = ["first_name", "last_name", "param1", "param2", "param3", "param4", "param5"];
 
 /// Most characters of each.
 const MAX_WORD: usize = 50;

@@ -79,7 +79,8 @@ pub(super) async fn validate(desk: &Desk, call: &Call) -> Result<(StatusCode, Va
     let fields = Fields::read(call)?;
     let target = Asked::parse(&fields, &tenant)?;
     // Of a number the leading zeros are gone, so only a text is a code.
-    let code = fields.raw("code").and_then(Value::as_str).filter(|code| !code.is_empty()).ok_or_else(Refusal::no_code)?;
+    let code =
+        fields.raw("code").and_then(Value::as_str).filter(|code| !code.is_empty()).ok_or_else(Refusal::no_code)?;
     let idempotency_key = idempotency_key(call)?;
     let refused = |trouble| Refusal::of(&trouble);
     let candidate = match from_elsewhere(desk, &tenant, &fields, &target).await? {

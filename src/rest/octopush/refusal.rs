@@ -87,7 +87,9 @@ impl Refusal {
                 Self::bad(if of_sender { 106 } else { 125 }, told.join("; "))
             }
             Trouble::InvalidRecipient => Self::invalid_number(),
-            Trouble::Limited(_) => Self::new(StatusCode::TOO_MANY_REQUESTS, 128, "Too many attempts, please try later."),
+            Trouble::Limited(_) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, 128, "Too many attempts, please try later.")
+            }
             Trouble::NoCredit => Self::new(StatusCode::PAYMENT_REQUIRED, 104, "Not enough credit."),
             Trouble::Unauthorized => Self::new(StatusCode::UNAUTHORIZED, 101, "Wrong api-login or api-key."),
             Trouble::Forbidden => Self::new(StatusCode::FORBIDDEN, 207, "This account has no access to this feature."),

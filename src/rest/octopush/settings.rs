@@ -16,7 +16,7 @@ use crate::webhook::network::Reach;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where a tenant is told what became of its messages. Their paths and queries may be as good as passwords.
+    /// Where a tenant is told what became of its messages. What their queries hold may be as good as a password.
     #[serde(default)]
     pub callbacks: BTreeMap<TenantName, SecretString>,
 }

@@ -47,11 +47,9 @@ fn to_word(sending: &Sending) -> Option<&'static str> {
             )) => "NOT_ALLOWED",
             _ => "NOT_DELIVERED",
         }),
-        SendStatus::Canceled
-        | SendStatus::Queued
-        | SendStatus::Sending
-        | SendStatus::Sent
-        | SendStatus::Unknown => None,
+        SendStatus::Canceled | SendStatus::Queued | SendStatus::Sending | SendStatus::Sent | SendStatus::Unknown => {
+            None
+        }
     }
 }
 

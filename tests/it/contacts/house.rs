@@ -47,6 +47,7 @@ impl House {
             brand: None,
             sender: None,
             may_return_code: false,
+            balance_of: None,
             may_administer: false,
         };
         Self { contacts, tenant, queue, ground, _place: place }
