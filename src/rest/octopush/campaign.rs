@@ -59,7 +59,11 @@ pub(super) async fn send(desk: &Desk, call: &Call, config: &Config) -> Result<(S
     }
     let named = naming(config.callback(&tenant.name));
     let sent = desk.send_batch(&tenant, NewBatch { key, messages }, named).await;
-    let sent = sent.map_err(|trouble| Refusal::of(&trouble))?;
+    let sent = sent.map_err(|trouble| match trouble {
+        // It was another campaign's.
+        Trouble::Refused(_) if request_id.is_some() => Refusal::duplicate(),
+        trouble => Refusal::of(&trouble),
+    })?;
     let taken = sent.results.iter().filter(|result| result.is_ok()).count();
     match sent.results.into_iter().find_map(Result::err) {
         Some(trouble) if taken == 0 => Err(Refusal::of(&trouble)),

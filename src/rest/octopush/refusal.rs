@@ -72,13 +72,14 @@ impl Refusal {
     }
 
     pub(super) fn duplicate() -> Self {
-        Self::bad(120, "This request_id or Idempotency-Key has been used already.")
+        Self::bad(120, "This request_id has been used already.")
     }
 
     /// What trouble is in the vendor's words.
     pub(super) fn of(trouble: &Trouble) -> Self {
         let refused = match trouble {
             Trouble::Unreadable(message) => Self::bad(100, message.as_str()),
+            Trouble::Refused(message) => Self::bad(125, message.as_str()),
             Trouble::TooLarge => Self::new(StatusCode::PAYLOAD_TOO_LARGE, 100, "The request is too large."),
             Trouble::UnknownCall => Self::new(StatusCode::NOT_FOUND, 125, "There is no such call."),
             Trouble::Fields(violations) => {
@@ -94,8 +95,6 @@ impl Refusal {
             Trouble::Unauthorized => Self::new(StatusCode::UNAUTHORIZED, 101, "Wrong api-login or api-key."),
             Trouble::Forbidden => Self::new(StatusCode::FORBIDDEN, 207, "This account has no access to this feature."),
             Trouble::NotFound => Self::bad(131, "Campaign not found."),
-            // The one state that starts and sends can be at odds with is that of their key.
-            Trouble::Refused(_) => Self::duplicate(),
             Trouble::Busy => Self::down(Some(Duration::from_secs(1))),
             Trouble::Down(wait) => Self::down(*wait),
             Trouble::Fault => Self::new(StatusCode::INTERNAL_SERVER_ERROR, 500, "The request could not be processed."),
