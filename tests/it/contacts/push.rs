@@ -31,7 +31,7 @@ fn config_of(server: &VendorServer) -> String {
     let url = server.url();
     format!(
         "{CONFIG}\n[vendors.book]\nkind = 'octopush'\nbase_url = '{url}'\napi_login = 'a@example.com'\napi_key = 'k'\n\
-         \n[contacts]\npush = ['book']\n"
+         \n[contacts]\npush = ['book']\n[messaging]\nattempt_timeout = '2m'\n"
     )
 }
 
@@ -49,7 +49,7 @@ async fn until_given(server: &VendorServer, count: usize) -> Vec<Value> {
 async fn later<T>(gateway: &Gateway, ask: impl Fn() -> Option<T>) -> T {
     let client = gateway.contacts().await;
     eventually(async || {
-        gateway.clock.advance(Duration::from_secs(1));
+        gateway.clock.advance(Duration::from_secs(10));
         table(&mut client.clone()).await;
         ask()
     })
