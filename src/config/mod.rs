@@ -14,6 +14,7 @@ pub mod section;
 pub mod settings;
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use serde::{Deserialize, Deserializer};
@@ -163,7 +164,7 @@ impl Loaded {
 
     /// The merged configuration as TOML: secrets hidden, and beside every value that is no default where it came from.
     pub fn render(&self) -> String {
-        render::render(&self.tree.0, "vendors")
+        render::render(&self.tree.0, &["vendors", "rest.octopush.callbacks"])
     }
 }
 
@@ -210,6 +211,7 @@ impl Config {
         self.check_exposure(dev_profile, &mut found);
         self.check_key_file(dev_profile, &mut found);
         self.check_tenants(&mut found);
+        self.check_callbacks(&mut found);
         self.check_routes(&mut found);
         for (at, vendor) in self.contacts.push.iter().enumerate() {
             self.check_vendor(&format!("contacts.push[{at}]"), vendor, &mut found);
@@ -275,6 +277,13 @@ impl Config {
                 let message = format!("must be unique over all tenants, but is {:?} like {first}", key.id);
                 found.add(&format!("{path}.id"), message);
             }
+        }
+    }
+
+    fn check_callbacks(&self, found: &mut Violations) {
+        found.nest("rest.octopush", self.rest.octopush.violations(&self.callbacks.reach()));
+        for tenant in self.rest.octopush.callbacks.keys() {
+            self.check_tenant(&format!("rest.octopush.callbacks.{tenant}"), tenant, found);
         }
     }
 
@@ -353,7 +362,11 @@ impl Config {
             format!("{path}.secret: is shorter than {least} characters and can be guessed; make one with `key new`")
         });
         let unrouted = self.routes.is_empty().then(|| "routes: there is none, so nothing can be sent".to_owned());
-        weak.chain(unrouted).collect()
+        let exposed = self.callbacks.reach().may_reach(Ipv4Addr::LOCALHOST.into()).then(|| {
+            let message = "callbacks.allow: holds this machine, so whoever may send a message can have calls made to";
+            format!("{message} whatever listens here, server.admin among it")
+        });
+        weak.chain(unrouted).chain(exposed).collect()
     }
 
     /// Every key with its path, such as `tenants[0].keys[1]`.

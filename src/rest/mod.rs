@@ -12,6 +12,7 @@ mod hosts;
 pub mod input;
 pub mod json;
 pub mod native;
+pub mod octopush;
 pub mod trouble;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ use crate::rest::dialect::Dialect;
 use crate::rest::esms::EsmsDialect;
 use crate::rest::hosts::Hosts;
 use crate::rest::input::Call;
+use crate::rest::octopush::OctopushDialect;
 use crate::rest::trouble::Trouble;
 use crate::violations::Violations;
 
@@ -53,6 +55,8 @@ pub struct Config {
     /// Dialects at the root of hosts.
     #[serde(default)]
     pub hosts: BTreeMap<String, Kind>,
+    #[serde(default)]
+    pub octopush: octopush::settings::Config,
 }
 
 /// A dialect by its name.
@@ -60,6 +64,7 @@ pub struct Config {
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     Esms,
+    Octopush,
 }
 
 /// A dialect and what it stands on.
@@ -73,7 +78,8 @@ struct Counter {
 /// All dialects. `rest`: who answers everything else.
 pub fn router(config: &Config, desk: Desk, rest: Router) -> Router {
     let (desk, room) = (Arc::new(desk), Arc::new(Semaphore::new(MAX_CALLS)));
-    let counter = |kind: Kind| Counter { dialect: kind.build(), desk: Arc::clone(&desk), room: Arc::clone(&room) };
+    let counter =
+        |kind: Kind| Counter { dialect: kind.build(config), desk: Arc::clone(&desk), room: Arc::clone(&room) };
     let mut router = rest;
     for kind in Kind::ALL {
         let place = format!("/{}", kind.as_str());
@@ -120,17 +126,19 @@ impl Counter {
 // === impl Kind ===
 
 impl Kind {
-    const ALL: [Self; 1] = [Self::Esms];
+    const ALL: [Self; 2] = [Self::Esms, Self::Octopush];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Esms => "esms",
+            Self::Octopush => "octopush",
         }
     }
 
-    fn build(self) -> Arc<dyn Dialect> {
+    fn build(self, config: &Config) -> Arc<dyn Dialect> {
         match self {
             Self::Esms => Arc::new(EsmsDialect),
+            Self::Octopush => Arc::new(OctopushDialect::new(config.octopush.clone())),
         }
     }
 }

@@ -32,7 +32,7 @@ use crate::contacts::push::Pusher;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::grpc::deadline::Deadlines;
 use crate::grpc::request_id::RequestIds;
-use crate::grpc::{self};
+use crate::grpc;
 use crate::messaging::holder::Ground;
 use crate::messaging::outbox::Outbox;
 use crate::messaging::receipt_urls::ReceiptUrls;

@@ -87,6 +87,7 @@ impl Wired {
             tenants: Arc::clone(&self.tenants),
             verifications: Arc::clone(&self.verifications),
             messaging: Arc::clone(&self.messaging),
+            contacts: Arc::clone(&self.contacts),
             oversight: Arc::clone(&self.oversight),
             clock: Arc::clone(clock),
             random: Arc::clone(random),

@@ -14,6 +14,7 @@ mod cli;
 mod clients;
 mod config;
 mod console_inbox;
+mod contacts;
 mod deadlines;
 mod dialects;
 mod faults;

@@ -2,10 +2,16 @@
 //! dialect's folder; `fixture.rs` says what may stand in one.
 
 mod fixture;
+mod octopush;
 mod pattern;
 mod runner;
 
 #[tokio::test]
 async fn esms() {
     runner::run("esms", 1).await;
+}
+
+#[tokio::test]
+async fn octopush() {
+    runner::run("octopush", 40).await;
 }
