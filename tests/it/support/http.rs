@@ -37,12 +37,20 @@ pub(crate) async fn get(address: SocketAddr, target: &str, fields: &[&str]) -> A
 }
 
 /// `method target`, with `fields` as the lines of its head and the length of the body added to them.
-pub(crate) async fn call(address: SocketAddr, method: &str, target: &str, fields: &[&str], body: &str) -> Answer {
+pub(crate) async fn call(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    fields: &[&str],
+    body: impl AsRef<[u8]>,
+) -> Answer {
+    let body = body.as_ref();
     let mut stream = TcpStream::connect(address).await.unwrap();
     let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
     let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
-    let request = format!("{method} {target} HTTP/1.1\r\n{fields}{length}Connection: close\r\n\r\n{body}");
-    stream.write_all(request.as_bytes()).await.unwrap();
+    let head = format!("{method} {target} HTTP/1.1\r\n{fields}{length}Connection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(body).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
