@@ -22,6 +22,7 @@ mod idempotency;
 mod interruptions;
 mod kill;
 mod lists_and_watches;
+mod native_json;
 mod outbox;
 mod proto;
 mod queues;
