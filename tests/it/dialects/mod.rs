@@ -7,5 +7,5 @@ mod runner;
 
 #[tokio::test]
 async fn esms() {
-    runner::run("esms", 1).await;
+    runner::run("esms", 40).await;
 }
