@@ -4,6 +4,8 @@
 //! serves until told to stop, then drains within a deadline.
 
 mod admin;
+pub mod callbacks;
+mod http;
 pub mod listen;
 mod settings;
 mod vendors;
@@ -26,13 +28,16 @@ use tracing::{error, info, warn};
 use crate::clock::Clock;
 use crate::config::{Config, Loaded};
 use crate::console;
+use crate::contacts::push::{Pusher, Queue};
+use crate::contacts::service::Contacts;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::grpc::access::Access;
 use crate::grpc::deadline::Deadlines;
 use crate::grpc::request_id::RequestIds;
 use crate::grpc::{self, Services};
 use crate::id::TenantName;
-use crate::messaging::holder::{Ground, StepTaker};
+use crate::messaging::callbacks::Receivers;
+use crate::messaging::holder::Ground;
 use crate::messaging::outbox::Outbox;
 use crate::messaging::oversight::Oversight;
 use crate::messaging::receipt_urls::ReceiptUrls;
@@ -40,11 +45,10 @@ use crate::messaging::route::Routes as MessageRoutes;
 use crate::messaging::service::Messaging;
 use crate::messaging::template::Templates;
 use crate::messaging::vendors::Vendors;
-use crate::messaging::worker::Worker;
+use crate::messaging::worker::{Steps, Worker};
 use crate::random::Random;
-use crate::receipts;
-use crate::rest;
 use crate::rest::desk::Desk;
+use crate::server::callbacks::Guarded;
 use crate::server::listen::{Addresses, Around, Listeners};
 use crate::server::vendors::Built;
 use crate::store::Store;
@@ -57,6 +61,7 @@ use crate::vendor::ReceiptSink;
 use crate::vendor::inbox::Receipts;
 use crate::verification::service::Verifications;
 use crate::verification::workflow::Workflows;
+use crate::webhook::client::Client;
 
 /// How often the store is asked whether it still takes writes.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
@@ -67,10 +72,11 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 const MEASURES_INTERVAL: Duration = Duration::from_secs(120);
 
 /// The services whose health is told, beside that of the whole.
-const SERVICES: [&str; 4] = [
+const SERVICES: [&str; 5] = [
     "",
     "verigate.verification.v1.VerificationService",
     "verigate.messaging.v1.MessagingService",
+    "verigate.contacts.v1.ContactsService",
     "verigate.admin.v1.AdminService",
 ];
 
@@ -85,6 +91,7 @@ pub struct Surroundings {
 pub struct Server {
     addresses: Addresses,
     listeners: Listeners,
+    closing: CancellationToken,
     grpc: Routes,
     around: Around,
     http: axum::Router,
@@ -94,7 +101,8 @@ pub struct Server {
     store: Arc<dyn Store>,
     sled: Arc<SledStore>,
     outbox: Arc<Outbox>,
-    steps: Arc<dyn StepTaker>,
+    steps: Steps,
+    pushers: Vec<Pusher>,
     metrics: Metrics,
     workers: usize,
     receipts: Vec<Receipts>,
@@ -106,7 +114,8 @@ pub struct Server {
 ///
 /// Errors: `Invalid`, a line for each fault with its file, line and key.
 pub fn check(loaded: &Loaded, clock: Arc<dyn Clock>) -> Result<()> {
-    vendors::build(&loaded.config, &clock).map(drop)
+    let built = vendors::build(&loaded.config, &clock)?;
+    vendors::books(loaded, &built.vendors, &clock).map(drop)
 }
 
 /// Makes a file with a new key to seal the store with. One that is there already is read, and never replaced.
@@ -178,16 +187,21 @@ impl Server {
         let ground = Ground { store: Arc::clone(&store), keys, clock: Arc::clone(&clock), random };
 
         let Built { vendors, inboxes, receipts: later, .. } = vendors::build(config, &clock)?;
-        let oversight = Arc::new(Oversight::new(vendors.clone(), Arc::clone(&clock), config.messaging.attempt_timeout));
-        let outbox = Arc::new(build_outbox(config, ground.clone(), vendors)?);
+        let (contacts, pushers) = contacts(loaded, &ground, &vendors)?;
+        let timeout = config.messaging.attempt_timeout;
+        let outbox = Arc::new(build_outbox(config, ground.clone(), vendors.clone())?);
+        let measuring = Arc::clone(outbox.measuring());
+        let oversight = Arc::new(Oversight::new(vendors, measuring, Arc::clone(&clock), timeout));
         let tenants = settings::tenants(config);
         let templates = Arc::new(config.templates()?);
-        let messaging =
-            Arc::new(Messaging::new(Arc::clone(&outbox), Arc::clone(&templates), config.messaging.retention));
+        let receivers = Arc::new(Guarded::new(Client::new(&config.callbacks)?)) as Arc<dyn Receivers>;
+        let messaging = Messaging::new(Arc::clone(&outbox), Arc::clone(&templates), config.messaging.retention);
+        let messaging = Arc::new(messaging.telling(Arc::clone(&receivers)));
         let verifications = Arc::new(verifications(config, &outbox, templates, &tenants));
         outbox.hold(messaging.holder(), verifications.holder());
         outbox.load_measures().await?;
-        let steps = Arc::clone(&verifications) as Arc<dyn StepTaker>;
+        let callbacks = Arc::new(callbacks::build(config, &outbox, receivers));
+        let steps = Steps { messages: Some(callbacks), verifications: Some(Arc::clone(&verifications) as _) };
 
         let (callers, tenants) = (Arc::new(config.keys()?), Arc::new(tenants));
         let desk = Desk {
@@ -203,16 +217,26 @@ impl Server {
         };
         let access = Access::new(callers, tenants);
         let reflection = config.server.reflection;
-        let (grpc, health) = grpc::routes(Services { access, verifications, messaging, oversight, reflection })?;
+        let services = Services { access, verifications, messaging, contacts, oversight, reflection };
+        let (grpc, health) = grpc::routes(services)?;
         let (listeners, addresses) = Listeners::bind(&config.server).await?;
         let ready = Arc::new(AtomicBool::new(false));
         let first_send = console::first_send_command(&addresses.grpc.to_string(), loaded.example_key());
-        let others = receipts::router(Arc::clone(&outbox)).fallback(async || receipts::not_found());
-        let http = rest::router(&config.rest, desk, others);
+        let closing = CancellationToken::new();
+        let http = http::router(http::Parts {
+            config: &config.rest,
+            grpc: grpc.clone(),
+            around: &around,
+            desk,
+            outbox: Arc::clone(&outbox),
+            clock: Arc::clone(&clock),
+            closing: closing.clone(),
+        })?;
         let admin = admin::router(&first_send, inboxes, metrics.clone(), Arc::clone(&store), Arc::clone(&ready));
         Ok(Self {
             addresses,
             listeners,
+            closing,
             grpc,
             around,
             http,
@@ -223,6 +247,7 @@ impl Server {
             sled,
             outbox,
             steps,
+            pushers,
             metrics,
             workers: config.messaging.workers as usize,
             receipts: later,
@@ -239,11 +264,14 @@ impl Server {
     ///
     /// Errors: a listener that failed, or a store that could not be closed cleanly.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<()> {
-        let closing = CancellationToken::new();
+        let closing = self.closing;
         let mut background = JoinSet::new();
-        background.spawn(Worker::new(Arc::clone(&self.outbox), Some(self.steps), self.workers).run());
+        background.spawn(Worker::new(Arc::clone(&self.outbox), self.steps, self.workers).run());
         for receipts in self.receipts {
             background.spawn(receipts.run(Arc::clone(&self.outbox) as Arc<dyn ReceiptSink>));
+        }
+        for pusher in self.pushers {
+            background.spawn(pusher.run());
         }
         background.spawn(tell_health(self.health.clone(), Arc::clone(&self.store), Arc::clone(&self.clock)));
         background.spawn(keep_measures(Arc::clone(&self.outbox), Arc::clone(&self.clock)));
@@ -295,6 +323,15 @@ fn build_outbox(config: &Config, ground: Ground, vendors: Vendors) -> Result<Out
     let routes = MessageRoutes::new(config.routes.clone());
     let outbox = Outbox::new(ground, vendors, routes, settings::outbox(&config.messaging));
     Ok(outbox.reachable_at(receipt_urls))
+}
+
+/// The contacts, and who gives them to vendors.
+fn contacts(loaded: &Loaded, ground: &Ground, vendors: &Vendors) -> Result<(Arc<Contacts>, Vec<Pusher>)> {
+    let config = &loaded.config.contacts;
+    let queue = Arc::new(Queue::new(config.push.clone()));
+    let books = vendors::books(loaded, vendors, &ground.clock)?;
+    let pushers = books.into_iter().map(|book| Pusher::new(ground.clone(), &queue, Arc::new(book))).collect();
+    Ok((Arc::new(Contacts::new(ground.clone(), config, queue)), pushers))
 }
 
 fn key_ring(loaded: &Loaded, random: &dyn Random) -> Result<KeyRing> {
