@@ -8,6 +8,7 @@
 
 mod fields;
 mod refusal;
+pub mod report;
 mod texts;
 
 use std::sync::Arc;
@@ -150,7 +151,7 @@ async fn send(desk: &Desk, call: &Call) -> Answered {
     let fields = Fields::read(call)?;
     let credentials = fields.credentials("user", "pass")?;
     let (to, text) = (fields.phone("to")?, fields.required("msg")?);
-    let link = fields.text("link")?;
+    let (link, report_url) = (fields.text("link")?, fields.report_url()?);
     let idempotency_key = call.idempotency_key().map_err(Refusal::Trouble)?;
     let tenant = open(desk, &credentials)?;
     let phone = parse_phone(&to)?;
@@ -158,7 +159,8 @@ async fn send(desk: &Desk, call: &Call) -> Answered {
     let text = link.map_or_else(|| text.clone(), |link| text.replace("#link#", &link));
     check_plain(&text, &phone)?;
     let measured = Measured::of_text(&text, fields.alphabet())?;
-    let new = NewMessage { idempotency_key, ..NewMessage::to(to_address(&phone), Text::new(text)) };
+    let callback = report_url.map(report::to_callback);
+    let new = NewMessage { callback, idempotency_key, ..NewMessage::to(to_address(&phone), Text::new(text)) };
     let message = desk.send(&tenant, new).await.map_err(Refusal::Trouble)?;
     Ok(measured.to_accepted(message.id))
 }

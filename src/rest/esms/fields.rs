@@ -84,6 +84,11 @@ impl Fields {
         Ok(number.to_string())
     }
 
+    /// Where to report, if a report is asked for.
+    pub(super) fn report_url(&self) -> Result<Option<String>, Refusal> {
+        if self.number("dlr").as_deref() == Some("1") { self.text("dlr-url") } else { Ok(None) }
+    }
+
     /// What is asked for where the vendor would detect it.
     pub(super) fn alphabet(&self) -> Alphabet {
         Alphabet::parse(self.number("type").as_deref())

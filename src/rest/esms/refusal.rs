@@ -82,6 +82,7 @@ fn of_fields(violations: &[Violation]) -> (i64, String) {
         return (10, "Invalid message content".to_owned());
     }
     let told = violations.iter().map(|violation| match violation.field.as_str() {
+        "callback.url" => format!("dlr-url {}", violation.description),
         "idempotency_key" => format!("Idempotency-Key {}", violation.description),
         field => format!("{field} {}", violation.description),
     });

@@ -9,3 +9,8 @@ mod runner;
 async fn esms() {
     runner::run("esms", 40).await;
 }
+
+#[tokio::test]
+async fn hasun() {
+    runner::run("hasun", 40).await;
+}
