@@ -1,8 +1,11 @@
 //! Each dialect against its fixtures: one file a case, all run by one runner. Adding a case is adding a file to the
 //! dialect's folder; `fixture.rs` says what may stand in one.
 
+mod beside;
+mod clients;
 mod fixture;
 mod pattern;
+mod reports;
 mod runner;
 
 #[tokio::test]
