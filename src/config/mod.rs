@@ -271,6 +271,9 @@ impl Config {
                 self.check_vendor(&format!("tenants[{index}].balance_of"), vendor, found);
             }
         }
+        for name in self.rest.hasun.masks.keys() {
+            self.check_tenant(&format!("rest.hasun.masks.{name}"), name, found);
+        }
         let mut ids = BTreeMap::new();
         for (path, key) in self.paths_of_keys() {
             if let Some(first) = ids.insert(&key.id, path.clone()) {

@@ -8,6 +8,7 @@ mod answer;
 pub mod desk;
 pub mod dialect;
 pub mod esms;
+pub mod hasun;
 mod hosts;
 pub mod input;
 pub mod json;
@@ -30,6 +31,7 @@ use crate::error::Violation;
 use crate::rest::desk::Desk;
 use crate::rest::dialect::Dialect;
 use crate::rest::esms::EsmsDialect;
+use crate::rest::hasun::HasunDialect;
 use crate::rest::hosts::Hosts;
 use crate::rest::input::Call;
 use crate::rest::octopush::OctopushDialect;
@@ -52,6 +54,7 @@ pub struct Config {
     pub wait: Duration,
     /// What is told to be left, of tenants that may see no vendor's balance.
     pub balance: u64,
+    pub hasun: hasun::settings::Config,
     /// Dialects at the root of hosts.
     #[serde(default)]
     pub hosts: BTreeMap<String, Kind>,
@@ -64,6 +67,7 @@ pub struct Config {
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     Esms,
+    Hasun,
     Octopush,
 }
 
@@ -79,12 +83,13 @@ struct Counter {
 pub fn router(config: &Config, desk: Desk, rest: Router) -> Router {
     let (desk, room) = (Arc::new(desk), Arc::new(Semaphore::new(MAX_CALLS)));
     let counter =
-        |kind: Kind| Counter { dialect: kind.build(config), desk: Arc::clone(&desk), room: Arc::clone(&room) };
+        |kind: Kind| Counter { dialect: kind.build(config, &desk), desk: Arc::clone(&desk), room: Arc::clone(&room) };
     let mut router = rest;
     for kind in Kind::ALL {
         let place = format!("/{}", kind.as_str());
-        router = router.route(&place, mount(counter(kind), place.clone()));
-        router = router.route(&format!("{place}/{{*rest}}"), mount(counter(kind), place.clone()));
+        for path in [place.clone(), format!("{place}/"), format!("{place}/{{*rest}}")] {
+            router = router.route(&path, mount(counter(kind), place.clone()));
+        }
     }
     let hosts = config.hosts.iter().map(|(host, kind)| (host.clone(), at_root(counter(*kind))));
     let hosts = Hosts::new(hosts.collect());
@@ -126,18 +131,20 @@ impl Counter {
 // === impl Kind ===
 
 impl Kind {
-    const ALL: [Self; 2] = [Self::Esms, Self::Octopush];
+    const ALL: [Self; 3] = [Self::Esms, Self::Hasun, Self::Octopush];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Esms => "esms",
+            Self::Hasun => "hasun",
             Self::Octopush => "octopush",
         }
     }
 
-    fn build(self, config: &Config) -> Arc<dyn Dialect> {
+    fn build(self, config: &Config, desk: &Desk) -> Arc<dyn Dialect> {
         match self {
-            Self::Esms => Arc::new(EsmsDialect),
+            Self::Esms => Arc::new(EsmsDialect::new(Arc::clone(&desk.clock), Arc::clone(&desk.random))),
+            Self::Hasun => Arc::new(HasunDialect::new(config.hasun.clone())),
             Self::Octopush => Arc::new(OctopushDialect::new(config.octopush.clone())),
         }
     }
@@ -149,7 +156,8 @@ impl Config {
     /// What is wrong with it, by key.
     pub fn violations(&self) -> Vec<Violation> {
         let mut found = Violations::default();
-        found.range("wait", &self.wait, Duration::ZERO..=Duration::from_secs(30));
+        found.range("wait", &self.wait, Duration::from_millis(1)..=Duration::from_secs(30));
+        found.nest("hasun", self.hasun.violations());
         for host in self.hosts.keys().filter(|host| !hosts::is_host(host)) {
             found.add("hosts", format!("must be names of hosts in lower case without a port, but has {host:?}"));
         }

@@ -11,6 +11,7 @@ use crate::messaging::callback::Called;
 use crate::messaging::callback_writer::{CallbackCall, CallbackWriters};
 use crate::messaging::callbacks::{Callbacks, Receivers, Settings, Turn};
 use crate::messaging::outbox::Outbox;
+use crate::rest::esms::report::{self, ReportWriter};
 use crate::rest::octopush::status::{self, StatusWriter};
 use crate::webhook::client::{self, Call, Client, Outcome};
 
@@ -21,7 +22,9 @@ struct GuardedTurn(client::Turn);
 
 /// Who writes what became of a message, one entry for each kind.
 fn writers() -> CallbackWriters {
-    CallbackWriters::default().add(status::KIND, Arc::new(StatusWriter))
+    CallbackWriters::default()
+        .add(report::KIND, Arc::new(ReportWriter))
+        .add(status::KIND, Arc::new(StatusWriter))
 }
 
 pub(crate) fn build(config: &Config, outbox: &Arc<Outbox>, receivers: Arc<dyn Receivers>) -> Callbacks {

@@ -37,8 +37,8 @@ use verigate::vendor::inbox::Config as InboxConfig;
 use verigate::verification::answers::Judgement;
 use verigate::verification::code::{Candidate, Code};
 use verigate::verification::list::VerificationFilter;
-use verigate::verification::policy::{Limits, Policy, PolicyOverrides, VerificationConfig};
-use verigate::verification::request::{NewCheck, NewVerification, OnExisting, Target};
+use verigate::verification::policy::{Limits, Policy, VerificationConfig};
+use verigate::verification::request::{NewCheck, NewVerification, Target};
 use verigate::verification::service::Verifications;
 use verigate::verification::verification::Status;
 use verigate::verification::view::{Checked, Outcome};
@@ -197,25 +197,10 @@ fn ladder() -> Workflows {
 
 fn starting(scope: &str, key: Option<&str>) -> NewVerification {
     NewVerification {
-        recipient: Some(Address::Phone(PHONE.to_owned())),
-        channel: None,
-        workflow: None,
         scope: Some(scope.to_owned()),
-        policy: PolicyOverrides::default(),
         custom_code: Some(Code::custom(CODE).unwrap()),
-        locale: None,
-        template: None,
-        variables: BTreeMap::new(),
-        text: None,
-        web_otp_domain: None,
-        android_app_hash: None,
-        sender: None,
-        metadata: BTreeMap::new(),
-        on_existing: OnExisting::Resend,
-        delivery_wait: None,
         idempotency_key: key.map(str::to_owned),
-        return_code: false,
-        unread: Vec::new(),
+        ..NewVerification::to(Address::Phone(PHONE.to_owned()))
     }
 }
 

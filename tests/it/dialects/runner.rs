@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::fixture::{Call, Expect, Fixture, Step};
 use super::pattern::{Taken, compare, fill, fill_value, matches};
-use crate::support::gateway::{CONFIG, Gateway};
+use crate::support::gateway::{CONFIG, Gateway, eventually};
 use crate::support::http;
 use crate::support::http::Answer;
 
@@ -60,7 +60,17 @@ impl Case {
         for _ in 0..step.times {
             let Some(call) = &step.call else { break };
             let answer = self.call(call).await;
-            self.compare(step.expect.as_ref().ok_or("a call without an expectation")?, &answer)?;
+            let expect = step.expect.as_ref().ok_or("a call without an expectation")?;
+            let compared = self.compare(expect, &answer);
+            if step.eventually && compared.is_err() {
+                eventually(async || {
+                    let answer = self.call(call).await;
+                    self.compare(expect, &answer).ok()
+                })
+                .await;
+            } else {
+                compared?;
+            }
         }
         match &step.inbox {
             Some(expected) => self.look(expected).await,
