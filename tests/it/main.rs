@@ -14,6 +14,7 @@ mod config;
 mod console_inbox;
 mod deadlines;
 mod faults;
+mod feedback;
 mod idempotency;
 mod interruptions;
 mod kill;
