@@ -93,7 +93,11 @@ async fn by_conversion_the_vendor_whose_codes_come_back_is_first() {
     assert!(carried.values().all(|count| *count >= 100), "{carried:?}");
     let told = preview(&gateway).await;
     assert_eq!(told[0].vendor, "second");
-    assert!(told[0].why.starts_with("called first for 95 % of the sends, by conversion: 99 % of 1"), "{}", told[0].why);
+    // By chance one may have so many that it comes to a whole hundred.
+    let by = |share: &str| {
+        told[0].why.starts_with(&format!("called first for 95 % of the sends, by conversion: {share} % of 1"))
+    };
+    assert!(by("99") || by("100"), "{}", told[0].why);
     assert!(told[1].why.starts_with("called first for 5 % of the sends, by conversion: 1 % of 1"), "{}", told[1].why);
     let listed = gateway.admin().await.list_conversions(ListConversionsRequest::default()).await.unwrap().into_inner();
     let listed = listed.conversions.into_iter().map(|row| (row.vendor, row.enough, row.rate >= 990, row.rate <= 10));
