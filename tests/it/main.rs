@@ -18,6 +18,7 @@ mod contacts;
 mod deadlines;
 mod dialects;
 mod faults;
+mod feedback;
 mod idempotency;
 mod interruptions;
 mod kill;
