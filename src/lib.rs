@@ -7,7 +7,7 @@
 //! | 9 | `main` · `cli` | `server bench config console telemetry auth proto`, words |
 //! | 8 | `server` | every concrete type: build, bind, run, drain |
 //! | 8 | `bench` | the store port, `proto`, words; never `server` |
-//! | 7 | `config` · `grpc` · `receipts` · `console` | services, `auth status proto`, words; no concrete store or vendor |
+//! | 7 | `config` · `grpc` · `rest` · `receipts` · `console` | services, `auth status proto`, words; no concrete store or vendor |
 //! | 6 | `verification` | messaging, event, store port, words |
 //! | 5 | `messaging` | vendor port, event, store port, words |
 //! | 4 | `vendor` · `event` · `auth` | store port, words |
