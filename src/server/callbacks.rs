@@ -22,9 +22,7 @@ struct GuardedTurn(client::Turn);
 
 /// Who writes what became of a message, one entry for each kind.
 fn writers() -> CallbackWriters {
-    CallbackWriters::default()
-        .add(report::KIND, Arc::new(ReportWriter))
-        .add(status::KIND, Arc::new(StatusWriter))
+    CallbackWriters::default().add(report::KIND, Arc::new(ReportWriter)).add(status::KIND, Arc::new(StatusWriter))
 }
 
 pub(crate) fn build(config: &Config, outbox: &Arc<Outbox>, receivers: Arc<dyn Receivers>) -> Callbacks {

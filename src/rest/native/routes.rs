@@ -55,6 +55,21 @@ pub const ROUTES: &[Route] = &[
     get("/v1/messages/{id}", "messaging.v1.MessagingService/GetMessage"),
     get("/v1/messages", "messaging.v1.MessagingService/ListMessages"),
     get("/v1/messages/{id}/watch", "messaging.v1.MessagingService/WatchMessage"),
+    get("/v1/contacts/table", "contacts.v1.ContactsService/GetTable"),
+    post("/v1/contacts/columns", "contacts.v1.ContactsService/AddColumn")
+        .example(r#"{"name": "City", "type": "COLUMN_TYPE_TEXT"}"#),
+    patch("/v1/contacts/columns/{column_id}", "contacts.v1.ContactsService/UpdateColumn")
+        .example(r#"{"name": "Town"}"#),
+    delete("/v1/contacts/columns/{column_id}", "contacts.v1.ContactsService/DeleteColumn"),
+    post("/v1/contacts/rows", "contacts.v1.ContactsService/CreateRow")
+        .example(r#"{"columns": {"first_name": "Ann", "phone_number": "+60123456789"}}"#),
+    get("/v1/contacts/rows/{id}", "contacts.v1.ContactsService/GetRow"),
+    patch("/v1/contacts/rows/{id}", "contacts.v1.ContactsService/UpdateRow")
+        .example(r#"{"columns": {"first_name": "Anne"}}"#),
+    delete("/v1/contacts/rows/{id}", "contacts.v1.ContactsService/DeleteRow"),
+    post("/v1/contacts/rows/query", "contacts.v1.ContactsService/QueryRows").example(r#"{"page_size": 50}"#),
+    get("/v1/admin/conversions", "admin.v1.AdminService/ListConversions"),
+    post("/v1/admin/feedback", "admin.v1.AdminService/SubmitFeedback"),
     get("/v1/admin/vendors", "admin.v1.AdminService/ListVendors"),
     get("/v1/admin/vendors/{name}/balance", "admin.v1.AdminService/GetVendorBalance"),
 ];
