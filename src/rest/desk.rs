@@ -8,22 +8,27 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
 use crate::auth::Keys;
 use crate::clock::Clock;
 use crate::error::{Error, Kind};
 use crate::id::{Id, TenantName};
 use crate::messaging::holder::SendRecord;
+use crate::messaging::list::Preview;
 use crate::messaging::message::Message;
 use crate::messaging::oversight::Oversight;
+use crate::messaging::page::{Page, PageRequest};
 use crate::messaging::request::NewMessage;
 use crate::messaging::service::Messaging;
 use crate::random::Random;
 use crate::rest::trouble::{Judged, Trouble};
 use crate::tenant::Tenant;
 use crate::vendor::Balance;
+use crate::verification::list::VerificationFilter;
 use crate::verification::request::{NewCheck, NewVerification};
 use crate::verification::service::Verifications;
-use crate::verification::view::Started;
+use crate::verification::view::{Checked, Started, View};
 
 /// What a surface for vendors' clients is built from.
 pub struct Desk {
@@ -74,11 +79,36 @@ impl Desk {
 
     /// Judges a candidate. What nobody knows is [`Judged::NotFound`], not trouble.
     pub async fn check(&self, tenant: &Tenant, check: NewCheck) -> Result<Judged, Trouble> {
+        Ok(self.checked(tenant, check).await?.map_or(Judged::NotFound, |checked| Judged::of(&checked)))
+    }
+
+    /// The same, with the verification as it is then; `None` for one that nobody knows.
+    pub async fn checked(&self, tenant: &Tenant, check: NewCheck) -> Result<Option<Checked>, Trouble> {
         match self.verifications.check(tenant, check).await {
-            Ok(checked) => Ok(Judged::of(&checked)),
-            Err(error) if error.kind() == Kind::NotFound => Ok(Judged::NotFound),
+            Ok(checked) => Ok(Some(checked)),
+            Err(error) if error.kind() == Kind::NotFound => Ok(None),
             Err(error) => Err(Trouble::of(&error)),
         }
+    }
+
+    /// A verification by its id; another tenant's is not found.
+    pub async fn verification(&self, tenant: &TenantName, id: Id) -> Result<View, Trouble> {
+        self.verifications.get(tenant, id).await.map_err(|error| Trouble::of(&error))
+    }
+
+    /// A page of a tenant's verifications, newest first.
+    pub async fn verifications(
+        &self,
+        tenant: &Tenant,
+        filter: &VerificationFilter,
+        page: &PageRequest,
+    ) -> Result<Page<View>, Trouble> {
+        self.verifications.list(tenant, filter, page).await.map_err(|error| Trouble::of(&error))
+    }
+
+    /// Ends a pending verification. `Refused` when it has ended otherwise.
+    pub async fn cancel(&self, tenant: &TenantName, id: Id) -> Result<View, Trouble> {
+        self.verifications.cancel(tenant, id).await.map_err(|error| Trouble::of(&error))
     }
 
     /// Accepts a message and waits for what its vendor says, unless it is scheduled.
@@ -107,6 +137,17 @@ impl Desk {
             }
         }
         Ok(latest)
+    }
+
+    /// Accepts many messages at once and waits for them together, so that it takes no longer than one. The results are in
+    /// the order of the messages.
+    pub async fn send_all(&self, tenant: &Tenant, all: Vec<NewMessage>) -> Vec<Result<Message, Trouble>> {
+        join_all(all.into_iter().map(|new| self.send(tenant, new))).await
+    }
+
+    /// What a message would be; sends nothing.
+    pub fn preview(&self, tenant: &Tenant, new: &NewMessage) -> Result<Preview, Trouble> {
+        self.messaging.preview(tenant, new).map_err(|error| Trouble::of(&error))
     }
 
     /// A message by its id; another tenant's is not found.

@@ -11,6 +11,7 @@ pub mod esms;
 mod hosts;
 pub mod input;
 pub mod json;
+pub mod simpu;
 pub mod trouble;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ use crate::rest::dialect::Dialect;
 use crate::rest::esms::EsmsDialect;
 use crate::rest::hosts::Hosts;
 use crate::rest::input::Call;
+use crate::rest::simpu::SimpuDialect;
 use crate::rest::trouble::Trouble;
 use crate::violations::Violations;
 
@@ -47,6 +49,8 @@ pub struct Config {
     pub wait: Duration,
     /// What is told to be left, of tenants that may see no vendor's balance.
     pub balance: u64,
+    /// What the dialects have of their own.
+    pub simpu: simpu::Config,
     /// Dialects at the root of hosts.
     #[serde(default)]
     pub hosts: BTreeMap<String, Kind>,
@@ -57,6 +61,7 @@ pub struct Config {
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     Esms,
+    Simpu,
 }
 
 /// A dialect and what it stands on.
@@ -70,7 +75,8 @@ struct Counter {
 /// All dialects. `rest`: who answers everything else.
 pub fn router(config: &Config, desk: Desk, rest: Router) -> Router {
     let (desk, room) = (Arc::new(desk), Arc::new(Semaphore::new(MAX_CALLS)));
-    let counter = |kind: Kind| Counter { dialect: kind.build(), desk: Arc::clone(&desk), room: Arc::clone(&room) };
+    let counter =
+        |kind: Kind| Counter { dialect: kind.build(config), desk: Arc::clone(&desk), room: Arc::clone(&room) };
     let mut router = rest;
     for kind in Kind::ALL {
         let place = format!("/{}", kind.as_str());
@@ -117,17 +123,19 @@ impl Counter {
 // === impl Kind ===
 
 impl Kind {
-    const ALL: [Self; 1] = [Self::Esms];
+    const ALL: [Self; 2] = [Self::Esms, Self::Simpu];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Esms => "esms",
+            Self::Simpu => "simpu",
         }
     }
 
-    fn build(self) -> Arc<dyn Dialect> {
+    fn build(self, config: &Config) -> Arc<dyn Dialect> {
         match self {
             Self::Esms => Arc::new(EsmsDialect),
+            Self::Simpu => Arc::new(SimpuDialect::new(config.simpu.clone())),
         }
     }
 }
