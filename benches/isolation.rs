@@ -26,7 +26,7 @@ use verigate::messaging::sending::Persistence;
 use verigate::messaging::service::Messaging;
 use verigate::messaging::template::Templates;
 use verigate::messaging::vendors::Vendors;
-use verigate::messaging::worker::Worker;
+use verigate::messaging::worker::{Steps, Worker};
 use verigate::random::OsRandom;
 use verigate::recipient::Address;
 use verigate::store::Store;
@@ -212,7 +212,7 @@ impl House {
         let templates = Arc::new(Templates::builtin()?);
         let messaging = Arc::new(Messaging::new(Arc::clone(&outbox), templates, Duration::from_secs(3600)));
         outbox.hold(messaging.holder(), messaging.holder());
-        let worker = tokio::spawn(Worker::new(Arc::clone(&outbox), None, 64).run());
+        let worker = tokio::spawn(Worker::new(Arc::clone(&outbox), Steps::default(), 64).run());
         let tenant = Tenant {
             name: "bench".parse()?,
             default_country: None,
@@ -243,6 +243,7 @@ impl House {
             send_at: None,
             validity: None,
             metadata: BTreeMap::new(),
+            callback: None,
             idempotency_key: None,
             batched: false,
             unread: Vec::new(),

@@ -9,10 +9,10 @@
 //! | 8 | `bench` | the store port, `proto`, words; never `server` |
 //! | 7 | `config` · `grpc` · `rest` · `receipts` · `console` | services, `auth status proto`, words; no concrete store or vendor |
 //! | 6 | `verification` | messaging, event, store port, words |
-//! | 5 | `messaging` | vendor port, event, store port, words |
+//! | 5 | `messaging` · `webhook` | vendor port, event, store port, words |
 //! | 4 | `vendor` · `event` · `auth` | store port, words |
 //! | 3 | `store` | words |
-//! | 1–2 | `error clock random id recipient segment status proto telemetry` | nothing of ours, or each other downwards |
+//! | 1–2 | `error clock http_client random id recipient segment status proto telemetry` | nothing of ours, or each other downwards |
 //!
 //! Invariants, checked by `tests/it/architecture.rs`:
 //! 1. `verification`, `messaging` and `event` name no tonic, prost, axum, reqwest, sled or redis type.
@@ -28,6 +28,7 @@
 // Floors 1 and 2: words.
 pub mod clock;
 pub mod error;
+pub mod http_client;
 pub mod id;
 pub mod proto;
 pub mod random;
@@ -46,8 +47,9 @@ pub mod auth;
 pub mod event;
 pub mod vendor;
 
-// Floor 5: messages.
+// Floor 5: messages, and calls to those who want to hear of them.
 pub mod messaging;
+pub mod webhook;
 
 // Floor 6: verifications.
 pub mod verification;

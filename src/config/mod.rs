@@ -36,6 +36,7 @@ use crate::vendor::Channel;
 use crate::verification::policy::VerificationConfig;
 use crate::verification::workflow::WorkflowConfig;
 use crate::violations::Violations;
+use crate::webhook;
 
 /// Every key with its comment: the manual.
 pub const DEFAULTS: &str = include_str!("defaults.toml");
@@ -58,6 +59,7 @@ pub struct Config {
     pub messaging: MessagingConfig,
     pub receipts: receipts::Config,
     pub rest: rest::Config,
+    pub callbacks: webhook::settings::Config,
     #[serde(default)]
     pub tenants: Vec<TenantConfig>,
     /// By the names that routes use.
@@ -192,6 +194,7 @@ impl Config {
         found.nest("messaging", self.messaging.violations());
         found.nest("receipts", self.receipts.violations());
         found.nest("rest", self.rest.violations());
+        found.nest("callbacks", self.callbacks.violations());
         for (index, tenant) in self.tenants.iter().enumerate() {
             found.nest(&format!("tenants[{index}]"), tenant.violations());
         }

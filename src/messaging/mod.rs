@@ -3,6 +3,9 @@
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
+pub mod callback;
+pub mod callback_writer;
+pub mod callbacks;
 pub mod code_text;
 pub mod conversion;
 pub mod due;

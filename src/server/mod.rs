@@ -4,6 +4,7 @@
 //! serves until told to stop, then drains within a deadline.
 
 mod admin;
+pub mod callbacks;
 pub mod listen;
 mod settings;
 mod vendors;
@@ -32,7 +33,8 @@ use crate::grpc::deadline::Deadlines;
 use crate::grpc::request_id::RequestIds;
 use crate::grpc::{self, Services};
 use crate::id::TenantName;
-use crate::messaging::holder::{Ground, StepTaker};
+use crate::messaging::callbacks::Receivers;
+use crate::messaging::holder::Ground;
 use crate::messaging::outbox::Outbox;
 use crate::messaging::oversight::Oversight;
 use crate::messaging::receipt_urls::ReceiptUrls;
@@ -40,11 +42,12 @@ use crate::messaging::route::Routes as MessageRoutes;
 use crate::messaging::service::Messaging;
 use crate::messaging::template::Templates;
 use crate::messaging::vendors::Vendors;
-use crate::messaging::worker::Worker;
+use crate::messaging::worker::{Steps, Worker};
 use crate::random::Random;
 use crate::receipts;
 use crate::rest;
 use crate::rest::desk::Desk;
+use crate::server::callbacks::Guarded;
 use crate::server::listen::{Addresses, Around, Listeners};
 use crate::server::vendors::Built;
 use crate::store::Store;
@@ -57,6 +60,7 @@ use crate::vendor::ReceiptSink;
 use crate::vendor::inbox::Receipts;
 use crate::verification::service::Verifications;
 use crate::verification::workflow::Workflows;
+use crate::webhook::client::Client;
 
 /// How often the store is asked whether it still takes writes.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
@@ -94,7 +98,7 @@ pub struct Server {
     store: Arc<dyn Store>,
     sled: Arc<SledStore>,
     outbox: Arc<Outbox>,
-    steps: Arc<dyn StepTaker>,
+    steps: Steps,
     metrics: Metrics,
     workers: usize,
     receipts: Vec<Receipts>,
@@ -182,12 +186,14 @@ impl Server {
         let outbox = Arc::new(build_outbox(config, ground.clone(), vendors)?);
         let tenants = settings::tenants(config);
         let templates = Arc::new(config.templates()?);
-        let messaging =
-            Arc::new(Messaging::new(Arc::clone(&outbox), Arc::clone(&templates), config.messaging.retention));
+        let receivers = Arc::new(Guarded::new(Client::new(&config.callbacks)?)) as Arc<dyn Receivers>;
+        let messaging = Messaging::new(Arc::clone(&outbox), Arc::clone(&templates), config.messaging.retention);
+        let messaging = Arc::new(messaging.telling(Arc::clone(&receivers)));
         let verifications = Arc::new(verifications(config, &outbox, templates, &tenants));
         outbox.hold(messaging.holder(), verifications.holder());
         outbox.load_measures().await?;
-        let steps = Arc::clone(&verifications) as Arc<dyn StepTaker>;
+        let callbacks = Arc::new(callbacks::build(config, &outbox, receivers));
+        let steps = Steps { messages: Some(callbacks), verifications: Some(Arc::clone(&verifications) as _) };
 
         let (callers, tenants) = (Arc::new(config.keys()?), Arc::new(tenants));
         let desk = Desk {
@@ -241,7 +247,7 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<()> {
         let closing = CancellationToken::new();
         let mut background = JoinSet::new();
-        background.spawn(Worker::new(Arc::clone(&self.outbox), Some(self.steps), self.workers).run());
+        background.spawn(Worker::new(Arc::clone(&self.outbox), self.steps, self.workers).run());
         for receipts in self.receipts {
             background.spawn(receipts.run(Arc::clone(&self.outbox) as Arc<dyn ReceiptSink>));
         }

@@ -23,6 +23,7 @@ use serde_json::Value;
 
 use crate::clock::{Timestamp, deserialize_duration};
 use crate::error::{Error, Result};
+use crate::http_client;
 use crate::recipient::Recipient;
 use crate::vendor::declarative::answer::{AnswerConfig, Answers, Verdict};
 use crate::vendor::declarative::receipt::{ReceiptConfig, Receipts};
@@ -322,7 +323,7 @@ impl DeclarativeVendor {
     async fn read_answer(&self, response: Response) -> Result<Accepted, Failure> {
         let status = response.status();
         let http = (!status.is_success()).then(|| http::status_failure(&response));
-        let after = http::retry_after(&response);
+        let after = http_client::retry_after(response.headers());
         let body = match &http {
             None if self.answers.reads_bodies() => Some(self.client.read_body(response).await?),
             Some(_) if self.answers.reads_refusals() => self.client.read_body(response).await.ok(),

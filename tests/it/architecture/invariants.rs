@@ -19,6 +19,7 @@ const PURE: &[&str] = &[
     "src/messaging/route.rs",
     "src/messaging/rounds.rs",
     "src/messaging/backoff.rs",
+    "src/messaging/callback.rs",
     "src/messaging/breaker.rs",
     "src/messaging/budget.rs",
     "src/messaging/rate.rs",
