@@ -59,6 +59,8 @@ pub enum Reason {
     VerificationNotFound,
     MessageNotFound,
     VendorNotFound,
+    ContactRowNotFound,
+    ContactColumnNotFound,
     VerificationNotPending,
     MessageNotQueued,
     IdempotencyInFlight,
@@ -68,6 +70,7 @@ pub enum Reason {
     NoRoute,
     NotOffered,
     VendorRefused,
+    ContactTableFull,
     Contention,
     Overloaded,
     StoreUnavailable,
@@ -171,7 +174,7 @@ impl StdError for Error {
 // === impl Reason ===
 
 impl Reason {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 27] = [
         Self::InvalidField,
         Self::CredentialsMissing,
         Self::CredentialsInvalid,
@@ -179,6 +182,8 @@ impl Reason {
         Self::VerificationNotFound,
         Self::MessageNotFound,
         Self::VendorNotFound,
+        Self::ContactRowNotFound,
+        Self::ContactColumnNotFound,
         Self::VerificationNotPending,
         Self::MessageNotQueued,
         Self::IdempotencyInFlight,
@@ -188,6 +193,7 @@ impl Reason {
         Self::NoRoute,
         Self::NotOffered,
         Self::VendorRefused,
+        Self::ContactTableFull,
         Self::Contention,
         Self::Overloaded,
         Self::StoreUnavailable,
@@ -208,6 +214,8 @@ impl Reason {
             Self::VerificationNotFound => "VERIFICATION_NOT_FOUND",
             Self::MessageNotFound => "MESSAGE_NOT_FOUND",
             Self::VendorNotFound => "VENDOR_NOT_FOUND",
+            Self::ContactRowNotFound => "CONTACT_ROW_NOT_FOUND",
+            Self::ContactColumnNotFound => "CONTACT_COLUMN_NOT_FOUND",
             Self::VerificationNotPending => "VERIFICATION_NOT_PENDING",
             Self::MessageNotQueued => "MESSAGE_NOT_QUEUED",
             Self::IdempotencyInFlight => "IDEMPOTENCY_IN_FLIGHT",
@@ -217,6 +225,7 @@ impl Reason {
             Self::NoRoute => "NO_ROUTE",
             Self::NotOffered => "NOT_OFFERED",
             Self::VendorRefused => "VENDOR_REFUSED",
+            Self::ContactTableFull => "CONTACT_TABLE_FULL",
             Self::Contention => "CONTENTION",
             Self::Overloaded => "OVERLOADED",
             Self::StoreUnavailable => "STORE_UNAVAILABLE",

@@ -10,12 +10,15 @@
 //! | 7 | `config` · `grpc` · `rest` · `receipts` · `console` | services, `auth status proto`, words; no concrete store or vendor |
 //! | 6 | `verification` | messaging, event, store port, words |
 //! | 5 | `messaging` · `webhook` | vendor port, event, store port, words |
+//! | 7 | `config` · `grpc` · `receipts` · `console` | services, `auth status proto`, words; no concrete store or vendor |
+//! | 6 | `verification` · `contacts` | messaging, event, store port, words |
+//! | 5 | `messaging` | vendor port, event, store port, words |
 //! | 4 | `vendor` · `event` · `auth` | store port, words |
 //! | 3 | `store` | words |
 //! | 1–2 | `error clock http_client random id recipient segment status proto telemetry` | nothing of ours, or each other downwards |
 //!
 //! Invariants, checked by `tests/it/architecture.rs`:
-//! 1. `verification`, `messaging` and `event` name no tonic, prost, axum, reqwest, sled or redis type.
+//! 1. `verification`, `contacts`, `messaging` and `event` name no tonic, prost, axum, reqwest, sled or redis type.
 //! 2. Nothing outside `store/` parses a key; nothing outside its own file spells a vendor's name.
 //! 3. `verification.rs`, `message.rs`, `segment.rs`, `route.rs`, `policy.rs`, `code.rs`, and what limits calls of vendors
 //!    (`breaker.rs`, `budget.rs`, `rate.rs`, `backoff.rs`, `rounds.rs`, `health.rs`), are synchronous and take `now`.
@@ -51,7 +54,8 @@ pub mod vendor;
 pub mod messaging;
 pub mod webhook;
 
-// Floor 6: verifications.
+// Floor 6: verifications and contacts.
+pub mod contacts;
 pub mod verification;
 
 // Floor 7: the surfaces and the configuration.

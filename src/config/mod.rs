@@ -24,6 +24,7 @@ use crate::config::layers::{Node, Value};
 use crate::config::read::{Quoting, read};
 use crate::config::section::Section;
 use crate::config::settings::{ServerConfig, StoreConfig, TenantConfig};
+use crate::contacts::service::ContactsConfig;
 use crate::error::{Result, Violation};
 use crate::id::TenantName;
 use crate::messaging::route::{RouteConfig, RouteVendor};
@@ -57,6 +58,7 @@ pub struct Config {
     pub store: StoreConfig,
     pub verification: VerificationConfig,
     pub messaging: MessagingConfig,
+    pub contacts: ContactsConfig,
     pub receipts: receipts::Config,
     pub rest: rest::Config,
     pub callbacks: webhook::settings::Config,
@@ -102,12 +104,9 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
     config.vendors = sections(&root, "vendors")?;
     let dev_profile = file.is_none();
     let violations = config.violations(dev_profile);
-    if !violations.is_empty() {
-        let place = |v: Violation| Fault::new(root.origin_of(&v.field), v.field.as_str(), v.description);
-        return Err(ConfigError::new(violations.into_iter().map(place).collect()));
-    }
     let warnings = if dev_profile { Vec::new() } else { config.warnings() };
-    Ok(Loaded { config, dev_profile, warnings, tree: Tree(root) })
+    let loaded = Loaded { config, dev_profile, warnings, tree: Tree(root) };
+    if violations.is_empty() { Ok(loaded) } else { Err(loaded.refuse(violations)) }
 }
 
 /// The variables of this process. Unlike [`std::env::vars`] it takes bytes that are not Unicode without a panic.
@@ -156,6 +155,12 @@ impl Loaded {
         if self.dev_profile { DEV_KEY } else { "ID.SECRET" }
     }
 
+    /// The error for violations that were found in what was loaded; their fields are keys. `violations` is not empty.
+    pub fn refuse(&self, violations: Vec<Violation>) -> ConfigError {
+        let place = |v: Violation| Fault::new(self.tree.0.origin_of(&v.field), v.field.as_str(), v.description);
+        ConfigError::new(violations.into_iter().map(place).collect())
+    }
+
     /// The merged configuration as TOML: secrets hidden, and beside every value that is no default where it came from.
     pub fn render(&self) -> String {
         render::render(&self.tree.0, "vendors")
@@ -192,6 +197,7 @@ impl Config {
         found.nest("store", self.store.violations());
         found.nest("verification", self.verification.violations());
         found.nest("messaging", self.messaging.violations());
+        found.nest("contacts", self.contacts.violations());
         found.nest("receipts", self.receipts.violations());
         found.nest("rest", self.rest.violations());
         found.nest("callbacks", self.callbacks.violations());
@@ -205,6 +211,9 @@ impl Config {
         self.check_key_file(dev_profile, &mut found);
         self.check_tenants(&mut found);
         self.check_routes(&mut found);
+        for (at, vendor) in self.contacts.push.iter().enumerate() {
+            self.check_vendor(&format!("contacts.push[{at}]"), vendor, &mut found);
+        }
         self.check_workflows(&mut found);
         self.check_templates(&mut found);
         found.0
@@ -279,6 +288,8 @@ impl Config {
                     let message = format!("must be a configured vendor ({known}), but is {vendor:?}");
                     found.add(&format!("routes[{index}].vendors[{at}]{key}"), message);
                 }
+                let key = if weight.is_some() { ".vendor" } else { "" };
+                self.check_vendor(&format!("routes[{index}].vendors[{at}]{key}"), vendor, found);
             }
             for (at, name) in route.tenants.iter().enumerate() {
                 self.check_tenant(&format!("routes[{index}].tenants[{at}]"), name, found);
@@ -331,6 +342,14 @@ impl Config {
             if let Some(name) = &template.tenant {
                 self.check_tenant(&format!("templates[{index}].tenant"), name, found);
             }
+        }
+    }
+
+    fn check_vendor(&self, path: &str, name: &str, found: &mut Violations) {
+        if !self.vendors.contains_key(name) {
+            let known = self.vendors.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let known = if known.is_empty() { "none" } else { &known };
+            found.add(path, format!("must be a configured vendor ({known}), but is {name:?}"));
         }
     }
 

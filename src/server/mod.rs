@@ -27,6 +27,8 @@ use tracing::{error, info, warn};
 use crate::clock::Clock;
 use crate::config::{Config, Loaded};
 use crate::console;
+use crate::contacts::push::{Pusher, Queue};
+use crate::contacts::service::Contacts;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::grpc::access::Access;
 use crate::grpc::deadline::Deadlines;
@@ -71,10 +73,11 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 const MEASURES_INTERVAL: Duration = Duration::from_secs(120);
 
 /// The services whose health is told, beside that of the whole.
-const SERVICES: [&str; 4] = [
+const SERVICES: [&str; 5] = [
     "",
     "verigate.verification.v1.VerificationService",
     "verigate.messaging.v1.MessagingService",
+    "verigate.contacts.v1.ContactsService",
     "verigate.admin.v1.AdminService",
 ];
 
@@ -99,6 +102,8 @@ pub struct Server {
     sled: Arc<SledStore>,
     outbox: Arc<Outbox>,
     steps: Steps,
+    steps: Arc<dyn StepTaker>,
+    pushers: Vec<Pusher>,
     metrics: Metrics,
     workers: usize,
     receipts: Vec<Receipts>,
@@ -110,7 +115,8 @@ pub struct Server {
 ///
 /// Errors: `Invalid`, a line for each fault with its file, line and key.
 pub fn check(loaded: &Loaded, clock: Arc<dyn Clock>) -> Result<()> {
-    vendors::build(&loaded.config, &clock).map(drop)
+    let built = vendors::build(&loaded.config, &clock)?;
+    vendors::books(loaded, &built.vendors, &clock).map(drop)
 }
 
 /// Makes a file with a new key to seal the store with. One that is there already is read, and never replaced.
@@ -182,6 +188,7 @@ impl Server {
         let ground = Ground { store: Arc::clone(&store), keys, clock: Arc::clone(&clock), random };
 
         let Built { vendors, inboxes, receipts: later, .. } = vendors::build(config, &clock)?;
+        let (contacts, pushers) = contacts(loaded, &ground, &vendors)?;
         let oversight = Arc::new(Oversight::new(vendors.clone(), Arc::clone(&clock), config.messaging.attempt_timeout));
         let outbox = Arc::new(build_outbox(config, ground.clone(), vendors)?);
         let tenants = settings::tenants(config);
@@ -209,7 +216,8 @@ impl Server {
         };
         let access = Access::new(callers, tenants);
         let reflection = config.server.reflection;
-        let (grpc, health) = grpc::routes(Services { access, verifications, messaging, oversight, reflection })?;
+        let services = Services { access, verifications, messaging, contacts, oversight, reflection };
+        let (grpc, health) = grpc::routes(services)?;
         let (listeners, addresses) = Listeners::bind(&config.server).await?;
         let ready = Arc::new(AtomicBool::new(false));
         let first_send = console::first_send_command(&addresses.grpc.to_string(), loaded.example_key());
@@ -229,6 +237,7 @@ impl Server {
             sled,
             outbox,
             steps,
+            pushers,
             metrics,
             workers: config.messaging.workers as usize,
             receipts: later,
@@ -250,6 +259,9 @@ impl Server {
         background.spawn(Worker::new(Arc::clone(&self.outbox), self.steps, self.workers).run());
         for receipts in self.receipts {
             background.spawn(receipts.run(Arc::clone(&self.outbox) as Arc<dyn ReceiptSink>));
+        }
+        for pusher in self.pushers {
+            background.spawn(pusher.run());
         }
         background.spawn(tell_health(self.health.clone(), Arc::clone(&self.store), Arc::clone(&self.clock)));
         background.spawn(keep_measures(Arc::clone(&self.outbox), Arc::clone(&self.clock)));
@@ -301,6 +313,15 @@ fn build_outbox(config: &Config, ground: Ground, vendors: Vendors) -> Result<Out
     let routes = MessageRoutes::new(config.routes.clone());
     let outbox = Outbox::new(ground, vendors, routes, settings::outbox(&config.messaging));
     Ok(outbox.reachable_at(receipt_urls))
+}
+
+/// The contacts, and who gives them to vendors.
+fn contacts(loaded: &Loaded, ground: &Ground, vendors: &Vendors) -> Result<(Arc<Contacts>, Vec<Pusher>)> {
+    let config = &loaded.config.contacts;
+    let queue = Arc::new(Queue::new(config.push.clone()));
+    let books = vendors::books(loaded, vendors, &ground.clock)?;
+    let pushers = books.into_iter().map(|book| Pusher::new(ground.clone(), &queue, Arc::new(book))).collect();
+    Ok((Arc::new(Contacts::new(ground.clone(), config, queue)), pushers))
 }
 
 fn key_ring(loaded: &Loaded, random: &dyn Random) -> Result<KeyRing> {

@@ -111,6 +111,16 @@ pub trait Account: Send + Sync {
 /// A contact list at a vendor, which we can only add to.
 #[async_trait]
 pub trait ContactBook: Send + Sync {
+    /// Whether it has a place for a column of this name. Rows are given to it without the others.
+    fn takes(&self, _column: &str) -> bool {
+        true
+    }
+
+    /// Whether its rows lie in lists by name. Else there is one list.
+    fn keeps_lists(&self) -> bool {
+        false
+    }
+
     /// Adds or replaces one row.
     async fn push(&self, row: &ContactRow) -> Result<(), Failure>;
 }

@@ -25,7 +25,8 @@ use crate::error::{Error, Result};
 use crate::recipient::{Phone, Recipient};
 use crate::vendor::http::{self, Client, Timeouts};
 use crate::vendor::octopush::words::{
-    CODE_LENGTHS, CODE_LIFETIMES, check_contact, check_sender, check_text, code_text, parse_code, voice_language,
+    CODE_LENGTHS, CODE_LIFETIMES, check_contact, check_sender, check_text, code_text, has_column, parse_code,
+    voice_language,
 };
 use crate::vendor::{
     Accepted, Account, Balance, Capabilities, Channel, CodeHandle, CodeLimits, CodeRequest, CodeVerdict, Codes,
@@ -342,6 +343,14 @@ impl Account for OctopushVendor {
 
 #[async_trait]
 impl ContactBook for OctopushVendor {
+    fn takes(&self, column: &str) -> bool {
+        has_column(column)
+    }
+
+    fn keeps_lists(&self) -> bool {
+        true
+    }
+
     async fn push(&self, row: &ContactRow) -> Result<(), Failure> {
         self.checked(check_contact(row))?;
         // What becomes of a contact that is there already is left to the vendor's default: its pages give the flag for
