@@ -102,7 +102,6 @@ pub struct Server {
     sled: Arc<SledStore>,
     outbox: Arc<Outbox>,
     steps: Steps,
-    steps: Arc<dyn StepTaker>,
     pushers: Vec<Pusher>,
     metrics: Metrics,
     workers: usize,
