@@ -13,6 +13,7 @@ mod cli;
 mod clients;
 mod config;
 mod console_inbox;
+mod contacts;
 mod deadlines;
 mod dialects;
 mod faults;

@@ -19,6 +19,7 @@ use verigate::clock::{ManualClock, Timestamp};
 use verigate::config;
 use verigate::config::settings::Address;
 use verigate::event::EventKind;
+use verigate::proto::contacts::v1::contacts_service_client::ContactsServiceClient;
 use verigate::proto::messaging::v1::messaging_service_client::MessagingServiceClient;
 use verigate::proto::messaging::v1::{Recipient, SendMessageRequest, recipient, send_message_request};
 use verigate::proto::verification::v1::verification_service_client::VerificationServiceClient;
@@ -104,6 +105,7 @@ pub(crate) struct Credentials(MetadataValue<tonic::metadata::Ascii>);
 
 pub(crate) type Verifications = VerificationServiceClient<InterceptedService<Channel, Credentials>>;
 pub(crate) type Messages = MessagingServiceClient<InterceptedService<Channel, Credentials>>;
+pub(crate) type Contacts = ContactsServiceClient<InterceptedService<Channel, Credentials>>;
 
 // === impl Gateway ===
 
@@ -176,6 +178,14 @@ impl Gateway {
             self.channel().await,
             Credentials::new("acme.acme-secret-of-some-length"),
         )
+    }
+
+    pub(crate) async fn contacts(&self) -> Contacts {
+        self.contacts_as("acme.acme-secret-of-some-length").await
+    }
+
+    pub(crate) async fn contacts_as(&self, key: &str) -> Contacts {
+        ContactsServiceClient::with_interceptor(self.channel().await, Credentials::new(key))
     }
 
     pub(crate) async fn channel(&self) -> Channel {
