@@ -3,6 +3,7 @@
 //! A code is known by the id that its request was answered with; of one recipient there may be several. Every answer is
 //! JSON with its HTTP status, and each way of failing has a status, a message and, where fields are wrong, their names.
 
+pub mod callback;
 mod fields;
 mod otp;
 mod personal;

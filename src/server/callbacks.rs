@@ -11,6 +11,7 @@ use crate::messaging::callback::Called;
 use crate::messaging::callback_writer::{CallbackCall, CallbackWriters};
 use crate::messaging::callbacks::{Callbacks, Receivers, Settings, Turn};
 use crate::messaging::outbox::Outbox;
+use crate::rest::simpu;
 use crate::webhook::client::{self, Call, Client, Outcome};
 
 /// The receivers of callbacks, behind the client that guards against their callers.
@@ -20,7 +21,7 @@ struct GuardedTurn(client::Turn);
 
 /// Who writes what became of a message, one entry for each kind.
 fn writers() -> CallbackWriters {
-    CallbackWriters::default()
+    CallbackWriters::default().add(simpu::callback::KIND, Arc::new(simpu::callback::SimpuCallbacks))
 }
 
 pub(crate) fn build(config: &Config, outbox: &Arc<Outbox>, receivers: Arc<dyn Receivers>) -> Callbacks {

@@ -140,6 +140,7 @@ fn to_field(ours: &str) -> String {
         "text" => "content".to_owned(),
         "template.name" => "template_id".to_owned(),
         "metadata" => "external_ref".to_owned(),
+        "callback.url" => "callback".to_owned(),
         "idempotency_key" => "Idempotency-Key".to_owned(),
         _ => match ours.strip_prefix("template.variables") {
             Some(rest) => format!("personalisation.substitutions{rest}"),

@@ -6,12 +6,15 @@
 //! first one did. The page of the vendor has but one answer for all.
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
+use crate::id::{Id, Partition};
 use crate::messaging::message::{Message, Text};
 use crate::messaging::request::{Content, NewMessage};
 use crate::recipient::{Address, Phone};
 use crate::rest::desk::Desk;
 use crate::rest::input::Call;
+use crate::rest::simpu::callback::{EXTERNAL_REF, to_callback};
 use crate::rest::simpu::fields::{Fields, parse_phone};
 use crate::rest::simpu::personal::Personal;
 use crate::rest::simpu::problem::{Fault, Problem, UNREACHABLE, Wrong};
@@ -33,9 +36,6 @@ const MAX_EXTERNAL_REF: usize = 256;
 /// Longest name of a template, in characters: longer ones there are none.
 const MAX_TEMPLATE_ID: usize = 40;
 
-/// Where the caller's own reference is kept with a message.
-const EXTERNAL_REF: &str = "external_ref";
-
 /// What a call asks for, read.
 pub(super) struct Asked {
     recipients: Vec<Phone>,
@@ -48,6 +48,7 @@ pub(super) struct Asked {
     idempotency_key: Option<String>,
 }
 
+/// What is said.
 enum Words {
     Content(String),
     Template { id: String, personal: Personal },
@@ -68,7 +69,8 @@ pub(super) struct Sent {
 /// M1: sends a text to each recipient.
 pub(super) async fn send(desk: &Desk, tenant: &Tenant, call: &Call) -> Result<Sent, Problem> {
     let asked = Asked::read(call)?;
-    let all: Vec<_> = asked.recipients.iter().map(|phone| asked.message_to(phone)).collect();
+    let batch = (asked.recipients.len() > 1).then(|| batch_id(desk, tenant, asked.idempotency_key.as_deref()));
+    let all: Vec<_> = asked.recipients.iter().map(|phone| asked.message_to(phone, batch.as_deref())).collect();
     check_all(desk, tenant, &all)?;
     let (results, balance) = tokio::join!(desk.send_all(tenant, all), desk.balance(tenant));
     let (mut taken, mut refused) = (Vec::new(), Vec::new());
@@ -82,8 +84,19 @@ pub(super) async fn send(desk: &Desk, tenant: &Tenant, call: &Call) -> Result<Se
         let first = refused.into_iter().next();
         return Err(first.map_or_else(|| Problem::of(&Trouble::Fault, "recipients"), |(_, problem)| problem));
     }
-    let id = to_hex(taken[0].id);
+    let id = batch.unwrap_or_else(|| to_hex(taken[0].id));
     Ok(Sent { asked, id, taken, refused, balance: balance.ok() })
+}
+
+/// The one id of many messages: the same when the call comes again, for what is told with it must be the same, too.
+fn batch_id(desk: &Desk, tenant: &Tenant, idempotency_key: Option<&str>) -> String {
+    match idempotency_key {
+        None => to_hex(Id::new(desk.clock.now(), Partition::new(0), &*desk.random)),
+        Some(key) => {
+            let digest = Sha256::digest(format!("{} {key}", tenant.name));
+            digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+        }
+    }
 }
 
 /// Refuses what cannot be sent before anything is.
@@ -131,7 +144,8 @@ impl Asked {
         Ok(Self { recipients, sender_id, words, external_ref, is_trackable, callback, channel, idempotency_key })
     }
 
-    fn message_to(&self, phone: &Phone) -> NewMessage {
+    /// `batch`: the id of the call, where it is not the message's.
+    fn message_to(&self, phone: &Phone, batch: Option<&str>) -> NewMessage {
         let content = match &self.words {
             Words::Content(text) => Content::Text(Text::new(text.clone())),
             Words::Template { id, personal, .. } => {
@@ -144,6 +158,7 @@ impl Asked {
             content: Some(content),
             sender: Some(self.sender_id.clone()),
             metadata: kept.collect(),
+            callback: self.callback.as_deref().map(|url| to_callback(url, batch)),
             idempotency_key: self.idempotency_key.clone(),
             batched: self.recipients.len() > 1,
             ..NewMessage::to(Address::Phone(phone.e164().to_owned()), Text::new(String::new()))

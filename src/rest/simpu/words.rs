@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::clock::Timestamp;
 use crate::id::Id;
 use crate::messaging::holder::SendRecord;
+use crate::messaging::sending::SendStatus;
 use crate::recipient::Recipient;
 use crate::verification::verification::Status;
 use crate::verification::view::View;
@@ -15,6 +16,9 @@ const VERIFIED: State = State(2, "VERIFIED");
 const EXPIRED: State = State(3, "EXPIRED");
 const REVOKED: State = State(4, "REVOKED");
 const FAILED: State = State(5, "FAILED");
+
+/// Of a text, once nothing more will be heard of it: inferred, along with that the numbers are the same.
+const DELIVERED: State = State(2, "DELIVERED");
 
 struct State(u8, &'static str);
 
@@ -59,6 +63,17 @@ pub(super) fn to_otp(view: &View, verified_as_sent: bool) -> Value {
         "created_datetime": to_time(verification.created_at),
         "updated_datetime": to_time(updated_at(view)),
     })
+}
+
+/// How a text ended, as a number and a word; `None` before that.
+pub(super) fn to_message_state(status: SendStatus) -> Option<(u8, &'static str)> {
+    let State(number, word) = match status {
+        SendStatus::Delivered => DELIVERED,
+        SendStatus::Expired => EXPIRED,
+        SendStatus::Rejected | SendStatus::Undelivered | SendStatus::Canceled => FAILED,
+        SendStatus::Queued | SendStatus::Sending | SendStatus::Sent | SendStatus::Unknown => return None,
+    };
+    Some((number, word))
 }
 
 /// When a code, or what became of its messages, changed last.

@@ -48,6 +48,7 @@ async fn house(max_rows: u32) -> House {
         brand: None,
         sender: None,
         may_return_code: false,
+        balance_of: None,
         may_administer: false,
     };
     House { contacts, tenant, _place: place }
