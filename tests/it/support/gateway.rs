@@ -75,6 +75,7 @@ outcomes = [
   { pattern = "*006", outcome = "hang" },
   { pattern = "*007", outcome = "unavailable" },
   { pattern = "*008", outcome = "unknown" },
+  { pattern = "*009", outcome = "nocredit" },
 ]
 
 [[routes]]
