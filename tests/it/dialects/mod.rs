@@ -9,3 +9,8 @@ mod runner;
 async fn esms() {
     runner::run("esms", 1).await;
 }
+
+#[tokio::test]
+async fn simpu() {
+    runner::run("simpu", 40).await;
+}
