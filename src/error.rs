@@ -63,6 +63,8 @@ pub enum Reason {
     ContactColumnNotFound,
     VerificationNotPending,
     MessageNotQueued,
+    NotSent,
+    FeedbackContradicts,
     IdempotencyInFlight,
     IdempotencyMismatch,
     CoolDown,
@@ -174,7 +176,7 @@ impl StdError for Error {
 // === impl Reason ===
 
 impl Reason {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::InvalidField,
         Self::CredentialsMissing,
         Self::CredentialsInvalid,
@@ -186,6 +188,8 @@ impl Reason {
         Self::ContactColumnNotFound,
         Self::VerificationNotPending,
         Self::MessageNotQueued,
+        Self::NotSent,
+        Self::FeedbackContradicts,
         Self::IdempotencyInFlight,
         Self::IdempotencyMismatch,
         Self::CoolDown,
@@ -218,6 +222,8 @@ impl Reason {
             Self::ContactColumnNotFound => "CONTACT_COLUMN_NOT_FOUND",
             Self::VerificationNotPending => "VERIFICATION_NOT_PENDING",
             Self::MessageNotQueued => "MESSAGE_NOT_QUEUED",
+            Self::NotSent => "NOT_SENT",
+            Self::FeedbackContradicts => "FEEDBACK_CONTRADICTS",
             Self::IdempotencyInFlight => "IDEMPOTENCY_IN_FLIGHT",
             Self::IdempotencyMismatch => "IDEMPOTENCY_MISMATCH",
             Self::CoolDown => "COOL_DOWN",

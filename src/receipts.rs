@@ -78,7 +78,7 @@ pub fn router(outbox: Arc<Outbox>) -> Router {
 
 /// The answer of the http listener to whatever it does not serve (RFC 9457).
 pub fn not_found() -> Response {
-    let body = r#"{"type":"about:blank","title":"Not Found","status":404,"detail":"Nothing is served here. Calls are answered on the gRPC listener."}"#;
+    let body = r#"{"type":"about:blank","title":"Not Found","status":404,"detail":"Nothing is served here. Calls are answered under /v1/."}"#;
     (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
 }
 

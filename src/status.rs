@@ -13,20 +13,40 @@ use crate::error::{Error, Kind};
 /// The domain of our reasons in `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "verigate";
 
-/// The gRPC code of a kind and the HTTP status that goes with it, paired as in `google/rpc/code.proto`.
-pub const fn of(kind: Kind) -> (Code, StatusCode) {
-    match kind {
-        Kind::Invalid => (Code::InvalidArgument, StatusCode::BAD_REQUEST),
-        Kind::Unauthenticated => (Code::Unauthenticated, StatusCode::UNAUTHORIZED),
-        Kind::Forbidden => (Code::PermissionDenied, StatusCode::FORBIDDEN),
-        Kind::NotFound => (Code::NotFound, StatusCode::NOT_FOUND),
-        Kind::Precondition => (Code::FailedPrecondition, StatusCode::BAD_REQUEST),
-        Kind::Conflict => (Code::Aborted, StatusCode::CONFLICT),
-        Kind::Limited => (Code::ResourceExhausted, StatusCode::TOO_MANY_REQUESTS),
-        Kind::Unavailable => (Code::Unavailable, StatusCode::SERVICE_UNAVAILABLE),
-        Kind::Deadline => (Code::DeadlineExceeded, StatusCode::GATEWAY_TIMEOUT),
-        Kind::Unimplemented => (Code::Unimplemented, StatusCode::NOT_IMPLEMENTED),
-        Kind::Internal => (Code::Internal, StatusCode::INTERNAL_SERVER_ERROR),
+/// The gRPC code of a kind and the HTTP status that goes with it.
+pub fn of(kind: Kind) -> (Code, StatusCode) {
+    let code = match kind {
+        Kind::Invalid => Code::InvalidArgument,
+        Kind::Unauthenticated => Code::Unauthenticated,
+        Kind::Forbidden => Code::PermissionDenied,
+        Kind::NotFound => Code::NotFound,
+        Kind::Precondition => Code::FailedPrecondition,
+        Kind::Conflict => Code::Aborted,
+        Kind::Limited => Code::ResourceExhausted,
+        Kind::Unavailable => Code::Unavailable,
+        Kind::Deadline => Code::DeadlineExceeded,
+        Kind::Unimplemented => Code::Unimplemented,
+        Kind::Internal => Code::Internal,
+    };
+    (code, http_of(code))
+}
+
+/// The HTTP status of a gRPC code, paired as in `google/rpc/code.proto`.
+pub fn http_of(code: Code) -> StatusCode {
+    match code {
+        Code::Ok => StatusCode::OK,
+        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => StatusCode::BAD_REQUEST,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::Aborted | Code::AlreadyExists => StatusCode::CONFLICT,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        // Nobody reads it: it says that the caller has left.
+        Code::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        Code::Internal | Code::Unknown | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
@@ -80,6 +100,14 @@ mod tests {
         let (actual, http) = of(kind);
         assert_eq!(actual, code, "{kind:?}");
         assert!(CONVENTION.contains(&(code, http.as_u16())), "{kind:?}: {code:?} does not go with {http}");
+    }
+
+    #[test]
+    fn every_code_has_the_http_status_of_the_convention() {
+        for (code, http) in CONVENTION {
+            assert_eq!(http_of(code).as_u16(), http, "{code:?}");
+        }
+        assert_eq!(http_of(Code::Ok), StatusCode::OK);
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub struct Tenant {
     pub may_return_code: bool,
     /// The vendor whose balance its callers are told as theirs.
     pub balance_of: Option<String>,
-    /// Whether it may look after the server: see all vendors and our accounts with them.
+    /// Whether it may look after the server: see all vendors and our accounts with them, and tell whether what any tenant
+    /// sent has arrived.
     pub may_administer: bool,
 }

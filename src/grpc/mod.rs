@@ -51,12 +51,13 @@ pub struct Services {
 pub fn routes(services: Services) -> Result<(Routes, tonic_health::server::HealthReporter)> {
     let Services { access, verifications, messaging, contacts, oversight, reflection } = services;
     let (reporter, health) = tonic_health::server::health_reporter();
+    let admin = AdminApi::new(oversight, Arc::clone(&verifications), Arc::clone(&messaging));
+    let admin = AdminServiceServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES);
     let verification = VerificationServiceServer::new(VerificationApi::new(verifications))
         .max_decoding_message_size(MAX_REQUEST_BYTES);
     let messaging =
         MessagingServiceServer::new(MessagingApi::new(messaging)).max_decoding_message_size(MAX_REQUEST_BYTES);
     let contacts = ContactsServiceServer::new(ContactsApi::new(contacts)).max_decoding_message_size(MAX_REQUEST_BYTES);
-    let admin = AdminServiceServer::new(AdminApi::new(oversight)).max_decoding_message_size(MAX_REQUEST_BYTES);
     let administrators = access.clone().for_administrators();
     let mut routes = Routes::new(health)
         .add_service(tonic::service::interceptor::InterceptedService::new(verification, access.clone()))

@@ -1,5 +1,6 @@
 //! A name for every call, so that a caller's trouble and our log lines can be put together: the caller's own
-//! `x-request-id`, or one that we make. It stands on each log line of the call and on the answer.
+//! `x-request-id`, or one that we make. It stands on each log line of the call, on the answer, and on the request as the
+//! services within see it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,7 +8,8 @@ use std::task::{Context, Poll};
 
 use http::{HeaderName, HeaderValue, Request, Response};
 use tower::{Layer, Service};
-use tracing::Instrument;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use crate::random::Random;
 
@@ -21,6 +23,7 @@ const MAX_LENGTH: usize = 64;
 #[derive(Debug, Clone)]
 pub struct RequestIds {
     random: Arc<dyn Random>,
+    paths: bool,
 }
 
 /// A service whose calls are named.
@@ -34,7 +37,13 @@ pub struct Named<S> {
 
 impl RequestIds {
     pub fn new(random: Arc<dyn Random>) -> Self {
-        Self { random }
+        Self { random, paths: true }
+    }
+
+    /// For a listener on whose paths there may be tokens or names of people: the span of a call has the field `path`, but
+    /// empty, until somebody within records one that can be logged.
+    pub fn without_paths(self) -> Self {
+        Self { paths: false, ..self }
     }
 
     /// The caller's name for a call, if it is one that can be logged, else one of ours: 16 hexadecimal digits.
@@ -49,6 +58,16 @@ impl RequestIds {
         self.random.fill(&mut bytes);
         let made = HeaderValue::from_str(&format!("{:016x}", u64::from_be_bytes(bytes)));
         made.unwrap_or_else(|_| HeaderValue::from_static("unnamed"))
+    }
+
+    /// At the level of the gravest line in it: a filter that hides the span hides the name on every line.
+    fn span(&self, name: &HeaderValue, path: &str) -> Span {
+        let request_id = name.to_str().unwrap_or_default();
+        if self.paths {
+            tracing::error_span!("call", request_id, path)
+        } else {
+            tracing::error_span!("call", request_id, path = Empty)
+        }
     }
 }
 
@@ -75,11 +94,10 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let name = self.ids.name(request.headers().get(REQUEST_ID));
-        // At the level of the gravest line in it: a filter that hides the span hides the name on every line.
-        let span =
-            tracing::error_span!("call", request_id = name.to_str().unwrap_or_default(), path = request.uri().path());
+        let span = self.ids.span(&name, request.uri().path());
+        request.headers_mut().insert(REQUEST_ID, name.clone());
         let answer = self.inner.call(request).instrument(span);
         Box::pin(async move {
             let mut answer = answer.await?;

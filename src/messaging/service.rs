@@ -42,7 +42,7 @@ pub struct MessagingConfig {
 pub struct Messaging {
     pub(crate) ground: Ground,
     pub(crate) outbox: Arc<Outbox>,
-    records: Arc<Records<Message>>,
+    pub(crate) records: Arc<Records<Message>>,
     idempotency: Idempotency,
     pub(crate) templates: Arc<Templates>,
     receivers: Option<Arc<dyn Receivers>>,
@@ -233,12 +233,12 @@ impl Messaging {
         Some(Violation { field, description: description.to_owned() })
     }
 
-    fn send_ref(&self, tenant: &TenantName, id: Id) -> SendRef {
+    pub(crate) fn send_ref(&self, tenant: &TenantName, id: Id) -> SendRef {
         SendRef { holder: Holder::Message, tenant: self.ground.keys.tenant(tenant), id, number: 0 }
     }
 }
 
-fn not_found() -> Error {
+pub(crate) fn not_found() -> Error {
     let message = "no message has this id; it may have passed its retention";
     Error::new(Kind::NotFound, Reason::MessageNotFound, message)
 }

@@ -16,7 +16,6 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::event::History;
 use crate::id::Partition;
-use crate::messaging::budget::Try;
 use crate::messaging::holder::{Changed, Held, StepTaker, Taken};
 use crate::messaging::lines::{LineName, Lines, Place, Turn, Waiting};
 use crate::messaging::outbox::Outbox;
@@ -333,13 +332,12 @@ impl Task {
         let Sending { due_at, vendor, .. } = &held.sending;
         // Where there is no room now, there may be some the next time.
         let now = outbox.ground.clock.now();
-        // A question is no repeated try, so the budget of those does not hold it back.
-        let permit = outbox.vendors.try_permit(&[vendor.as_deref().unwrap_or_default()], Try::First, now);
+        let permit = outbox.vendors.try_aside(vendor.as_deref().unwrap_or_default(), now);
         let ask = |sending: &mut Sending, _: &mut History, now: Timestamp| {
             if sending.due_at == *due_at { sending.ask_later(now) } else { Step::Ignored }
         };
         let changed = outbox.move_send(&self.send, &ask).await?;
-        if let (Some((_, permit)), Some(Changed { step: Step::Later | Step::Done, sending, .. })) = (permit, changed) {
+        if let (Some(permit), Some(Changed { step: Step::Later | Step::Done, sending, .. })) = (permit, changed) {
             outbox.ask(permit, self.send, &sending);
         }
         Ok(())

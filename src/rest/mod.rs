@@ -11,6 +11,7 @@ pub mod esms;
 mod hosts;
 pub mod input;
 pub mod json;
+pub mod native;
 pub mod simpu;
 pub mod trouble;
 
@@ -45,6 +46,8 @@ const READ_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// Whether to describe the native calls, at `/openapi.json` and `/docs`, to anyone who can connect.
+    pub docs: bool,
     /// How long a call waits for its vendor's word.
     pub wait: Duration,
     /// What is told to be left, of tenants that may see no vendor's balance.

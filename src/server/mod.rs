@@ -5,6 +5,7 @@
 
 mod admin;
 pub mod callbacks;
+mod http;
 pub mod listen;
 mod settings;
 mod vendors;
@@ -46,8 +47,6 @@ use crate::messaging::template::Templates;
 use crate::messaging::vendors::Vendors;
 use crate::messaging::worker::{Steps, Worker};
 use crate::random::Random;
-use crate::receipts;
-use crate::rest;
 use crate::rest::desk::Desk;
 use crate::server::callbacks::Guarded;
 use crate::server::listen::{Addresses, Around, Listeners};
@@ -92,6 +91,7 @@ pub struct Surroundings {
 pub struct Server {
     addresses: Addresses,
     listeners: Listeners,
+    closing: CancellationToken,
     grpc: Routes,
     around: Around,
     http: axum::Router,
@@ -188,8 +188,10 @@ impl Server {
 
         let Built { vendors, inboxes, receipts: later, .. } = vendors::build(config, &clock)?;
         let (contacts, pushers) = contacts(loaded, &ground, &vendors)?;
-        let oversight = Arc::new(Oversight::new(vendors.clone(), Arc::clone(&clock), config.messaging.attempt_timeout));
-        let outbox = Arc::new(build_outbox(config, ground.clone(), vendors)?);
+        let timeout = config.messaging.attempt_timeout;
+        let outbox = Arc::new(build_outbox(config, ground.clone(), vendors.clone())?);
+        let measuring = Arc::clone(outbox.measuring());
+        let oversight = Arc::new(Oversight::new(vendors, measuring, Arc::clone(&clock), timeout));
         let tenants = settings::tenants(config);
         let templates = Arc::new(config.templates()?);
         let receivers = Arc::new(Guarded::new(Client::new(&config.callbacks)?)) as Arc<dyn Receivers>;
@@ -220,12 +222,21 @@ impl Server {
         let (listeners, addresses) = Listeners::bind(&config.server).await?;
         let ready = Arc::new(AtomicBool::new(false));
         let first_send = console::first_send_command(&addresses.grpc.to_string(), loaded.example_key());
-        let others = receipts::router(Arc::clone(&outbox)).fallback(async || receipts::not_found());
-        let http = rest::router(&config.rest, desk, others);
+        let closing = CancellationToken::new();
+        let http = http::router(http::Parts {
+            config: &config.rest,
+            grpc: grpc.clone(),
+            around: &around,
+            desk,
+            outbox: Arc::clone(&outbox),
+            clock: Arc::clone(&clock),
+            closing: closing.clone(),
+        })?;
         let admin = admin::router(&first_send, inboxes, metrics.clone(), Arc::clone(&store), Arc::clone(&ready));
         Ok(Self {
             addresses,
             listeners,
+            closing,
             grpc,
             around,
             http,
@@ -253,7 +264,7 @@ impl Server {
     ///
     /// Errors: a listener that failed, or a store that could not be closed cleanly.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<()> {
-        let closing = CancellationToken::new();
+        let closing = self.closing;
         let mut background = JoinSet::new();
         background.spawn(Worker::new(Arc::clone(&self.outbox), self.steps, self.workers).run());
         for receipts in self.receipts {

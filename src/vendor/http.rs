@@ -48,6 +48,9 @@ pub struct Timeouts {
     pub total: Duration,
 }
 
+/// What a body in JSON is announced as.
+pub const JSON: &str = "application/json; charset=utf-8";
+
 /// Room for the body of an answer, so that it seldom grows: growing leaves copies of what may be a code behind.
 const USUAL_ANSWER_BYTES: usize = 4 * 1024;
 
@@ -89,13 +92,8 @@ impl Client {
         Ok(Self { vendor: vendor.into(), http })
     }
 
-    /// Posts JSON and waits for the head of the answer, whatever its status.
-    pub async fn post_json(&self, url: Url, body: Vec<u8>) -> Result<Response, Failure> {
-        let request = self.http.post(url).header(CONTENT_TYPE, "application/json; charset=utf-8").body(body);
-        request.send().await.map_err(|error| self.transport_failure(error))
-    }
-
-    /// Makes any other call and waits for the head of the answer, whatever its status.
+    /// Makes one call and waits for the head of the answer, whatever its status: for who need not read every body.
+    /// Headers that hold credentials are made by [`parse_secret_header`].
     pub async fn call(&self, method: Method, url: Url, headers: HeaderMap, body: Vec<u8>) -> Result<Response, Failure> {
         let request = self.http.request(method, url).headers(headers).body(body);
         request.send().await.map_err(|error| self.transport_failure(error))
@@ -119,22 +117,20 @@ impl Client {
         })
     }
 
-    /// Makes one call, with a body in JSON if there is one, and reads the answer to its end. Headers that hold
-    /// credentials are made by [`parse_secret_header`].
+    /// Makes a [`Client::call`], with a body in JSON if there is one, and reads the answer to its end.
     ///
     /// Errors: only where no whole answer came; what its status and body say is for the adapter to judge.
     pub async fn exchange(
         &self,
         method: Method,
         url: Url,
-        headers: HeaderMap,
+        mut headers: HeaderMap,
         body: Option<Vec<u8>>,
     ) -> Result<Answer, Failure> {
-        let mut request = self.http.request(method, url).headers(headers);
-        if let Some(body) = body {
-            request = request.header(CONTENT_TYPE, "application/json; charset=utf-8").body(body);
+        if body.is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
         }
-        let answer = request.send().await.map_err(|error| self.transport_failure(error))?;
+        let answer = self.call(method, url, headers, body.unwrap_or_default()).await?;
         let status = answer.status();
         let by_status = if status.is_success() { Ok(()) } else { Err(status_failure(&answer)) };
         let body = match self.read_body(answer).await {

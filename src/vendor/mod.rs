@@ -51,6 +51,11 @@ pub trait Vendor: Send + Sync + fmt::Debug {
         None
     }
 
+    /// Our word on messages, which it wants to hear.
+    fn feedback(&self) -> Option<&dyn Feedback> {
+        None
+    }
+
     /// Our account with it.
     fn account(&self) -> Option<&dyn Account> {
         None
@@ -83,6 +88,16 @@ pub trait Codes: Send + Sync {
 pub trait Statuses: Send + Sync {
     /// `None` while nothing final is known. `vendor_reference` is what [`Accepted`] named.
     async fn status(&self, vendor_reference: &str) -> Result<Option<ReceiptStatus>, Failure>;
+}
+
+/// Takes our word on whether messages reached people: they gave back the code, or did what the message was for.
+#[async_trait]
+pub trait Feedback: Send + Sync {
+    /// Whether it wants to hear this of messages at all. What it does not is not to be told.
+    fn takes(&self, outcome: FeedbackOutcome) -> bool;
+
+    /// Tells what came of a message. `vendor_reference` is what [`Accepted`] named.
+    async fn tell(&self, vendor_reference: &str, outcome: FeedbackOutcome) -> Result<(), Failure>;
 }
 
 /// Reads what a vendor calls our receipt listener with. Whoever calls has shown the token that belongs to the vendor, or
@@ -253,6 +268,16 @@ pub enum ReceiptStatus {
     Undelivered,
     #[n(3)]
     Expired,
+}
+
+/// Whether a message reached its person, as somebody says who knows better than the vendor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, minicbor::Encode, minicbor::Decode)]
+#[cbor(index_only)]
+pub enum FeedbackOutcome {
+    #[n(1)]
+    Received,
+    #[n(2)]
+    NotReceived,
 }
 
 /// A call to our receipt listener, behind the vendor's name and token.

@@ -117,7 +117,7 @@ impl Verifications {
                 self.outbox.watches.tell(id);
             }
             if verdict == Verdict::Judged(Judgement::Approved) {
-                self.measure_approval(&loaded.value);
+                self.approved(&loaded.value);
             }
             let outcome = match verdict {
                 Verdict::Judged(judgement) => Outcome::Judged(judgement),
@@ -159,14 +159,6 @@ impl Verifications {
         let loaded = self.storage.load(tenant, id).await?;
         let state = self.storage.load_state(self.storage.tags(tenant, &loaded.value.recipient)).await?;
         Ok(self.view(loaded.value, &state.value, self.ground.clock.now()))
-    }
-
-    /// Credits the vendor that carried the code last.
-    fn measure_approval(&self, verification: &Verification) {
-        let carried = verification.sends().iter().rev().find(|sending| sending.attempts > 0 && !sending.failed());
-        if let Some((vendor, sending)) = carried.and_then(|sending| Some((sending.vendor.as_deref()?, sending))) {
-            self.outbox.measuring.approved(vendor, sending.channel, verification.recipient.country());
-        }
     }
 
     async fn newest(&self, tenant: &TenantName, scope: &str, recipient: &Recipient) -> Result<Id> {

@@ -9,6 +9,7 @@ mod attacks;
 mod bad_input;
 mod bench;
 mod callbacks;
+mod chain;
 mod cli;
 mod clients;
 mod config;

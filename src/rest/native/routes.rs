@@ -1,0 +1,103 @@
+//! Which rpc answers which method and path: one row a call, and a row is all that a new rpc needs. A test finds an rpc
+//! without one.
+//!
+//! What stands in braces in a path is a field of the request, as a dotted path where it lies in another message. The
+//! fields that no path names come from the body as a JSON object, or from the query for `GET` and `DELETE`.
+
+/// A call over HTTP.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    pub verb: Verb,
+    pub path: &'static str,
+    /// `package.Service/Method`, without the `verigate.` in front.
+    pub rpc: &'static str,
+    /// What it is called in the description, where that is not the name of the rpc, because another row has that.
+    pub name: Option<&'static str>,
+    /// A body that shows what it is for.
+    pub example: Option<&'static str>,
+}
+
+/// What is asked of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verb {
+    Get,
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+/// In the order in which people read about them.
+pub const ROUTES: &[Route] = &[
+    post("/v1/verifications", "verification.v1.VerificationService/StartVerification")
+        .example(r#"{"recipient": {"phone": "+60123456789"}, "scope": "login", "locale": "en"}"#),
+    post("/v1/verifications/{id}/check", "verification.v1.VerificationService/CheckVerification")
+        .example(r#"{"code": "012345"}"#),
+    post("/v1/checks", "verification.v1.VerificationService/CheckVerification")
+        .named("CheckVerificationByRecipient")
+        .example(
+            r#"{"scoped_recipient": {"recipient": {"phone": "+60123456789"}, "scope": "login"}, "code": "012345"}"#,
+        ),
+    post("/v1/verifications/{id}/resend", "verification.v1.VerificationService/ResendVerification")
+        .example(r#"{"channel": "CHANNEL_VOICE"}"#),
+    post("/v1/verifications/{id}/cancel", "verification.v1.VerificationService/CancelVerification"),
+    get("/v1/verifications/{id}", "verification.v1.VerificationService/GetVerification"),
+    get("/v1/verifications", "verification.v1.VerificationService/ListVerifications"),
+    get("/v1/verifications/{id}/watch", "verification.v1.VerificationService/WatchVerification"),
+    post("/v1/messages", "messaging.v1.MessagingService/SendMessage")
+        .example(r#"{"recipient": {"phone": "+60123456789"}, "text": "Your table is ready."}"#),
+    post("/v1/messages/batch", "messaging.v1.MessagingService/SendMessages").example(
+        r#"{"recipients": [{"phone": "+60123456789"}, {"email": "ann@example.com"}], "text": "We open at nine."}"#,
+    ),
+    post("/v1/messages/preview", "messaging.v1.MessagingService/PreviewMessage")
+        .example(r#"{"recipient": {"phone": "+60123456789"}, "text": "Your table is ready."}"#),
+    post("/v1/messages/{id}/cancel", "messaging.v1.MessagingService/CancelMessage"),
+    get("/v1/messages/{id}", "messaging.v1.MessagingService/GetMessage"),
+    get("/v1/messages", "messaging.v1.MessagingService/ListMessages"),
+    get("/v1/messages/{id}/watch", "messaging.v1.MessagingService/WatchMessage"),
+    get("/v1/admin/vendors", "admin.v1.AdminService/ListVendors"),
+    get("/v1/admin/vendors/{name}/balance", "admin.v1.AdminService/GetVendorBalance"),
+];
+
+const fn get(path: &'static str, rpc: &'static str) -> Route {
+    Route::new(Verb::Get, path, rpc)
+}
+
+const fn post(path: &'static str, rpc: &'static str) -> Route {
+    Route::new(Verb::Post, path, rpc)
+}
+
+// === impl Route ===
+
+impl Route {
+    pub const fn new(verb: Verb, path: &'static str, rpc: &'static str) -> Self {
+        Self { verb, path, rpc, name: None, example: None }
+    }
+
+    const fn named(self, name: &'static str) -> Self {
+        Self { name: Some(name), ..self }
+    }
+
+    const fn example(self, json: &'static str) -> Self {
+        Self { example: Some(json), ..self }
+    }
+}
+
+// === impl Verb ===
+
+impl Verb {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+
+    /// Whether the fields that no path names come from the body.
+    pub const fn has_body(self) -> bool {
+        matches!(self, Self::Post | Self::Put | Self::Patch)
+    }
+}

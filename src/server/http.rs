@@ -1,0 +1,41 @@
+//! The http listener: everything that is served on it, and what lies around all of it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tower::Layer;
+
+use crate::clock::Clock;
+use crate::error::Result;
+use crate::messaging::outbox::Outbox;
+use crate::receipts;
+use crate::rest::desk::Desk;
+use crate::rest::{self, native};
+use crate::server::listen::Around;
+
+/// What the listener is built from.
+pub(crate) struct Parts<'a> {
+    pub(crate) config: &'a rest::Config,
+    /// The services of the gRPC listener, and what lies around their calls there.
+    pub(crate) grpc: Routes,
+    pub(crate) around: &'a Around,
+    /// What the dialects stand on.
+    pub(crate) desk: Desk,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Whether the server stops.
+    pub(crate) closing: CancellationToken,
+}
+
+pub(crate) fn router(parts: Parts<'_>) -> Result<Router> {
+    let Parts { config, grpc, around: (request_ids, deadlines), desk, outbox, clock, closing } = parts;
+    let router = Router::new()
+        .merge(receipts::router(outbox))
+        .merge(native::router(deadlines.layer(grpc), clock, closing)?)
+        .merge(if config.docs { native::docs()? } else { Router::new() });
+    let router = rest::router(config, desk, router.fallback(async || receipts::not_found()));
+    // Receipts have tokens in their paths, and calls have names of things.
+    Ok(router.layer(request_ids.clone().without_paths()))
+}
