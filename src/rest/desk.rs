@@ -12,6 +12,13 @@ use futures_util::future::join_all;
 
 use crate::auth::Keys;
 use crate::clock::Clock;
+use crate::contacts::cell::Values;
+use crate::contacts::filter::Filter;
+use crate::contacts::query::NumberedPage;
+use crate::contacts::row::RowView;
+use crate::contacts::rows::NewRow;
+use crate::contacts::service::Contacts;
+use crate::contacts::table::Table;
 use crate::error::{Error, Kind};
 use crate::id::{Id, TenantName};
 use crate::messaging::holder::SendRecord;
@@ -36,6 +43,7 @@ pub struct Desk {
     pub tenants: Arc<BTreeMap<TenantName, Arc<Tenant>>>,
     pub verifications: Arc<Verifications>,
     pub messaging: Arc<Messaging>,
+    pub contacts: Arc<Contacts>,
     pub oversight: Arc<Oversight>,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
@@ -153,6 +161,41 @@ impl Desk {
     /// A message by its id; another tenant's is not found.
     pub async fn message(&self, tenant: &TenantName, id: Id) -> Result<Message, Trouble> {
         self.messaging.get(tenant, id).await.map_err(|error| Trouble::of(&error))
+    }
+
+    /// The table of a tenant's contacts.
+    pub async fn contact_table(&self, tenant: &TenantName) -> Result<Table, Trouble> {
+        self.contacts.table(tenant).await.map_err(|error| Trouble::of(&error))
+    }
+
+    /// A contact by its id; another tenant's is not found.
+    pub async fn contact(&self, tenant: &TenantName, id: Id) -> Result<RowView, Trouble> {
+        self.contacts.get_row(tenant, id).await.map_err(|error| Trouble::of(&error))
+    }
+
+    /// Adds a contact.
+    pub async fn create_contact(&self, tenant: &Tenant, new: NewRow) -> Result<RowView, Trouble> {
+        self.contacts.create_row(tenant, new).await.map_err(|error| Trouble::of(&error))
+    }
+
+    /// Changes those cells of a contact that are named.
+    pub async fn update_contact(&self, tenant: &Tenant, id: Id, values: &Values) -> Result<RowView, Trouble> {
+        self.contacts.update_row(tenant, id, values).await.map_err(|error| Trouble::of(&error))
+    }
+
+    pub async fn delete_contact(&self, tenant: &TenantName, id: Id) -> Result<(), Trouble> {
+        self.contacts.delete_row(tenant, id).await.map_err(|error| Trouble::of(&error))
+    }
+
+    /// Contacts by their number among those that pass all filters; see [`Contacts::numbered`].
+    pub async fn numbered_contacts(
+        &self,
+        tenant: &Tenant,
+        filters: &[Filter],
+        from: usize,
+        size: usize,
+    ) -> Result<NumberedPage, Trouble> {
+        self.contacts.numbered(tenant, filters, from, size).await.map_err(|error| Trouble::of(&error))
     }
 
     /// What is left in the account of the vendor that the tenant may see, or the configured number of credits.

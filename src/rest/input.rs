@@ -63,6 +63,16 @@ impl Call {
         self.query.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// What makes a repeated call harmless.
+    ///
+    /// Errors: `Fields` for one that is no text: a call that comes again must not find that it was passed over.
+    pub fn idempotency_key(&self) -> Result<Option<String>, Trouble> {
+        let Some(value) = self.headers.get("idempotency-key") else { return Ok(None) };
+        let text =
+            value.to_str().map_err(|_| Trouble::field("idempotency_key", "must be printable ASCII characters"))?;
+        Ok(Some(text.to_owned()))
+    }
+
     pub fn content_type(&self) -> ContentType {
         let Some(value) = self.headers.get(header::CONTENT_TYPE) else { return ContentType::Absent };
         let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();

@@ -83,8 +83,9 @@ pub fn router(config: &Config, desk: Desk, rest: Router) -> Router {
     let mut router = rest;
     for kind in Kind::ALL {
         let place = format!("/{}", kind.as_str());
-        router = router.route(&place, mount(counter(kind), place.clone()));
-        router = router.route(&format!("{place}/{{*rest}}"), mount(counter(kind), place.clone()));
+        for path in [place.clone(), format!("{place}/"), format!("{place}/{{*rest}}")] {
+            router = router.route(&path, mount(counter(kind), place.clone()));
+        }
     }
     let hosts = config.hosts.iter().map(|(host, kind)| (host.clone(), at_root(counter(*kind))));
     let hosts = Hosts::new(hosts.collect());

@@ -5,6 +5,8 @@
 
 pub mod callback;
 mod fields;
+mod first;
+mod lists;
 mod otp;
 mod personal;
 mod problem;
@@ -20,6 +22,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::id::TenantName;
 use crate::rest::answer;
 use crate::rest::desk::Desk;
 use crate::rest::dialect::Dialect;
@@ -29,6 +32,7 @@ use crate::rest::simpu::version::Version;
 use crate::rest::simpu::words::to_otp;
 use crate::rest::trouble::Trouble;
 use crate::tenant::Tenant;
+use crate::verification::view::View;
 
 /// `[rest.simpu]`: where the vendor's own documents leave room.
 #[derive(Debug, Clone, Deserialize)]
@@ -36,6 +40,8 @@ use crate::tenant::Tenant;
 pub struct Config {
     /// Whether a code that was just checked is shown as sent, as the vendor's samples have it, and not as verified.
     pub verified_as_sent: bool,
+    /// Tenants whose clients know the interface of before 2024.
+    pub v1_tenants: Vec<TenantName>,
 }
 
 /// Speaks as Simpu does.
@@ -52,6 +58,12 @@ enum Operation {
     ListOtps(Option<String>),
     RevokeOtp(String),
     SendSms,
+    GetTable,
+    GetRow(String),
+    CreateRow,
+    UpdateRow(String),
+    DeleteRow(String),
+    QueryRows,
 }
 
 type Answered = Result<Response, Problem>;
@@ -59,12 +71,24 @@ type Answered = Result<Response, Problem>;
 #[async_trait]
 impl Dialect for SimpuDialect {
     async fn answer(&self, desk: &Desk, call: &Call) -> Response {
-        let Some(operation) = Operation::of(call) else { return self.refuse(&call.path, &Trouble::UnknownCall) };
-        let answered = match tenant_of(desk, call) {
-            Ok(tenant) => self.perform(operation, desk, &tenant, call).await,
-            Err(trouble) => Err(Problem::of(&trouble, "recipient")),
+        let mut version = Version::of(call);
+        let answered = match Operation::of(call) {
+            None => Err(Trouble::UnknownCall),
+            Some(operation) => tenant_of(desk, call).map(|tenant| (operation, tenant)),
         };
-        answered.unwrap_or_else(|problem| problem.to_response(Version::of(call)))
+        let answered = match answered {
+            Err(trouble) => Err(Problem::of(&trouble, "recipient")),
+            Ok((operation, tenant)) => {
+                if self.config.v1_tenants.contains(&tenant.name) {
+                    version = Version::First;
+                }
+                match version {
+                    Version::Current => self.perform(operation, desk, &tenant, call).await,
+                    Version::First => self.perform_first(operation, desk, &tenant, call).await,
+                }
+            }
+        };
+        answered.unwrap_or_else(|problem| problem.to_response(version))
     }
 
     fn refuse(&self, _path: &str, trouble: &Trouble) -> Response {
@@ -90,22 +114,54 @@ impl SimpuDialect {
     }
 
     async fn perform(&self, operation: Operation, desk: &Desk, tenant: &Tenant, call: &Call) -> Answered {
-        let sent = self.config.verified_as_sent;
-        let ok = |body: Value| answer::json(StatusCode::OK, &body);
+        let version = Version::Current;
+        let to_otp = |view: &View| to_otp(view, self.config.verified_as_sent);
         match operation {
-            Operation::RequestOtp => otp::request(desk, tenant, call).await.map(|view| ok(to_otp(&view, sent))),
-            Operation::VerifyOtp => otp::verify(desk, tenant, call).await.map(|view| ok(to_otp(&view, sent))),
-            Operation::GetOtp(id) => otp::get(desk, tenant, &id).await.map(|view| ok(to_otp(&view, sent))),
+            Operation::RequestOtp => otp::request(desk, tenant, call, version).await.map(|view| ok(&to_otp(&view))),
+            Operation::VerifyOtp => otp::verify(desk, tenant, call, "id").await.map(|view| ok(&to_otp(&view))),
+            Operation::GetOtp(id) => otp::get(desk, tenant, &id).await.map(|view| ok(&to_otp(&view))),
             Operation::ListOtps(recipient) => {
                 let views = otp::list(desk, tenant, call, recipient.as_deref()).await?;
-                Ok(ok(views.iter().map(|view| to_otp(view, sent)).collect()))
+                Ok(ok(&views.iter().map(to_otp).collect()))
             }
-            Operation::RevokeOtp(id) => {
-                otp::revoke(desk, tenant, &id).await.map(|()| StatusCode::NO_CONTENT.into_response())
-            }
-            Operation::SendSms => sms::send(desk, tenant, call).await.map(|sent| ok(sent.to_body())),
+            Operation::RevokeOtp(id) => otp::revoke(desk, tenant, &id).await.map(|()| gone()),
+            Operation::SendSms => sms::send(desk, tenant, call, version).await.map(|sent| ok(&sent.to_body())),
+            Operation::GetTable => lists::table(desk, tenant).await.map(|body| ok(&body)),
+            Operation::GetRow(id) => lists::get(desk, tenant, &id).await.map(|body| ok(&body)),
+            Operation::CreateRow => lists::create(desk, tenant, call).await.map(|body| ok(&body)),
+            Operation::UpdateRow(id) => lists::update(desk, tenant, call, &id).await.map(|body| ok(&body)),
+            Operation::DeleteRow(id) => lists::delete(desk, tenant, &id).await.map(|()| gone()),
+            Operation::QueryRows => lists::query(desk, tenant, call).await.map(|body| ok(&body)),
         }
     }
+
+    /// What the old interface does not have is as in the one of today.
+    async fn perform_first(&self, operation: Operation, desk: &Desk, tenant: &Tenant, call: &Call) -> Answered {
+        let version = Version::First;
+        match operation {
+            Operation::RequestOtp => {
+                otp::request(desk, tenant, call, version).await.map(|view| ok(&first::to_verify(&view)))
+            }
+            Operation::VerifyOtp => {
+                otp::verify(desk, tenant, call, first::ID).await.map(|view| ok(&first::to_verify(&view)))
+            }
+            Operation::RevokeOtp(id) if id == "revoke" => {
+                otp::revoke_named(desk, tenant, call, first::ID).await.map(|()| ok(&first::to_revoked()))
+            }
+            Operation::SendSms => {
+                sms::send(desk, tenant, call, version).await.map(|sent| ok(&first::to_message(&sent)))
+            }
+            other => self.perform(other, desk, tenant, call).await,
+        }
+    }
+}
+
+fn ok(body: &Value) -> Response {
+    answer::json(StatusCode::OK, body)
+}
+
+fn gone() -> Response {
+    StatusCode::NO_CONTENT.into_response()
 }
 
 // === impl Operation ===
@@ -123,6 +179,13 @@ impl Operation {
             ("GET", ["otp", id]) => Self::GetOtp((*id).to_owned()),
             ("DELETE", ["otp", id]) => Self::RevokeOtp((*id).to_owned()),
             ("POST", ["sms", "send"]) => Self::SendSms,
+            ("GET", ["lists", "contact"]) => Self::GetTable,
+            // The vendor's pages have it both ways.
+            ("GET", ["lists", "contact", "row" | "rows", id]) => Self::GetRow((*id).to_owned()),
+            ("POST", ["lists", "contact", "rows"]) => Self::CreateRow,
+            ("POST", ["lists", "contact", "rows", "query"]) => Self::QueryRows,
+            ("PATCH", ["lists", "contact", "row" | "rows", id]) => Self::UpdateRow((*id).to_owned()),
+            ("DELETE", ["lists", "contact", "row" | "rows", id]) => Self::DeleteRow((*id).to_owned()),
             _ => return None,
         })
     }

@@ -209,6 +209,7 @@ impl Server {
             tenants: Arc::clone(&tenants),
             verifications: Arc::clone(&verifications),
             messaging: Arc::clone(&messaging),
+            contacts: Arc::clone(&contacts),
             oversight: Arc::clone(&oversight),
             clock: Arc::clone(&clock),
             random: Arc::clone(&ground.random),

@@ -293,7 +293,7 @@ fn a_start_that_fails_says_why_in_one_line() {
 #[tokio::test]
 async fn the_dev_profile_can_be_tried_from_start_to_check() {
     let place = Place::new();
-    let Served { program, grpc, admin } = place.serve(&[], &[]);
+    let Served { program, grpc, admin, .. } = place.serve(&[], &[]);
     let verigate = |arguments: &[&str]| place.run(&[arguments, &["--address", &grpc]].concat());
 
     let started = verigate(&["verify", "start", PHONE, "--scope", "login", "--locale", "ms", "--wait", "--json"]);

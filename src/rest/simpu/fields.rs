@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use crate::recipient::Phone;
 use crate::rest::input::Call;
 use crate::rest::simpu::problem::{Fault, Problem, Wrong};
+use crate::rest::simpu::version::Version;
 use crate::vendor::Channel;
 
 const CHANNELS: &[&str] = &["sms", "whatsapp"];
@@ -33,6 +34,11 @@ impl Fields {
     pub(super) fn read(call: &Call) -> Result<Self, Problem> {
         let object = call.json().map_err(|trouble| Problem::of(&trouble, "recipient"))?;
         Ok(Self { object, wrong: Vec::new() })
+    }
+
+    /// Of a call that needs no body.
+    pub(super) fn read_or_none(call: &Call) -> Result<Self, Problem> {
+        if call.body.is_empty() { Ok(Self { object: Map::new(), wrong: Vec::new() }) } else { Self::read(call) }
     }
 
     /// Notes that a field is wrong.
@@ -90,6 +96,17 @@ impl Fields {
         }
     }
 
+    /// A whole number in the query.
+    pub(super) fn whole_in_query(&mut self, call: &Call, name: &str, range: RangeInclusive<u64>) -> Option<u64> {
+        let read = match call.query(name)?.parse::<u64>() {
+            Ok(number) if number < *range.start() => Err(Fault::AtLeast(*range.start())),
+            Ok(number) if number > *range.end() => Err(Fault::AtMost(*range.end())),
+            Ok(number) => Ok(number),
+            Err(_) => Err(Fault::NotParsed),
+        };
+        self.note(name, read)
+    }
+
     /// A whole number, which may be written as 6.0.
     pub(super) fn whole(&mut self, name: &str, range: RangeInclusive<u64>) -> Option<u64> {
         let value = self.take(name)?;
@@ -103,14 +120,19 @@ impl Fields {
         self.note(name, checked)
     }
 
-    pub(super) fn channel(&mut self) -> Channel {
+    /// The old interface wrote it in both cases.
+    pub(super) fn channel(&mut self, version: Version) -> Channel {
         let read = match self.take("channel") {
             None => return Channel::Sms,
-            Some(value) => match value.as_str() {
-                Some("sms") => Ok(Channel::Sms),
-                Some("whatsapp") => Ok(Channel::WhatsApp),
-                _ => Err(Fault::NoneOf(CHANNELS)),
-            },
+            Some(Value::String(word)) => {
+                let word = if version == Version::First { word.to_ascii_lowercase() } else { word };
+                match word.as_str() {
+                    "sms" => Ok(Channel::Sms),
+                    "whatsapp" => Ok(Channel::WhatsApp),
+                    _ => Err(Fault::NoneOf(CHANNELS)),
+                }
+            }
+            Some(_) => Err(Fault::NoneOf(CHANNELS)),
         };
         self.note("channel", read).unwrap_or(Channel::Sms)
     }

@@ -12,6 +12,7 @@ use crate::rest::desk::Desk;
 use crate::rest::input::Call;
 use crate::rest::simpu::fields::{Fields, parse_phone};
 use crate::rest::simpu::problem::{Fault, OTP_NOT_FOUND, Problem, missing};
+use crate::rest::simpu::version::Version;
 use crate::rest::simpu::words::parse_hex;
 use crate::rest::trouble::{Judged, Trouble};
 use crate::tenant::Tenant;
@@ -29,13 +30,13 @@ const MINUTES: std::ops::RangeInclusive<u64> = 1..=60;
 const DEFAULT_MINUTES: u64 = 15;
 
 /// S1: makes a code, or takes the caller's own, and sends it.
-pub(super) async fn request(desk: &Desk, tenant: &Tenant, call: &Call) -> Result<View, Problem> {
+pub(super) async fn request(desk: &Desk, tenant: &Tenant, call: &Call, version: Version) -> Result<View, Problem> {
     let mut fields = Fields::read(call)?;
     let phone = fields.phone("recipient");
     let length = fields.whole("length", LENGTHS).unwrap_or(DEFAULT_LENGTH);
     let minutes = fields.whole("expires_in", MINUTES).unwrap_or(DEFAULT_MINUTES);
     let code = fields.text("token").and_then(|token| fields.note("token", parse_code(&token)));
-    let channel = fields.channel();
+    let channel = fields.channel(version);
     let phone = fields.done(phone)?;
     let new = NewVerification {
         channel: Some(channel),
@@ -48,22 +49,22 @@ pub(super) async fn request(desk: &Desk, tenant: &Tenant, call: &Call) -> Result
         },
         custom_code: code,
         on_existing: OnExisting::Parallel,
-        idempotency_key: call.header("idempotency-key").map(str::to_owned),
+        idempotency_key: call.idempotency_key().map_err(|trouble| refused(&trouble))?,
         ..NewVerification::to(to_address(&phone))
     };
     desk.start(tenant, new).await.map(|started| started.view).map_err(|trouble| refused(&trouble))
 }
 
-/// S2: judges a code.
-pub(super) async fn verify(desk: &Desk, tenant: &Tenant, call: &Call) -> Result<View, Problem> {
+/// S2: judges a code. `named`: the field with its id.
+pub(super) async fn verify(desk: &Desk, tenant: &Tenant, call: &Call, named: &str) -> Result<View, Problem> {
     let mut fields = Fields::read(call)?;
     let token = fields.required("token");
-    let id = fields.required("id");
+    let id = fields.required(named);
     let (token, id) = fields.done(token.zip(id))?;
     let check = NewCheck {
         target: Target::Id(parse_id(&id)?),
         candidate: Candidate::parse(&token).unwrap_or_else(|_| Candidate::hopeless()),
-        idempotency_key: call.header("idempotency-key").map(str::to_owned),
+        idempotency_key: call.idempotency_key().map_err(|trouble| refused(&trouble))?,
     };
     let checked = desk.checked(tenant, check).await.map_err(|trouble| refused(&trouble))?;
     let Some(checked) = checked else { return Err(missing(OTP_NOT_FOUND)) };
@@ -112,6 +113,13 @@ pub(super) async fn revoke(desk: &Desk, tenant: &Tenant, id: &str) -> Result<(),
         }
         Err(trouble) => Err(refused(&trouble)),
     }
+}
+
+/// The same where the id stands in the body. `named`: the field with it.
+pub(super) async fn revoke_named(desk: &Desk, tenant: &Tenant, call: &Call, named: &str) -> Result<(), Problem> {
+    let mut fields = Fields::read(call)?;
+    let id = fields.required(named);
+    revoke(desk, tenant, &fields.done(id)?).await
 }
 
 /// Every way to fail is one status, each with words of its own.

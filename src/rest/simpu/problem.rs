@@ -38,6 +38,8 @@ pub(super) enum Fault {
     Missing,
     NotText,
     NotWhole,
+    /// A text that should be a whole number.
+    NotParsed,
     HasFraction,
     NotFlag,
     NotList,
@@ -101,7 +103,10 @@ impl Problem {
             Trouble::Forbidden => plain(StatusCode::FORBIDDEN, "Forbidden"),
             Trouble::NotFound => missing(NOT_FOUND),
             Trouble::Refused(message) => Self::plain(StatusCode::BAD_REQUEST, message.clone()),
-            Trouble::Busy => plain(StatusCode::CONFLICT, "The same request is under way, please retry"),
+            Trouble::Busy => {
+                let message = "The same request is under way, please retry";
+                Self { wait: Some(Duration::from_secs(1)), ..plain(StatusCode::CONFLICT, message) }
+            }
             Trouble::Down(wait) => {
                 Self { wait: *wait, ..plain(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable") }
             }
@@ -144,7 +149,8 @@ fn to_field(ours: &str) -> String {
         "idempotency_key" => "Idempotency-Key".to_owned(),
         _ => match ours.strip_prefix("template.variables") {
             Some(rest) => format!("personalisation.substitutions{rest}"),
-            None => ours.to_owned(),
+            // The validator joins all parts of a path by dots.
+            None => ours.replace('[', ".").replace(']', ""),
         },
     }
 }
@@ -172,6 +178,9 @@ impl Fault {
             Self::Missing => ("missing", "Field required".to_owned()),
             Self::NotText => ("string_type", "Input should be a valid string".to_owned()),
             Self::NotWhole => ("int_type", "Input should be a valid integer".to_owned()),
+            Self::NotParsed => {
+                ("int_parsing", "Input should be a valid integer, unable to parse string as an integer".to_owned())
+            }
             Self::HasFraction => {
                 ("int_from_float", "Input should be a valid integer, got a number with a fractional part".to_owned())
             }

@@ -8,6 +8,7 @@
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::clock::Timestamp;
 use crate::id::{Id, Partition};
 use crate::messaging::message::{Message, Text};
 use crate::messaging::request::{Content, NewMessage};
@@ -18,6 +19,7 @@ use crate::rest::simpu::callback::{EXTERNAL_REF, to_callback};
 use crate::rest::simpu::fields::{Fields, parse_phone};
 use crate::rest::simpu::personal::Personal;
 use crate::rest::simpu::problem::{Fault, Problem, UNREACHABLE, Wrong};
+use crate::rest::simpu::version::Version;
 use crate::rest::simpu::words::{to_hex, to_number, to_time};
 use crate::rest::trouble::Trouble;
 use crate::segment::{Encoding, measure};
@@ -39,12 +41,13 @@ const MAX_TEMPLATE_ID: usize = 40;
 /// What a call asks for, read.
 pub(super) struct Asked {
     recipients: Vec<Phone>,
-    sender_id: String,
+    /// Left out in the old interface only.
+    sender_id: Option<String>,
     words: Words,
-    external_ref: Option<String>,
+    pub(super) external_ref: Option<String>,
     is_trackable: bool,
-    callback: Option<String>,
-    channel: Channel,
+    pub(super) callback: Option<String>,
+    pub(super) channel: Channel,
     idempotency_key: Option<String>,
 }
 
@@ -56,19 +59,19 @@ enum Words {
 
 /// What came of it.
 pub(super) struct Sent {
-    asked: Asked,
+    pub(super) asked: Asked,
     /// By which the caller may know all of it.
-    id: String,
+    pub(super) id: String,
     /// At least one.
-    taken: Vec<Message>,
+    pub(super) taken: Vec<Message>,
     refused: Vec<(Phone, Problem)>,
     /// What is left; `None` when the vendor that knows did not say.
     balance: Option<Balance>,
 }
 
 /// M1: sends a text to each recipient.
-pub(super) async fn send(desk: &Desk, tenant: &Tenant, call: &Call) -> Result<Sent, Problem> {
-    let asked = Asked::read(call)?;
+pub(super) async fn send(desk: &Desk, tenant: &Tenant, call: &Call, version: Version) -> Result<Sent, Problem> {
+    let asked = Asked::read(call, version)?;
     let batch = (asked.recipients.len() > 1).then(|| batch_id(desk, tenant, asked.idempotency_key.as_deref()));
     let all: Vec<_> = asked.recipients.iter().map(|phone| asked.message_to(phone, batch.as_deref())).collect();
     check_all(desk, tenant, &all)?;
@@ -126,10 +129,10 @@ fn at_place(at: usize, count: usize, wrong: &'static str) -> Fault {
 // === impl Asked ===
 
 impl Asked {
-    fn read(call: &Call) -> Result<Self, Problem> {
+    fn read(call: &Call, version: Version) -> Result<Self, Problem> {
         let mut fields = Fields::read(call)?;
         let recipients = parse_recipients(&mut fields);
-        if !fields.has("sender_id") {
+        if version == Version::Current && !fields.has("sender_id") {
             fields.add("sender_id", Fault::Missing);
         }
         let sender_id = fields.text_within("sender_id", MAX_SENDER_ID);
@@ -137,11 +140,17 @@ impl Asked {
         let external_ref = fields.text_within(EXTERNAL_REF, MAX_EXTERNAL_REF);
         let is_trackable = fields.flag("is_trackable").unwrap_or_default();
         let callback = fields.text("callback");
-        let channel = fields.channel();
-        let needed = recipients.zip(sender_id).zip(words);
-        let ((recipients, sender_id), words) = fields.done(needed)?;
-        let idempotency_key = call.header("idempotency-key").map(str::to_owned);
+        let channel = fields.channel(version);
+        let (recipients, words) = fields.done(recipients.zip(words))?;
+        let idempotency_key = call.idempotency_key().map_err(|trouble| Problem::of(&trouble, "recipients"))?;
         Ok(Self { recipients, sender_id, words, external_ref, is_trackable, callback, channel, idempotency_key })
+    }
+
+    pub(super) fn content(&self) -> Option<&str> {
+        match &self.words {
+            Words::Content(text) => Some(text),
+            Words::Template { .. } => None,
+        }
     }
 
     /// `batch`: the id of the call, where it is not the message's.
@@ -156,7 +165,7 @@ impl Asked {
         NewMessage {
             channel: Some(self.channel),
             content: Some(content),
-            sender: Some(self.sender_id.clone()),
+            sender: self.sender_id.clone(),
             metadata: kept.collect(),
             callback: self.callback.as_deref().map(|url| to_callback(url, batch)),
             idempotency_key: self.idempotency_key.clone(),
@@ -212,9 +221,9 @@ impl Words {
 impl Sent {
     pub(super) fn to_body(&self) -> Value {
         let Self { asked, taken, refused, .. } = self;
-        let (content, template_id, personalisation) = match &asked.words {
-            Words::Content(text) => (Some(text), None, &[][..]),
-            Words::Template { id, personal } => (None, Some(id), personal.written.as_slice()),
+        let (template_id, personalisation) = match &asked.words {
+            Words::Content(_) => (None, &[][..]),
+            Words::Template { id, personal } => (Some(id), personal.written.as_slice()),
         };
         let mut meta = json!({ "method": "POST", "resource": "/send/sms", "estimate": self.to_estimate() });
         if let Some(meta) = meta.as_object_mut().filter(|_| !refused.is_empty()) {
@@ -226,15 +235,20 @@ impl Sent {
             "recipients": taken.iter().map(|message| to_number(&message.recipient)).collect::<Vec<_>>(),
             "sender_id": asked.sender_id,
             "is_trackable": asked.is_trackable,
-            "content": content,
+            "content": asked.content(),
             "external_ref": asked.external_ref,
             "callback": asked.callback,
             "template_id": template_id,
             "personalisation": personalisation,
-            "created_datetime": to_time(taken.iter().map(Message::created_at).min().unwrap_or_default()),
+            "created_datetime": to_time(self.created_at()),
             "updated_datetime": to_time(taken.iter().map(|it| it.sending.updated_at).max().unwrap_or_default()),
             "meta": meta,
         })
+    }
+
+    /// When the first of the messages was made.
+    pub(super) fn created_at(&self) -> Timestamp {
+        self.taken.iter().map(Message::created_at).min().unwrap_or_default()
     }
 
     /// What it costs, where a page costs one, and what is left. The longest text is the one that is measured.

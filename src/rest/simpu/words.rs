@@ -39,6 +39,16 @@ pub(super) fn to_time(at: Timestamp) -> String {
     format!("{}000+00:00", at.to_string().trim_end_matches('Z'))
 }
 
+/// The same without the offset.
+pub(super) fn to_local_time(at: Timestamp) -> String {
+    to_time(at).trim_end_matches("+00:00").to_owned()
+}
+
+/// The vendor writes whether there are more pages as text.
+pub(super) fn to_flag(flag: bool) -> &'static str {
+    if flag { "True" } else { "False" }
+}
+
 /// A phone number in digits.
 pub(super) fn to_number(recipient: &Recipient) -> &str {
     recipient.as_str().trim_start_matches('+')
@@ -102,6 +112,8 @@ mod tests {
 
     #[test]
     fn times_have_microseconds_and_an_offset() {
-        assert_eq!(to_time(Timestamp::from_millis(1_795_324_560_125)), "2026-11-22T05:16:00.125000+00:00");
+        let at = Timestamp::from_millis(1_795_324_560_125);
+        assert_eq!(to_time(at), "2026-11-22T05:16:00.125000+00:00");
+        assert_eq!(to_local_time(at), "2026-11-22T05:16:00.125000");
     }
 }

@@ -47,6 +47,7 @@ pub(crate) struct Served {
     pub(crate) program: Running,
     /// As the client commands take it.
     pub(crate) grpc: String,
+    pub(crate) http: SocketAddr,
     pub(crate) admin: SocketAddr,
 }
 
@@ -115,7 +116,8 @@ impl Place {
         let mut program = self.start(&[&["serve"], arguments].concat(), &variables);
         let line = program.wait_for("listening");
         let grpc = line["grpc"].as_str().unwrap().to_owned();
-        Served { program, grpc, admin: line["admin"].as_str().unwrap().parse().unwrap() }
+        let address = |name: &str| line[name].as_str().unwrap().parse().unwrap();
+        Served { program, grpc, http: address("http"), admin: address("admin") }
     }
 }
 

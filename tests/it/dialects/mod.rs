@@ -4,6 +4,7 @@
 mod fixture;
 mod pattern;
 mod runner;
+mod simpu;
 
 #[tokio::test]
 async fn esms() {
