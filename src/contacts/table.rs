@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use minicbor::{Decode, Encode};
 
 use crate::clock::Timestamp;
-use crate::contacts::cell::{Cell, Values};
+use crate::contacts::cell::{Cell, Changes, Values};
 use crate::contacts::column::{Choice, Column, ColumnId, Kind, check_name, check_option};
-use crate::contacts::row::Changes;
 use crate::error::{Error, Kind as ErrorKind, Reason, Result};
 use crate::id::Id;
 use crate::random::Random;

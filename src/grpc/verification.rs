@@ -156,6 +156,7 @@ fn parse_start(request: pb::StartVerificationRequest) -> Result<NewVerification>
         scope: parse_text(request.scope),
         policy: parse_policy(request.policy.unwrap_or_default(), &mut unread)?,
         custom_code: unread.note(custom_code)?.flatten(),
+        code_is_number: false,
         locale: parse_text(request.locale),
         template: parse_text(request.template),
         variables: parse_metadata(request.variables),

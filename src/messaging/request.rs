@@ -87,6 +87,7 @@ impl NewMessage {
             callback: None,
             idempotency_key: None,
             batched: false,
+            callback: None,
             unread: Vec::new(),
         }
     }

@@ -2,9 +2,13 @@
 //!
 //! Everything is answered with HTTP 200 and a status number in the body. A code belongs to the account, the `app-id` and
 //! the number, so the `app-id` is the scope of the verification. Fields may come as JSON, as a form or in the query.
+//!
+//! Where several things are wrong with a call, the vendor does not say which it tells. Here each call reads from top to
+//! bottom in one order of status numbers: 1, 3, 2, 9, 4, 11, 12 or 13, 14, 15, 10, 8, 5, 6.
 
 mod fields;
 mod refusal;
+pub mod report;
 mod texts;
 
 use std::sync::Arc;
@@ -13,19 +17,20 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::response::Response;
 use http::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 
+use crate::clock::Clock;
 use crate::id::{Id, Partition};
-use crate::messaging::code_text::CodeText;
 use crate::messaging::message::Text;
 use crate::messaging::request::NewMessage;
+use crate::random::Random;
 use crate::recipient::{Address, Phone, Recipient};
 use crate::rest::answer;
 use crate::rest::desk::Desk;
 use crate::rest::dialect::Dialect;
-use crate::rest::esms::fields::Fields;
-use crate::rest::esms::refusal::{Refusal, unknown_country};
-use crate::rest::esms::texts::{CODE_LENGTH, Kind, Measured, Wording, check_plain};
+use crate::rest::esms::fields::{Credentials, Fields};
+use crate::rest::esms::refusal::Refusal;
+use crate::rest::esms::texts::{Measured, Wording, check_plain};
 use crate::rest::input::Call;
 use crate::rest::trouble::{Judged, Trouble};
 use crate::tenant::Tenant;
@@ -33,49 +38,78 @@ use crate::verification::code::{Candidate, Class};
 use crate::verification::policy::PolicyOverrides;
 use crate::verification::request::{NewCheck, NewVerification, OnExisting, Target};
 
+/// The vendor's codes have six digits.
+const CODE_LENGTH: u32 = 6;
+
+/// How long a code lasts, in minutes, and for a client that does not say.
+const MINUTES: std::ops::RangeInclusive<u64> = 1..=9;
+const USUAL_MINUTES: u64 = 3;
+
 /// Speaks as eSMS does.
-pub struct EsmsDialect;
+pub struct EsmsDialect {
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+}
 
 type Answered = Result<Value, Refusal>;
+
+// === impl EsmsDialect ===
+
+impl EsmsDialect {
+    pub fn new(clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
+        Self { clock, random }
+    }
+
+    /// Names a request for people who look for it, and nothing else.
+    fn request_id(&self) -> String {
+        Id::new(self.clock.now(), Partition::new(0), &*self.random).to_string()
+    }
+}
 
 #[async_trait]
 impl Dialect for EsmsDialect {
     async fn answer(&self, desk: &Desk, call: &Call) -> Response {
-        let readable = call.method == Method::POST;
+        let post = call.method == Method::POST;
         let answered = match call.path.as_str() {
-            "sms/otp/generate" if readable => generate(desk, call).await,
-            "sms/otp/verify" if readable => verify(desk, call).await,
+            "sms/otp/generate" if post => generate(desk, call).await,
+            "sms/otp/verify" if post => verify(desk, call).await,
             // Clients of old send these as GET, too.
-            "sms/send" if readable || call.method == Method::GET => send(desk, call).await,
-            "sms/balance" if readable || call.method == Method::GET => balance(desk, call).await,
-            path => return self.refuse(path, &Trouble::UnknownCall),
+            "sms/send" if post || call.method == Method::GET => send(desk, call).await,
+            "sms/balance" if post || call.method == Method::GET => balance(desk, call).await,
+            _ => Err(Refusal::Trouble(Trouble::UnknownCall)),
         };
-        let body = answered.unwrap_or_else(|refusal| refusal.to_body(&call.path));
-        to_response(StatusCode::OK, body, &request_id(desk))
+        match answered {
+            Ok(mut body) => {
+                if let Some(body) = body.as_object_mut() {
+                    body.entry("id").or_insert_with(|| self.request_id().into());
+                }
+                answer::json(StatusCode::OK, &body)
+            }
+            Err(refusal) => refusal.to_response(&call.path, &self.request_id()),
+        }
     }
 
     fn refuse(&self, path: &str, trouble: &Trouble) -> Response {
-        let status = if *trouble == Trouble::UnknownCall { StatusCode::NOT_FOUND } else { StatusCode::OK };
-        answer::with_wait(to_response(status, Refusal::of(trouble).to_body(path), ""), trouble)
+        Refusal::Trouble(trouble.clone()).to_response(path, &self.request_id())
     }
 }
 
-/// E1: makes a code and sends it.
+/// E1: makes a code and sends it, in place of one that is pending.
 async fn generate(desk: &Desk, call: &Call) -> Answered {
     let fields = Fields::read(call)?;
-    let (id, secret) = (fields.required("api-key")?, fields.required("api-secret")?);
-    let phone = fields.required("phone")?;
-    let tenant = desk.tenant(&id, &secret).map_err(|trouble| Refusal::of(&trouble))?;
+    let credentials = fields.credentials("api-key", "api-secret")?;
+    let (phone, app_id) = (fields.phone("phone")?, fields.app_id()?);
+    let (brand, message) = (fields.text("brand-name")?, fields.text("message")?);
+    let idempotency_key = call.idempotency_key().map_err(Refusal::Trouble)?;
+    let tenant = open(desk, &credentials)?;
     let phone = parse_phone(&phone)?;
-    let wording = Wording::read(fields.text("brand-name")?, fields.text("message")?)?;
-    let minutes = fields.number("duration")?.map_or(Ok(3), |minutes| parse_minutes(&minutes))?;
-    let kind = Kind::read(fields.number("type")?.as_deref());
-    let parts = wording.parts(fields.text("language")?.as_deref(), &phone)?;
-    let text = CodeText::new(parts).map_err(|error| Refusal::of(&Trouble::of(&error)))?;
+    let wording = Wording::parse(brand, message)?;
+    let minutes = fields.number("duration").map_or(Ok(USUAL_MINUTES), |minutes| parse_minutes(&minutes))?;
+    let text = wording.to_text(fields.number("language").as_deref(), &phone)?;
     let lifetime = Duration::from_secs(60 * minutes);
-    let measured = Measured::of_code(&text, lifetime, kind)?;
+    let measured = Measured::of_code(&text, CODE_LENGTH, lifetime, fields.alphabet())?;
     let new = NewVerification {
-        scope: Some(fields.app_id()?),
+        scope: Some(app_id),
         policy: PolicyOverrides {
             length: Some(CODE_LENGTH),
             alphabet: Some(vec![Class::Digits]),
@@ -84,83 +118,79 @@ async fn generate(desk: &Desk, call: &Call) -> Answered {
         },
         text: Some(text),
         on_existing: OnExisting::Replace,
-        idempotency_key: call.header("idempotency-key").map(str::to_owned),
-        ..NewVerification::to(Address::Phone(phone.e164().to_owned()))
+        idempotency_key,
+        ..NewVerification::to(to_address(&phone))
     };
-    let started = desk.start(&tenant, new).await.map_err(|trouble| Refusal::of(&trouble))?;
+    let started = desk.start(&tenant, new).await.map_err(Refusal::Trouble)?;
     Ok(measured.to_accepted(started.view.verification.id))
 }
 
 /// E2: judges a code. Every way of being wrong is one number.
 async fn verify(desk: &Desk, call: &Call) -> Answered {
     let fields = Fields::read(call)?;
-    let (id, secret) = (fields.required("api-key")?, fields.required("api-secret")?);
-    let (phone, code) = (fields.required("phone")?, fields.code("code")?);
-    let tenant = desk.tenant(&id, &secret).map_err(|trouble| Refusal::of(&trouble))?;
-    let recipient = Recipient::Phone(parse_phone(&phone)?);
+    let credentials = fields.credentials("api-key", "api-secret")?;
+    let (phone, app_id) = (fields.phone("phone")?, fields.app_id()?);
+    let code = fields.required("code")?;
+    let idempotency_key = call.idempotency_key().map_err(Refusal::Trouble)?;
+    let tenant = open(desk, &credentials)?;
     let check = NewCheck {
-        target: Target::Newest { scope: Some(fields.app_id()?), recipient },
+        target: Target::Newest { scope: Some(app_id), recipient: Recipient::Phone(parse_phone(&phone)?) },
         candidate: Candidate::parse(&code).unwrap_or_else(|_| Candidate::hopeless()),
-        idempotency_key: call.header("idempotency-key").map(str::to_owned),
+        idempotency_key,
     };
-    match desk.check(&tenant, check).await.map_err(|trouble| Refusal::of(&trouble))? {
+    match desk.check(&tenant, check).await.map_err(Refusal::Trouble)? {
         Judged::Right => Ok(json!({ "status": 0, "message": "ok" })),
-        _ => Err(Refusal(16, "Invalid OTP".to_owned())),
+        Judged::Wrong { .. } | Judged::Expired | Judged::Exhausted | Judged::Used | Judged::NotFound => {
+            Err(Refusal::rule(16, "Invalid OTP"))
+        }
     }
 }
 
 /// E3: sends a text.
 async fn send(desk: &Desk, call: &Call) -> Answered {
     let fields = Fields::read(call)?;
-    let (id, secret) = (fields.required("user")?, fields.required("pass")?);
-    let (to, text) = (fields.required("to")?, fields.required("msg")?);
-    let tenant = desk.tenant(&id, &secret).map_err(|trouble| Refusal::of(&trouble))?;
+    let credentials = fields.credentials("user", "pass")?;
+    let (to, text) = (fields.phone("to")?, fields.required("msg")?);
+    let (link, report_url) = (fields.text("link")?, fields.report_url()?);
+    let idempotency_key = call.idempotency_key().map_err(Refusal::Trouble)?;
+    let tenant = open(desk, &credentials)?;
     let phone = parse_phone(&to)?;
     // The vendor has a shortener for links; here the link itself stands in its place.
-    let text = fields.text("link")?.map_or_else(|| text.clone(), |link| text.replace("#link#", &link));
+    let text = link.map_or_else(|| text.clone(), |link| text.replace("#link#", &link));
     check_plain(&text, &phone)?;
-    let measured = Measured::of_text(&text, Kind::read(fields.number("type")?.as_deref()));
-    let new = NewMessage {
-        idempotency_key: call.header("idempotency-key").map(str::to_owned),
-        ..NewMessage::to(Address::Phone(phone.e164().to_owned()), Text::new(text))
-    };
-    let message = desk.send(&tenant, new).await.map_err(|trouble| Refusal::of(&trouble))?;
+    let measured = Measured::of_text(&text, fields.alphabet())?;
+    let callback = report_url.map(report::to_callback);
+    let new = NewMessage { callback, idempotency_key, ..NewMessage::to(to_address(&phone), Text::new(text)) };
+    let message = desk.send(&tenant, new).await.map_err(Refusal::Trouble)?;
     Ok(measured.to_accepted(message.id))
 }
 
 /// E4: what is left.
 async fn balance(desk: &Desk, call: &Call) -> Answered {
     let fields = Fields::read(call)?;
-    let (id, secret) = (fields.required("user")?, fields.required("pass")?);
-    let tenant: Arc<Tenant> = desk.tenant(&id, &secret).map_err(|trouble| Refusal::of(&trouble))?;
-    let balance = desk.balance(&tenant).await.map_err(|trouble| Refusal::of(&trouble))?;
-    let amount: Value = serde_json::from_str(&balance.amount).unwrap_or_else(|_| 0.into());
+    let tenant = open(desk, &fields.credentials("user", "pass")?)?;
+    let balance = desk.balance(&tenant).await.map_err(Refusal::Trouble)?;
+    let amount: Number = serde_json::from_str(&balance.amount).map_err(|_| Refusal::Trouble(Trouble::Fault))?;
     Ok(json!({ "status": 0, "balance": amount, "message": "ok" }))
 }
 
+fn open(desk: &Desk, credentials: &Credentials) -> Result<Arc<Tenant>, Refusal> {
+    desk.tenant(&credentials.key, &credentials.secret).map_err(Refusal::Trouble)
+}
+
+/// Digits with the country code in front, and nothing else.
 fn parse_phone(text: &str) -> Result<Phone, Refusal> {
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        let message = "Invalid phone number, please do not include any non-numeric character";
-        return Err(Refusal(9, message.to_owned()));
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Refusal::rule(9, "Invalid phone number, please do not include any non-numeric character"));
     }
-    Phone::parse(&format!("+{text}"), None).map_err(|_| unknown_country())
+    Phone::parse(&format!("+{text}"), None).map_err(|_| Refusal::Trouble(Trouble::InvalidRecipient))
 }
 
-/// Whole minutes, 1 to 9.
 fn parse_minutes(text: &str) -> Result<u64, Refusal> {
-    let minutes = text.parse::<u64>().ok().filter(|minutes| (1..=9).contains(minutes));
-    minutes.ok_or_else(|| Refusal(14, "Invalid duration, it must be 1 to 9 minutes".to_owned()))
+    let minutes = fields::parse_whole(text).filter(|minutes| MINUTES.contains(minutes));
+    minutes.ok_or_else(|| Refusal::rule(14, "Invalid duration, it must be 1 to 9 minutes"))
 }
 
-/// Names the request for people who look for it, and nothing else.
-fn request_id(desk: &Desk) -> String {
-    Id::new(desk.clock.now(), Partition::new(0), &*desk.random).to_string()
-}
-
-/// `id`: for answers that have none of their own.
-fn to_response(status: StatusCode, mut body: Value, id: &str) -> Response {
-    if let Some(body) = body.as_object_mut().filter(|body| !id.is_empty() && !body.contains_key("id")) {
-        body.insert("id".to_owned(), id.into());
-    }
-    answer::json(status, &body)
+fn to_address(phone: &Phone) -> Address {
+    Address::Phone(phone.e164().to_owned())
 }

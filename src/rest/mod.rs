@@ -8,10 +8,12 @@ mod answer;
 pub mod desk;
 pub mod dialect;
 pub mod esms;
+pub mod hasun;
 mod hosts;
 pub mod input;
 pub mod json;
 pub mod native;
+pub mod octopush;
 pub mod simpu;
 pub mod trouble;
 
@@ -30,8 +32,10 @@ use crate::error::Violation;
 use crate::rest::desk::Desk;
 use crate::rest::dialect::Dialect;
 use crate::rest::esms::EsmsDialect;
+use crate::rest::hasun::HasunDialect;
 use crate::rest::hosts::Hosts;
 use crate::rest::input::Call;
+use crate::rest::octopush::OctopushDialect;
 use crate::rest::simpu::SimpuDialect;
 use crate::rest::trouble::Trouble;
 use crate::violations::Violations;
@@ -52,11 +56,13 @@ pub struct Config {
     pub wait: Duration,
     /// What is told to be left, of tenants that may see no vendor's balance.
     pub balance: u64,
-    /// What the dialects have of their own.
+    pub hasun: hasun::settings::Config,
     pub simpu: simpu::Config,
     /// Dialects at the root of hosts.
     #[serde(default)]
     pub hosts: BTreeMap<String, Kind>,
+    #[serde(default)]
+    pub octopush: octopush::settings::Config,
 }
 
 /// A dialect by its name.
@@ -64,6 +70,8 @@ pub struct Config {
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     Esms,
+    Hasun,
+    Octopush,
     Simpu,
 }
 
@@ -79,7 +87,7 @@ struct Counter {
 pub fn router(config: &Config, desk: Desk, rest: Router) -> Router {
     let (desk, room) = (Arc::new(desk), Arc::new(Semaphore::new(MAX_CALLS)));
     let counter =
-        |kind: Kind| Counter { dialect: kind.build(config), desk: Arc::clone(&desk), room: Arc::clone(&room) };
+        |kind: Kind| Counter { dialect: kind.build(config, &desk), desk: Arc::clone(&desk), room: Arc::clone(&room) };
     let mut router = rest;
     for kind in Kind::ALL {
         let place = format!("/{}", kind.as_str());
@@ -127,18 +135,22 @@ impl Counter {
 // === impl Kind ===
 
 impl Kind {
-    const ALL: [Self; 2] = [Self::Esms, Self::Simpu];
+    const ALL: [Self; 4] = [Self::Esms, Self::Hasun, Self::Octopush, Self::Simpu];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Esms => "esms",
+            Self::Hasun => "hasun",
+            Self::Octopush => "octopush",
             Self::Simpu => "simpu",
         }
     }
 
-    fn build(self, config: &Config) -> Arc<dyn Dialect> {
+    fn build(self, config: &Config, desk: &Desk) -> Arc<dyn Dialect> {
         match self {
-            Self::Esms => Arc::new(EsmsDialect),
+            Self::Esms => Arc::new(EsmsDialect::new(Arc::clone(&desk.clock), Arc::clone(&desk.random))),
+            Self::Hasun => Arc::new(HasunDialect::new(config.hasun.clone())),
+            Self::Octopush => Arc::new(OctopushDialect::new(config.octopush.clone())),
             Self::Simpu => Arc::new(SimpuDialect::new(config.simpu.clone())),
         }
     }
@@ -150,7 +162,8 @@ impl Config {
     /// What is wrong with it, by key.
     pub fn violations(&self) -> Vec<Violation> {
         let mut found = Violations::default();
-        found.range("wait", &self.wait, Duration::ZERO..=Duration::from_secs(30));
+        found.range("wait", &self.wait, Duration::from_millis(1)..=Duration::from_secs(30));
+        found.nest("hasun", self.hasun.violations());
         for host in self.hosts.keys().filter(|host| !hosts::is_host(host)) {
             found.add("hosts", format!("must be names of hosts in lower case without a port, but has {host:?}"));
         }

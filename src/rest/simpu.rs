@@ -113,7 +113,7 @@ impl SimpuDialect {
         Self { config }
     }
 
-    async fn perform(&self, operation: Operation, desk: &Desk, tenant: &Tenant, call: &Call) -> Answered {
+    async fn perform(&self, operation: Operation, desk: &Desk, tenant: &Arc<Tenant>, call: &Call) -> Answered {
         let version = Version::Current;
         let to_otp = |view: &View| to_otp(view, self.config.verified_as_sent);
         match operation {
@@ -136,7 +136,7 @@ impl SimpuDialect {
     }
 
     /// What the old interface does not have is as in the one of today.
-    async fn perform_first(&self, operation: Operation, desk: &Desk, tenant: &Tenant, call: &Call) -> Answered {
+    async fn perform_first(&self, operation: Operation, desk: &Desk, tenant: &Arc<Tenant>, call: &Call) -> Answered {
         let version = Version::First;
         match operation {
             Operation::RequestOtp => {

@@ -34,6 +34,8 @@ pub struct NewVerification {
     pub policy: PolicyOverrides,
     /// A code that the caller chose, instead of a random one.
     pub custom_code: Option<Code>,
+    /// Whether a random code begins with no zero, for callers to whom it is a number.
+    pub code_is_number: bool,
     /// BCP 47; falls back to a broader one and at last to English. When not given, the language of the recipient's
     /// country.
     pub locale: Option<String>,
@@ -103,6 +105,7 @@ impl NewVerification {
             scope: None,
             policy: PolicyOverrides::default(),
             custom_code: None,
+            code_is_number: false,
             locale: None,
             template: None,
             variables: BTreeMap::new(),

@@ -89,7 +89,10 @@ impl Verifications {
         self.outbox.route(&tenant.name, channel, recipient.country())?;
         let code = match &new.custom_code {
             Some(code) => code.clone(),
-            None => Code::generate(policy.length as usize, &policy.alphabet()?, &*self.ground.random)?,
+            None => {
+                let draw = if new.code_is_number { Code::generate_number } else { Code::generate };
+                draw(policy.length as usize, &policy.alphabet()?, &*self.ground.random)?
+            }
         };
         let starting = Starting { tenant, new: &new, policy, recipient, channel, last_line, workflow, code };
         match &new.idempotency_key {
@@ -419,7 +422,8 @@ impl Starting<'_> {
                 &new.locale,
                 &new.sender,
                 &new.metadata,
-                new.on_existing
+                new.on_existing,
+                new.code_is_number
             )
         );
         let text = new.text.as_ref().map(|text| text.fill("", Duration::ZERO, Timestamp::default()));

@@ -189,7 +189,7 @@ fn enums_begin_unspecified_and_prefix_their_values() {
 
 #[test]
 fn each_method_has_a_request_and_a_response_of_its_own() {
-    assert_eq!(methods().len(), 25);
+    assert_eq!(methods().len(), 27);
     for method in methods() {
         let package = method.parent_file().package_name().to_owned();
         assert_eq!(method.input().full_name(), format!("{package}.{}Request", method.name()));

@@ -8,12 +8,10 @@ use serde_json::{Value, json};
 use crate::clock::Timestamp;
 use crate::id::Id;
 use crate::messaging::code_text::{CodeText, Part};
+use crate::messaging::request::{MAX_CHARACTERS, MAX_SEGMENTS};
 use crate::recipient::Phone;
 use crate::rest::esms::refusal::Refusal;
-use crate::segment::{Encoding, Segments, measure};
-
-/// The vendor's codes have six digits.
-pub(super) const CODE_LENGTH: u32 = 6;
+use crate::segment::{Encoding, Segments, measure, measure_ucs2};
 
 /// What texts to Malaysian numbers begin with, the blank included: a rule of the country's carriers.
 const PRICE_TAG: &str = "RM0.00 ";
@@ -31,7 +29,7 @@ pub(super) enum Wording {
 
 /// What a client says of the alphabet of its text.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum Alphabet {
     Gsm,
     Unicode,
     /// It does not say, or nothing that the vendor knows.
@@ -41,15 +39,15 @@ pub(super) enum Kind {
 /// A text and what it takes.
 pub(super) struct Measured {
     parts: usize,
+    /// The number of its alphabet.
     kind: i64,
 }
 
-/// A plain text: only the rule of the price tag holds, for it may take several parts.
+/// A text of the client's own: only the rule of the price tag holds, and only within the country.
 pub(super) fn check_plain(text: &str, to: &Phone) -> Result<(), Refusal> {
     let malaysian = to.country().is_some_and(|country| country.as_str() == MALAYSIA);
     if malaysian && !text.starts_with(PRICE_TAG) {
-        let message = format!("Messages to Malaysian numbers must begin with \"{PRICE_TAG}\"");
-        return Err(Refusal(10, message));
+        return Err(Refusal::rule(10, format!("Messages to Malaysian numbers must begin with \"{PRICE_TAG}\"")));
     }
     Ok(())
 }
@@ -58,50 +56,63 @@ pub(super) fn check_plain(text: &str, to: &Phone) -> Result<(), Refusal> {
 
 impl Wording {
     /// A message of the client's own goes before its brand.
-    pub(super) fn read(brand: Option<String>, message: Option<String>) -> Result<Self, Refusal> {
+    pub(super) fn parse(brand: Option<String>, message: Option<String>) -> Result<Self, Refusal> {
         match (message, brand) {
             (Some(message), _) if !message.contains("#otp#") => {
-                Err(Refusal(12, "The message must contain #otp#".to_owned()))
+                Err(Refusal::rule(12, "The message must contain #otp#"))
             }
-            (Some(message), _) => Ok(Self::Message(message)),
+            // Line breaks as handsets know them.
+            (Some(message), _) => Ok(Self::Message(message.replace("\r\n", "\n"))),
             (None, Some(brand)) if brand.chars().count() > MAX_BRAND => {
-                Err(Refusal(13, format!("The brand name must have at most {MAX_BRAND} characters")))
+                Err(Refusal::rule(13, format!("The brand name must have at most {MAX_BRAND} characters")))
             }
             (None, Some(brand)) => Ok(Self::Brand(brand)),
-            (None, None) => Err(Refusal(11, "Either brand-name or message must be given".to_owned())),
+            (None, None) => Err(Refusal::rule(11, "Either brand-name or message must be given")),
         }
     }
 
-    /// The text in pieces. A brand's is in the language asked for.
-    pub(super) fn parts(self, language: Option<&str>, to: &Phone) -> Result<Vec<Part>, Refusal> {
-        let marks = [("#otp#", Part::Code), ("#duration#", Part::Minutes)];
-        let brand = match self {
+    /// A brand's text is in the language asked for.
+    pub(super) fn to_text(&self, language: Option<&str>, to: &Phone) -> Result<CodeText, Refusal> {
+        let parts = match self {
             Self::Message(text) => {
-                check_plain(&text, to)?;
-                return Ok(CodeText::split(&text, &marks));
+                check_plain(text, to)?;
+                check_controls(text, "\n")?;
+                CodeText::split(text, &[("#otp#", Part::Code), ("#duration#", Part::Minutes)])
             }
-            Self::Brand(brand) => brand,
+            Self::Brand(brand) => {
+                let parts = brand_parts(brand, language.unwrap_or("en"))?;
+                check_controls(brand, "")?;
+                parts
+            }
         };
-        let (before, between, after) = match language.unwrap_or("en") {
-            "en" => (" - Your OTP code is ", ". This is valid for the next ", " minutes."),
-            "my" => (" - Kod OTP anda ialah ", ". Kod ini sah untuk ", " minit seterusnya."),
-            "zh" => (" - 您的OTP验证码是", "。有效期为", "分钟。"),
-            _ => return Err(Refusal(15, "The language must be en, my or zh".to_owned())),
-        };
-        Ok(vec![
-            Part::Words(format!("{PRICE_TAG}{brand}{before}")),
-            Part::Code,
-            Part::Words(between.to_owned()),
-            Part::Minutes,
-            Part::Words(after.to_owned()),
-        ])
+        // All that can still be wrong with it is that no part has room for it by far.
+        CodeText::new(parts).map_err(|_| too_long())
     }
 }
 
-// === impl Kind ===
+fn check_controls(text: &str, allowed: &str) -> Result<(), Refusal> {
+    if text.chars().any(|c| c.is_control() && !allowed.contains(c)) {
+        return Err(Refusal::rule(10, "Invalid message content, please do not include any control character"));
+    }
+    Ok(())
+}
 
-impl Kind {
-    pub(super) fn read(text: Option<&str>) -> Self {
+fn brand_parts(brand: &str, language: &str) -> Result<Vec<Part>, Refusal> {
+    let (before, between, after) = match language {
+        "en" => (" - Your OTP code is ", ". This is valid for the next ", " minutes."),
+        "my" => (" - Kod OTP anda ialah ", ". Kod ini sah untuk ", " minit seterusnya."),
+        "zh" => (" - 您的OTP验证码是", "。有效期为", "分钟。"),
+        _ => return Err(Refusal::rule(15, "The language must be en, my or zh")),
+    };
+    let words = |words: &str| Part::Words(words.to_owned());
+    let first = Part::Words(format!("{PRICE_TAG}{brand}{before}"));
+    Ok(vec![first, Part::Code, words(between), Part::Minutes, words(after)])
+}
+
+// === impl Alphabet ===
+
+impl Alphabet {
+    pub(super) fn parse(text: Option<&str>) -> Self {
         match text {
             Some("0") => Self::Gsm,
             Some("8") => Self::Unicode,
@@ -109,7 +120,15 @@ impl Kind {
         }
     }
 
-    /// The number that the answer has.
+    /// What the text takes. A text that is said to be plain and is not goes out as what it is.
+    fn measure(self, text: &str) -> Segments {
+        match self {
+            Self::Unicode => measure_ucs2(text),
+            Self::Gsm | Self::Detected => measure(text),
+        }
+    }
+
+    /// The number that the answer has: the client's own where it gave one.
     fn number(self, encoding: Encoding) -> i64 {
         match (self, encoding) {
             (Self::Gsm, _) | (Self::Detected, Encoding::Gsm7) => 0,
@@ -122,23 +141,27 @@ impl Kind {
 
 impl Measured {
     /// Of a text with a code, which must fit one part when it is filled.
-    pub(super) fn of_code(text: &CodeText, lifetime: Duration, kind: Kind) -> Result<Self, Refusal> {
-        let filled = text.fill(&"0".repeat(CODE_LENGTH as usize), lifetime, Timestamp::default());
-        let filled = filled.expose_secret();
-        let units = if kind == Kind::Unicode { filled.encode_utf16().count() } else { measure(filled).units };
-        let most = match kind {
-            Kind::Unicode => Encoding::Ucs2.units_alone(),
-            _ => measure(filled).encoding.units_alone(),
-        };
-        if units > most {
-            return Err(Refusal(8, format!("The message is too long: {units} characters, and at most {most} fit")));
+    pub(super) fn of_code(
+        text: &CodeText,
+        digits: u32,
+        lifetime: Duration,
+        alphabet: Alphabet,
+    ) -> Result<Self, Refusal> {
+        let filled = text.fill(&"0".repeat(digits as usize), lifetime, Timestamp::default());
+        let taken = alphabet.measure(filled.expose_secret());
+        if taken.segments > 1 {
+            return Err(too_long());
         }
-        Ok(Self { parts: 1, kind: kind.number(measure(filled).encoding) })
+        Ok(Self { parts: 1, kind: alphabet.number(taken.encoding) })
     }
 
-    pub(super) fn of_text(text: &str, kind: Kind) -> Self {
-        let Segments { encoding, segments, .. } = measure(text);
-        Self { parts: segments, kind: kind.number(encoding) }
+    /// Of any other text, which may take several.
+    pub(super) fn of_text(text: &str, alphabet: Alphabet) -> Result<Self, Refusal> {
+        let taken = alphabet.measure(text);
+        if taken.segments > MAX_SEGMENTS || text.chars().count() > MAX_CHARACTERS {
+            return Err(too_long());
+        }
+        Ok(Self { parts: taken.segments, kind: alphabet.number(taken.encoding) })
     }
 
     /// A credit buys a part.
@@ -152,4 +175,8 @@ impl Measured {
             "type": self.kind,
         })
     }
+}
+
+fn too_long() -> Refusal {
+    Refusal::rule(8, "Content too long")
 }

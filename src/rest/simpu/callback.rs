@@ -4,9 +4,11 @@
 use serde_json::json;
 
 use crate::error::Result;
+use crate::id::Id;
 use crate::messaging::callback::{Callback, CallbackUrl, Context, NewCallback};
 use crate::messaging::callback_writer::{CallbackCall, CallbackWriter};
 use crate::messaging::message::Message;
+use crate::messaging::request::NewMessage;
 use crate::rest::simpu::words::{to_hex, to_message_state, to_number};
 
 /// Under which the writer is registered.
@@ -21,10 +23,15 @@ const ID: &str = "id";
 /// Writes the calls.
 pub struct SimpuCallbacks;
 
-/// `id`: of the call that sent the message, when it sent several.
-pub(super) fn to_callback(url: &str, id: Option<&str>) -> NewCallback {
-    let kept = id.map(|id| (ID.to_owned(), id.to_owned()));
-    NewCallback { kind: KIND, url: CallbackUrl::new(url), context: Context(kept.into_iter().collect()) }
+pub(super) fn to_callback(url: &str) -> NewCallback {
+    NewCallback { kind: KIND, url: CallbackUrl::new(url), context: Context::default() }
+}
+
+/// A message that is told of by the id of the call that sent several.
+pub(super) fn with_id(new: NewMessage, id: Id) -> NewMessage {
+    let context = Context::from([(ID, to_hex(id))]);
+    let callback = new.callback.map(|callback| NewCallback { context, ..callback });
+    NewMessage { callback, ..new }
 }
 
 impl CallbackWriter for SimpuCallbacks {

@@ -128,7 +128,7 @@ impl Problem {
     }
 
     /// What is said of one recipient of many.
-    pub(super) fn to_error(&self, field: &str, recipient: &str) -> Value {
+    pub(super) fn to_error(&self, field: &str, recipient: Option<&str>) -> Value {
         let told = self.errors.first().map(|wrong| wrong.fault.to_words());
         let (kind, words) = told.unwrap_or_else(|| ("value_error", self.message.to_string()));
         json!({ "field": field, "recipient": recipient, "message": in_field(field, &words), "type": kind })

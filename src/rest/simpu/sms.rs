@@ -5,17 +5,18 @@
 //! recipients those that were taken, and the others under `meta.errors`; when they refuse all, the call fails as the
 //! first one did. The page of the vendor has but one answer for all.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
-use crate::id::{Id, Partition};
+use crate::messaging::batch::NewBatch;
 use crate::messaging::message::{Message, Text};
 use crate::messaging::request::{Content, NewMessage};
 use crate::recipient::{Address, Phone};
 use crate::rest::desk::Desk;
 use crate::rest::input::Call;
-use crate::rest::simpu::callback::{EXTERNAL_REF, to_callback};
+use crate::rest::simpu::callback::{EXTERNAL_REF, to_callback, with_id};
 use crate::rest::simpu::fields::{Fields, parse_phone};
 use crate::rest::simpu::personal::Personal;
 use crate::rest::simpu::problem::{Fault, Problem, UNREACHABLE, Wrong};
@@ -64,42 +65,44 @@ pub(super) struct Sent {
     pub(super) id: String,
     /// At least one.
     pub(super) taken: Vec<Message>,
-    refused: Vec<(Phone, Problem)>,
+    /// With whom it was to, where that is known.
+    refused: Vec<(Option<Phone>, Problem)>,
     /// What is left; `None` when the vendor that knows did not say.
     balance: Option<Balance>,
 }
 
 /// M1: sends a text to each recipient.
-pub(super) async fn send(desk: &Desk, tenant: &Tenant, call: &Call, version: Version) -> Result<Sent, Problem> {
+pub(super) async fn send(desk: &Desk, tenant: &Arc<Tenant>, call: &Call, version: Version) -> Result<Sent, Problem> {
     let asked = Asked::read(call, version)?;
-    let batch = (asked.recipients.len() > 1).then(|| batch_id(desk, tenant, asked.idempotency_key.as_deref()));
-    let all: Vec<_> = asked.recipients.iter().map(|phone| asked.message_to(phone, batch.as_deref())).collect();
-    check_all(desk, tenant, &all)?;
-    let (results, balance) = tokio::join!(desk.send_all(tenant, all), desk.balance(tenant));
+    let messages: Vec<_> = asked.recipients.iter().map(|phone| asked.message_to(phone)).collect();
+    check_all(desk, tenant, &messages)?;
+    let several = messages.len() > 1;
+    let new = NewBatch { key: asked.idempotency_key.clone(), messages };
+    // One has an id of its own.
+    let named = move |id, new| if several { with_id(new, id) } else { new };
+    let (batch, balance) = tokio::join!(desk.send_batch(tenant, new, named), desk.balance(tenant));
+    let batch = batch.map_err(|trouble| Problem::of(&trouble, "recipients"))?;
+    // Of a call that comes again there are only those that were accepted.
+    let complete = batch.results.len() == asked.recipients.len();
     let (mut taken, mut refused) = (Vec::new(), Vec::new());
-    for (phone, result) in asked.recipients.iter().zip(results) {
+    for (at, result) in batch.results.into_iter().enumerate() {
         match result {
             Ok(message) => taken.push(message),
-            Err(trouble) => refused.push((phone.clone(), Problem::of(&trouble, "recipients"))),
+            Err(trouble) => {
+                let phone = asked.recipients.get(at).filter(|_| complete).cloned();
+                refused.push((phone, Problem::of(&trouble, "recipients")));
+            }
         }
     }
+    let id = match taken.as_slice() {
+        [one] if !several => to_hex(one.id),
+        _ => to_hex(batch.id),
+    };
     if taken.is_empty() {
         let first = refused.into_iter().next();
         return Err(first.map_or_else(|| Problem::of(&Trouble::Fault, "recipients"), |(_, problem)| problem));
     }
-    let id = batch.unwrap_or_else(|| to_hex(taken[0].id));
     Ok(Sent { asked, id, taken, refused, balance: balance.ok() })
-}
-
-/// The one id of many messages: the same when the call comes again, for what is told with it must be the same, too.
-fn batch_id(desk: &Desk, tenant: &Tenant, idempotency_key: Option<&str>) -> String {
-    match idempotency_key {
-        None => to_hex(Id::new(desk.clock.now(), Partition::new(0), &*desk.random)),
-        Some(key) => {
-            let digest = Sha256::digest(format!("{} {key}", tenant.name));
-            digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
-        }
-    }
 }
 
 /// Refuses what cannot be sent before anything is.
@@ -153,8 +156,7 @@ impl Asked {
         }
     }
 
-    /// `batch`: the id of the call, where it is not the message's.
-    fn message_to(&self, phone: &Phone, batch: Option<&str>) -> NewMessage {
+    fn message_to(&self, phone: &Phone) -> NewMessage {
         let content = match &self.words {
             Words::Content(text) => Content::Text(Text::new(text.clone())),
             Words::Template { id, personal, .. } => {
@@ -167,9 +169,7 @@ impl Asked {
             content: Some(content),
             sender: self.sender_id.clone(),
             metadata: kept.collect(),
-            callback: self.callback.as_deref().map(|url| to_callback(url, batch)),
-            idempotency_key: self.idempotency_key.clone(),
-            batched: self.recipients.len() > 1,
+            callback: self.callback.as_deref().map(to_callback),
             ..NewMessage::to(Address::Phone(phone.e164().to_owned()), Text::new(String::new()))
         }
     }
@@ -227,7 +227,9 @@ impl Sent {
         };
         let mut meta = json!({ "method": "POST", "resource": "/send/sms", "estimate": self.to_estimate() });
         if let Some(meta) = meta.as_object_mut().filter(|_| !refused.is_empty()) {
-            let errors = refused.iter().map(|(phone, problem)| problem.to_error("recipients", phone.digits()));
+            let errors = refused
+                .iter()
+                .map(|(phone, problem)| problem.to_error("recipients", phone.as_ref().map(Phone::digits)));
             meta.insert("errors".to_owned(), errors.collect());
         }
         json!({

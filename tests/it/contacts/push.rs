@@ -1,12 +1,19 @@
 //! Contacts are given to vendors that keep a list of their own: each when it is created and when it changes, once the
 //! vendor is there.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use verigate::config;
+use verigate::contacts::cell::Value as CellValue;
+use verigate::contacts::push::{Book, Pusher};
+use verigate::contacts::rows::NewRow;
 use verigate::proto::contacts::v1::{ColumnType, UpdateColumnRequest};
+use verigate::vendor::{ContactRow, Failure};
 
+use crate::contacts::house::House;
 use crate::contacts::{add_column, change_of, create, delete, table, update, update_column};
 use crate::support::gateway::{CONFIG, Contacts, Gateway, eventually};
 use crate::support::vendor_server::{Answer, Fault, VendorServer};
@@ -24,7 +31,7 @@ fn config_of(server: &VendorServer) -> String {
     let url = server.url();
     format!(
         "{CONFIG}\n[vendors.book]\nkind = 'octopush'\nbase_url = '{url}'\napi_login = 'a@example.com'\napi_key = 'k'\n\
-         \n[contacts]\npush = ['book']\n"
+         \n[contacts]\npush = ['book']\n[messaging]\nattempt_timeout = '2m'\n"
     )
 }
 
@@ -42,7 +49,7 @@ async fn until_given(server: &VendorServer, count: usize) -> Vec<Value> {
 async fn later<T>(gateway: &Gateway, ask: impl Fn() -> Option<T>) -> T {
     let client = gateway.contacts().await;
     eventually(async || {
-        gateway.clock.advance(Duration::from_secs(1));
+        gateway.clock.advance(Duration::from_secs(10));
         table(&mut client.clone()).await;
         ask()
     })
@@ -138,6 +145,17 @@ async fn a_vendor_that_is_away_is_given_everything_when_it_is_back() {
 }
 
 #[tokio::test]
+async fn a_vendor_that_asks_for_patience_is_given_the_row_later() {
+    let server = vendor().await;
+    server.set_fault(Fault::TooMany).await;
+    let gateway = Gateway::start_with(&config_of(&server)).await;
+    ann(&mut gateway.contacts().await).await;
+    until_given(&server, 1).await;
+    server.set_fault(None).await;
+    assert_eq!(until_given_later(&gateway, &server, 2).await[1], contact("+60123456789", "Ann", "contact"));
+}
+
+#[tokio::test]
 async fn what_a_vendor_refuses_holds_up_nobody() {
     let server = vendor().await;
     let gateway = Gateway::start_with(&config_of(&server)).await;
@@ -148,7 +166,12 @@ async fn what_a_vendor_refuses_holds_up_nobody() {
     create(&mut client, json!({"phone_number": "+60123456781", "first_name": "Bob"})).await.unwrap();
     until_given(&server, 1).await;
     server.set_fault(None).await;
-    ann(&mut client).await;
+    // One list may refuse what another takes.
+    let lists = ["a list with a name too long for it", "VIP"];
+    let add = UpdateColumnRequest { add_options: lists.map(str::to_owned).into(), ..change_of("lists") };
+    update_column(&mut client, add).await.unwrap();
+    let row = json!({"phone_number": "+60123456789", "first_name": "Ann", "lists": lists});
+    create(&mut client, row).await.unwrap();
     let names: Vec<_> = until_given_later(&gateway, &server, 2)
         .await
         .iter()
@@ -208,4 +231,58 @@ async fn only_vendors_with_a_contact_list_can_be_given_contacts() {
         format!("verigate.toml:{line}: contacts.push[0]: must be a configured vendor (inbox), but is \"book\"")
     );
     assert!(refused("'inbox', 'inbox'").contains("contacts.push[1]: must be listed once"));
+}
+
+/// A vendor's list whose answers wait for the test.
+struct SlowBook {
+    taken: Mutex<Vec<ContactRow>>,
+    answers: Semaphore,
+}
+
+#[async_trait::async_trait]
+impl Book for SlowBook {
+    fn vendor(&self) -> &str {
+        "slow"
+    }
+
+    fn takes(&self, _: &str) -> bool {
+        true
+    }
+
+    fn keeps_lists(&self) -> bool {
+        false
+    }
+
+    async fn push(&self, row: &ContactRow) -> Result<(), Failure> {
+        self.taken.lock().unwrap().push(row.clone());
+        self.answers.acquire().await.unwrap().forget();
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_change_during_a_call_is_given_too() {
+    let house = House::new(100, &["slow"]).await;
+    let book = Arc::new(SlowBook { taken: Mutex::default(), answers: Semaphore::new(0) });
+    let pusher = Pusher::new(house.ground.clone(), &house.queue, Arc::clone(&book) as Arc<dyn Book>);
+    let running = tokio::spawn(pusher.run());
+    let until = |count: usize| {
+        let book = Arc::clone(&book);
+        async move { eventually(async || (book.taken.lock().unwrap().len() == count).then_some(())).await }
+    };
+    let name = |name: &str| [("first_name".to_owned(), Some(CellValue::Text(name.to_owned())))].into();
+    let new = NewRow { values: name("Ann"), ..NewRow::default() };
+    let row = house.contacts.create_row(&house.tenant, new).await.unwrap();
+    until(1).await;
+    house.contacts.update_row(&house.tenant, row.id, &name("Anna")).await.unwrap();
+    book.answers.add_permits(1);
+    until(2).await;
+    book.answers.add_permits(1);
+    // And only then does it rest.
+    house.contacts.update_row(&house.tenant, row.id, &name("Annabel")).await.unwrap();
+    book.answers.add_permits(1);
+    until(3).await;
+    let names: Vec<_> = book.taken.lock().unwrap().iter().map(|row| row.cells["first_name"].clone()).collect();
+    assert_eq!(names, ["Ann", "Anna", "Annabel"]);
+    running.abort();
 }

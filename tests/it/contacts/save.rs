@@ -3,56 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tempfile::TempDir;
-use verigate::clock::ManualClock;
+use futures_util::future::join_all;
 use verigate::contacts::cell::{Value, Values};
 use verigate::contacts::column::Kind;
 use verigate::contacts::filter::{Filter, Operator};
-use verigate::contacts::push::Queue;
 use verigate::contacts::row::RowView;
 use verigate::contacts::rows::NewRow;
 use verigate::contacts::save::Save;
-use verigate::contacts::service::{Contacts, ContactsConfig};
 use verigate::contacts::table::{NewColumn, Table};
 use verigate::error::{Kind as ErrorKind, Reason};
-use verigate::messaging::holder::Ground;
-use verigate::random::OsRandom;
-use verigate::store::Store;
-use verigate::store::keys::Keys;
-use verigate::store::seal::{KeyRing, SealedStore};
-use verigate::store::sled::{Config, SledStore};
-use verigate::tenant::Tenant;
 
-use crate::support::gateway::START;
-
-struct House {
-    contacts: Arc<Contacts>,
-    tenant: Tenant,
-    _place: TempDir,
-}
-
-async fn house(max_rows: u32) -> House {
-    let place = TempDir::new().unwrap();
-    let clock = Arc::new(ManualClock::new(START));
-    let config = Config { path: place.path().join("data"), ..Config::default() };
-    let ring = KeyRing::parse(&format!("1:{}\n", "A".repeat(43) + "=")).unwrap();
-    let sled = Arc::new(SledStore::open(&config, clock.clone()).unwrap());
-    let store: Arc<dyn Store> = Arc::new(SealedStore::new(sled, ring, Arc::new(OsRandom)));
-    let keys = Keys::open(&*store, &OsRandom).await.unwrap();
-    let ground = Ground { store, keys, clock, random: Arc::new(OsRandom) };
-    let config = ContactsConfig { max_rows, push: Vec::new() };
-    let contacts = Arc::new(Contacts::new(ground, &config, Arc::new(Queue::new(Vec::new()))));
-    let tenant = Tenant {
-        name: "acme".parse().unwrap(),
-        default_country: "MY".parse().ok(),
-        brand: None,
-        sender: None,
-        may_return_code: false,
-        balance_of: None,
-        may_administer: false,
-    };
-    House { contacts, tenant, _place: place }
-}
+use crate::contacts::house::House;
 
 fn text(text: &str) -> Option<Value> {
     Some(Value::Text(text.to_owned()))
@@ -82,7 +43,7 @@ fn lists(of: &[&str]) -> NewColumn {
 
 #[tokio::test]
 async fn contacts_are_saved_by_their_number() {
-    let House { contacts, tenant, _place } = house(100).await;
+    let House { contacts, tenant, .. } = &House::new(100, &[]).await;
     let table = contacts.prepare(&tenant.name, &[lists(&["News", "VIP"])]).await.unwrap();
     let ann = |name: &str| Save {
         values: values(&[("phone_number", "012-345 6789"), ("first_name", name)]),
@@ -92,7 +53,7 @@ async fn contacts_are_saved_by_their_number() {
     let nobody = Save { values: values(&[("first_name", "Nobody")]), ..Save::default() };
     let wrong = Save { values: values(&[("phone_number", "+60123456788"), ("email", "x")]), ..Save::default() };
     let saves = [ann("Ann"), nobody, wrong, ann("Anna")];
-    let saved = contacts.save_rows(&tenant, "phone_number", &saves, true).await.unwrap();
+    let saved = contacts.save_rows(tenant, "phone_number", &saves, true).await.unwrap();
     let (first, last) = (saved[0].as_ref().unwrap(), saved[3].as_ref().unwrap());
     assert!(first.created && !last.created, "the second of the same number is the same contact");
     assert_eq!(first.row.id, last.row.id);
@@ -102,56 +63,56 @@ async fn contacts_are_saved_by_their_number() {
 
     // Without overwriting, what is there stays, but lists are added and removed.
     let change = Save { add: options(&[("lists", &["News"])]), remove: options(&[("lists", &["VIP"])]), ..ann("Eve") };
-    let saved = contacts.save_rows(&tenant, "phone_number", &[change], false).await.unwrap();
+    let saved = contacts.save_rows(tenant, "phone_number", &[change], false).await.unwrap();
     let row = &saved[0].as_ref().unwrap().row;
     assert_eq!(cell(&table, row, "first_name"), text("Anna").as_ref());
     assert_eq!(cell(&table, row, "lists"), Some(&Value::List(vec!["News".to_owned()])));
     assert_eq!(contacts.table(&tenant.name).await.unwrap().rows(), 1);
 
-    let unknown = contacts.save_rows(&tenant, "nothing", &[ann("Ann")], true).await.unwrap_err();
+    let unknown = contacts.save_rows(tenant, "nothing", &[ann("Ann")], true).await.unwrap_err();
     assert_eq!(unknown.kind(), ErrorKind::NotFound);
     let many = vec![ann("Ann"); 501];
-    assert_eq!(contacts.save_rows(&tenant, "phone_number", &many, true).await.unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(contacts.save_rows(tenant, "phone_number", &many, true).await.unwrap_err().kind(), ErrorKind::Invalid);
 }
 
 #[tokio::test]
 async fn a_number_saved_many_times_at_once_is_one_contact() {
-    let House { contacts, tenant, _place } = house(100).await;
+    let House { contacts, tenant, .. } = &House::new(100, &[]).await;
     let race = (0..16).map(|_| {
-        let (contacts, tenant) = (Arc::clone(&contacts), tenant.clone());
+        let (contacts, tenant) = (Arc::clone(contacts), tenant.clone());
         tokio::spawn(async move {
             let save = Save { values: values(&[("phone_number", "+60123456789")]), ..Save::default() };
             contacts.save_rows(&tenant, "phone_number", &[save], true).await.unwrap().remove(0).unwrap().created
         })
     });
-    let created = futures_util::future::join_all(race).await.into_iter().filter(|created| *created.as_ref().unwrap());
+    let created = join_all(race).await.into_iter().filter(|created| *created.as_ref().unwrap());
     assert_eq!((created.count(), contacts.table(&tenant.name).await.unwrap().rows()), (1, 1));
 }
 
 #[tokio::test]
 async fn saving_stops_at_the_limit_and_tells_each_contact_so() {
-    let House { contacts, tenant, _place } = house(2).await;
+    let House { contacts, tenant, .. } = &House::new(2, &[]).await;
     let saves: Vec<_> = (0..4)
         .map(|number| Save { values: values(&[("phone_number", &format!("+6012345678{number}"))]), ..Save::default() })
         .collect();
-    let saved = contacts.save_rows(&tenant, "phone_number", &saves, true).await.unwrap();
+    let saved = contacts.save_rows(tenant, "phone_number", &saves, true).await.unwrap();
     let reasons: Vec<_> = saved.iter().map(|saved| saved.as_ref().err().map(|error| error.reason())).collect();
     assert_eq!(reasons, [None, None, Some(Reason::ContactTableFull), Some(Reason::ContactTableFull)]);
 }
 
 #[tokio::test]
 async fn pages_can_be_asked_for_by_number() {
-    let House { contacts, tenant, _place } = house(100).await;
+    let House { contacts, tenant, .. } = &House::new(100, &[]).await;
     for number in 0..7 {
         let name = if number % 2 == 0 { "even" } else { "odd" };
         let new = NewRow { values: values(&[("first_name", name)]), ..NewRow::default() };
-        contacts.create_row(&tenant, new).await.unwrap();
+        contacts.create_row(tenant, new).await.unwrap();
     }
     let even = Filter { column: "first_name".to_owned(), operator: Operator::Equals, value: text("EVEN") };
     let filters = [even];
     let mut ids = Vec::new();
     for (from, count) in [(0, 3), (3, 1), (6, 0)] {
-        let page = contacts.numbered(&tenant, &filters, from, 3).await.unwrap();
+        let page = contacts.numbered(tenant, &filters, from, 3).await.unwrap();
         assert_eq!((page.total, page.rows.len()), (4, count));
         ids.extend(page.rows.into_iter().map(|row| row.id));
     }
@@ -162,7 +123,7 @@ async fn pages_can_be_asked_for_by_number() {
 
 #[tokio::test]
 async fn columns_are_made_ready_without_touching_those_that_are_there() {
-    let House { contacts, tenant, _place } = house(100).await;
+    let House { contacts, tenant, .. } = &House::new(100, &[]).await;
     let before = contacts.table(&tenant.name).await.unwrap();
     let column = |name: &str, kind| NewColumn { name: name.to_owned(), kind, options: Vec::new() };
     let wanted = [column("param1", Kind::Text), column("email", Kind::Text), lists(&["News", "News", "VIP"])];
@@ -174,4 +135,20 @@ async fn columns_are_made_ready_without_touching_those_that_are_there() {
     let refused = contacts.prepare(&tenant.name, &[column("new", Kind::Text), column(" ", Kind::Text)]).await;
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Invalid);
     assert_eq!(contacts.table(&tenant.name).await.unwrap(), table, "all or nothing");
+}
+
+/// In one process changes take turns; between processes the store's conditions hold.
+#[tokio::test]
+async fn two_processes_on_one_store_keep_one_count() {
+    let house = House::new(48, &[]).await;
+    let other = house.another_process(48);
+    let race = (0..64).map(|number| {
+        let contacts = Arc::clone(if number % 2 == 0 { &house.contacts } else { &other });
+        let tenant = house.tenant.clone();
+        tokio::spawn(async move { contacts.create_row(&tenant, NewRow::default()).await.is_ok() })
+    });
+    let created = join_all(race).await.into_iter().filter(|created| *created.as_ref().unwrap()).count();
+    let rows = house.contacts.numbered(&house.tenant, &[], 0, 500).await.unwrap().rows.len();
+    let counted = house.contacts.table(&house.tenant.name).await.unwrap().rows();
+    assert_eq!((created, rows, counted), (48, 48, 48));
 }

@@ -32,6 +32,9 @@ pub(crate) struct Step {
     /// How often the call is made, with the same answer each time; by default once.
     #[serde(default = "once")]
     pub(crate) times: usize,
+    /// Whether the call is made until it is answered as expected, for what the gateway does in its own time.
+    #[serde(default)]
+    pub(crate) eventually: bool,
     /// All messages that came since the step before, oldest first. Of each the fields that matter.
     pub(crate) inbox: Option<Vec<BTreeMap<String, Value>>>,
 }

@@ -1,8 +1,6 @@
 //! The dialect of Simpu where fixtures do not reach: many calls at once, other surfaces beside it, hosts, what is posted
-//! later, our own adapter as its client, and a client of its customers.
+//! later, and our own adapter as its client.
 
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -11,15 +9,11 @@ use verigate::proto::contacts::v1::CreateRowRequest;
 use verigate::proto::messaging::v1::{ListMessagesRequest, MessageStatus};
 use verigate::proto::verification::v1::CheckOutcome;
 
-use crate::cli::program::Place;
 use crate::support::gateway::{CONFIG, Gateway, eventually, judge, text_to, wrong};
 use crate::support::http::call;
 use crate::support::vendor_server::{Answer, VendorServer};
 
 const NUMBER: &str = "2348023456789";
-
-/// How long the client may take, in seconds. It takes one when the machine has nothing else to do.
-const PATIENCE: &str = "120";
 
 /// Lets messages be told of on this machine.
 const CALLS_HOME: &str = "[callbacks]\nallow = [\"127.0.0.0/8\"]\n";
@@ -185,7 +179,7 @@ async fn callers_are_told_how_each_of_their_texts_ended() {
     assert_eq!(last, expected.map(|(recipient, state)| told(&many, json!("order 7"), recipient, state)));
 }
 
-// === other clients ===
+// === our own adapter ===
 
 /// What our adapter for the vendor says, the dialect understands, and the other way round.
 #[tokio::test]
@@ -230,24 +224,4 @@ async fn our_own_adapter_is_a_client() {
     .await;
     let cells: Vec<_> = found["columns"].as_object().unwrap().values().collect();
     assert!(cells.contains(&&json!("2348023456789")) && cells.contains(&&json!("Ada")), "{found}");
-}
-
-/// A client as a customer of the vendor wrote it, against the real program.
-#[test]
-fn a_customers_client_works_unchanged() {
-    let place = Place::new();
-    let served = place.serve(&[], &[]);
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/dialects/clients/simpu.mjs");
-    let output = Command::new("timeout")
-        .args(["--kill-after=5", PATIENCE, "node"])
-        .arg(script)
-        .env("SIMPU_URL", format!("http://{}/simpu", served.http))
-        .env("SIMPU_KEY", "dev.dev-secret")
-        .env("INBOX_URL", format!("http://{}", served.admin))
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let Output { status, stdout, stderr } = &output;
-    let (out, err) = (String::from_utf8_lossy(stdout), String::from_utf8_lossy(stderr));
-    assert!(status.success(), "{status}\n{out}\n{err}");
 }

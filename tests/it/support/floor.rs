@@ -228,6 +228,7 @@ pub(crate) fn code_to(recipient: Address, delivery_wait: Option<Duration>) -> Ne
         scope: None,
         policy: PolicyOverrides::default(),
         custom_code: None,
+        code_is_number: false,
         locale: None,
         template: None,
         variables: BTreeMap::new(),

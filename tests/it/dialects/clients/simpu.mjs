@@ -1,6 +1,6 @@
 // A customer's client as it was written for Simpu, with nothing but fetch; only its base URL and its key are another.
 //
-// SIMPU_URL: where the vendor's paths begin. SIMPU_KEY: the API key. INBOX_URL: where the gateway shows what it sent.
+// BASE: where the vendor's paths begin. KEY: the API key. ADMIN: where the gateway shows what it sent.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -79,12 +79,12 @@ class Simpu {
   }
 }
 
-const { SIMPU_URL, SIMPU_KEY, INBOX_URL } = process.env;
-const simpu = new Simpu(SIMPU_URL, SIMPU_KEY);
+const { BASE, KEY, ADMIN } = process.env;
+const simpu = new Simpu(BASE, KEY);
 
 /** The newest text that a person got. */
 async function inbox(recipient) {
-  const response = await fetch(`${INBOX_URL}/inbox/messages?${new URLSearchParams({ recipient: `+${recipient}` })}`);
+  const response = await fetch(`${ADMIN}/inbox/messages?${new URLSearchParams({ recipient: `+${recipient}` })}`);
   return (await response.json())[0].text;
 }
 
@@ -133,7 +133,7 @@ async function mistakes() {
     ]);
     return true;
   });
-  await fails(new Simpu(SIMPU_URL, "not-the-key").requestOtp({ recipient: "2348023456789" }), 401, "Unauthorized");
+  await fails(new Simpu(BASE, "not-the-key").requestOtp({ recipient: "2348023456789" }), 401, "Unauthorized");
   await fails(simpu.getOtp("674535b2b39158b9aae90188fcec23eb"), 404, "OTP not found");
 }
 
