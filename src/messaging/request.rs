@@ -87,7 +87,6 @@ impl NewMessage {
             callback: None,
             idempotency_key: None,
             batched: false,
-            callback: None,
             unread: Vec::new(),
         }
     }

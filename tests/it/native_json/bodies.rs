@@ -21,7 +21,7 @@ async fn what_is_no_json_is_refused_by_its_place() {
     let caller = Caller::acme(&gateway);
     let good = format!(r#"{{"recipient": {{"phone": "{PHONE}"}}"#);
     for (body, what) in [
-        (format!("{good}"), "EOF while parsing an object at line 1 column 39"),
+        (good.clone(), "EOF while parsing an object at line 1 column 39"),
         (format!("{good},}}"), "trailing comma at line 1 column 41"),
         (format!("{good}}} {{}}"), "trailing characters at line 1 column 42"),
         (format!("{good}}}\n\n\u{0}"), "trailing characters at line 3 column 1"),
