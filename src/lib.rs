@@ -17,7 +17,7 @@
 //! Invariants, checked by `tests/it/architecture.rs`:
 //! 1. `verification`, `messaging` and `event` name no tonic, prost, axum, reqwest, sled or redis type.
 //! 2. Nothing outside `store/` parses a key; nothing outside its own file spells a vendor's name.
-//! 3. `verification.rs`, `message.rs`, `segment.rs`, `route.rs`, `policy.rs`, `code.rs`, and what limits calls of vendors
+//! 3. `verification.rs`, `message.rs`, `callback.rs`, `segment.rs`, `route.rs`, `policy.rs`, `code.rs`, and what limits calls of vendors
 //!    (`breaker.rs`, `budget.rs`, `rate.rs`, `backoff.rs`, `rounds.rs`, `health.rs`), are synchronous and take `now`.
 //! 4. A `mod.rs` is a port (imports none of its children) or an assembler (no child imports it), never both;
 //!    this file re-exports nothing.
