@@ -14,6 +14,7 @@ pub mod section;
 pub mod settings;
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use serde::{Deserialize, Deserializer};
@@ -367,7 +368,11 @@ impl Config {
             format!("{path}.secret: is shorter than {least} characters and can be guessed; make one with `key new`")
         });
         let unrouted = self.routes.is_empty().then(|| "routes: there is none, so nothing can be sent".to_owned());
-        weak.chain(unrouted).collect()
+        let exposed = self.callbacks.reach().may_reach(Ipv4Addr::LOCALHOST.into()).then(|| {
+            let message = "callbacks.allow: holds this machine, so whoever may send a message can have calls made to";
+            format!("{message} whatever listens here, server.admin among it")
+        });
+        weak.chain(unrouted).chain(exposed).collect()
     }
 
     /// Every key with its path, such as `tenants[0].keys[1]`.

@@ -503,6 +503,11 @@ fn what_should_not_stay_so_is_warned_of() {
     assert_eq!(warnings.len(), 2);
     assert!(warnings[0].starts_with("tenants[0].keys[0].secret: ") && warnings[1].starts_with("routes: "));
     assert!(!warnings[0].contains("canary"));
+    for (allow, warned) in [("'10.0.0.0/8'", 0), ("'127.0.0.1'", 1), ("'10.0.0.0/8', '0.0.0.0/0'", 1)] {
+        let text = format!("{TENANT}{routed}[callbacks]\nallow = [{allow}]");
+        let warnings = home.load(&text, &[]).unwrap().warnings;
+        assert_eq!(warnings.iter().filter(|line| line.starts_with("callbacks.allow: ")).count(), warned, "{allow}");
+    }
 }
 
 // === secrets ===
@@ -743,6 +748,34 @@ fn a_section_has_a_plain_name_a_kind_and_no_empty_text() {
     );
     assert!(refused("[vendors.Acme]\nkind = 'any'").contains("vendors.Acme: must have a name of"));
     assert_eq!(refused("[vendors]\nacme = 7"), "verigate.toml:7: vendors.acme: must be a table");
+}
+
+// === callbacks ===
+
+#[test]
+fn callbacks_say_what_is_wrong_with_them() {
+    let public = Home::new().load(TENANT, &[]).unwrap().config.callbacks;
+    assert!((public.allow.len(), public.attempts) == (0, 10) && public.reach().may_use_port(8080));
+    let network = "callbacks.allow[1]: must be a network";
+    for (wrong, told) in [
+        ("allow = ['10.0.0.0/8', '10.0.0.0/33']", format!("{network} such as \"10.1.0.0/16\" or \"fd00::/8\"")),
+        ("allow = ['10.0.0.0/8', 'localhost']", format!("{network} such as \"10.1.0.0/16\" or \"fd00::/8\"")),
+        (
+            "allow = ['10.0.0.0/8', '10.1.2.3/8']",
+            format!("{network} whose address has no bits beyond those that it shares"),
+        ),
+        ("ports = ['0']", "callbacks.ports[0]: must be ports such as \"443\" or \"1024-65535\"".to_owned()),
+        ("ports = []", "callbacks.ports: must hold at least one, or nobody can be called".to_owned()),
+        ("timeout = '2m'", "callbacks.timeout: must be 10ms to 1m, but is 2m".to_owned()),
+        ("timeout = '3s'", "callbacks.connect_timeout: must be shorter than callbacks.timeout".to_owned()),
+        ("attempts = 21", "callbacks.attempts: must be 1 to 20, but is 21".to_owned()),
+        ("concurrency = 0", "callbacks.concurrency: must be 1 to 4096, but is 0".to_owned()),
+        ("per_receiver = 0", "callbacks.per_receiver: must be 1 to 4096, but is 0".to_owned()),
+        ("attemps = 1", "callbacks.attemps: is not a known key; did you mean attempts?".to_owned()),
+    ] {
+        let error = refused(&format!("[callbacks]\n{wrong}"));
+        assert!(error.contains(&told), "{error}");
+    }
 }
 
 // === routes and workflows ===

@@ -161,6 +161,21 @@ async fn of_many_campaigns_at_once_with_one_request_id_one_is_sent() {
     assert_eq!(gateway.whole_inbox().await.len(), 5);
 }
 
+#[tokio::test]
+async fn five_hundred_get_theirs_and_are_called_by_one_ticket() {
+    let gateway = Gateway::start().await;
+    let recipients: Vec<_> = (0..500)
+        .map(|number| json!({ "phone_number": format!("+60123{number:03}100"), "first_name": format!("N{number}") }))
+        .collect();
+    let body = json!({ "recipients": recipients, "text": "Hi {first_name}", "request_id": "all" });
+    let (status, sent) = campaign(&gateway, body).await;
+    assert_eq!((status, &sent["number_of_contacts"]), (201, &json!(500)));
+    let inbox = gateway.whole_inbox().await;
+    let texts: BTreeMap<_, _> = inbox.iter().map(|it| (it["recipient"].as_str(), it["text"].as_str())).collect();
+    assert_eq!((inbox.len(), texts.len()), (500, 500));
+    assert_eq!(texts[&Some("+60123042100")], Some("Hi N42"));
+}
+
 /// A vendor that never answers is waited for once, and not for each recipient.
 #[tokio::test]
 async fn all_recipients_of_a_campaign_are_waited_for_together() {
