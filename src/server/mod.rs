@@ -214,6 +214,7 @@ impl Server {
             random: Arc::clone(&ground.random),
             wait: config.rest.wait,
             balance: config.rest.balance,
+            peer: None,
         };
         let access = Access::new(callers, tenants);
         let reflection = config.server.reflection;
