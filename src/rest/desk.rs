@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use crate::auth::Keys;
+use crate::auth::{Caller, Keys, Peer};
 use crate::clock::Clock;
 use crate::contacts::cell::Values;
 use crate::contacts::filter::Filter;
@@ -42,6 +42,7 @@ use crate::verification::service::Verifications;
 use crate::verification::view::{Checked, Started, View};
 
 /// What a surface for vendors' clients is built from.
+#[derive(Clone)]
 pub struct Desk {
     pub keys: Arc<Keys>,
     pub tenants: Arc<BTreeMap<TenantName, Arc<Tenant>>>,
@@ -55,6 +56,8 @@ pub struct Desk {
     pub wait: Duration,
     /// What callers are told is left, of tenants without a vendor whose balance they may see.
     pub balance: u64,
+    /// Where the caller is; `None` before one has come.
+    pub peer: Option<Peer>,
 }
 
 /// What a batch of messages came to.
@@ -69,22 +72,27 @@ pub struct Batched {
 // === impl Desk ===
 
 impl Desk {
+    /// The same, with this caller before it.
+    pub fn for_caller_at(&self, peer: Option<Peer>) -> Self {
+        Self { peer, ..self.clone() }
+    }
+
     /// The tenant behind the two credentials of a dialect.
     ///
-    /// Errors: `Unauthorized`, whatever is wrong with them.
+    /// Errors: `Unauthorized`, whatever is wrong with them; `Forbidden` when they do not open from where the caller is.
     pub fn tenant(&self, id: &str, secret: &str) -> Result<Arc<Tenant>, Trouble> {
         self.tenant_of(self.keys.check(id, secret))
     }
 
     /// The tenant behind the one credential of a dialect: `ID.SECRET`, or the secret of a key that opens by it alone.
     ///
-    /// Errors: `Unauthorized`, whatever is wrong with it.
+    /// Errors: `Unauthorized`, whatever is wrong with it; `Forbidden` when it does not open from where the caller is.
     pub fn tenant_by_token(&self, token: &str) -> Result<Arc<Tenant>, Trouble> {
         self.tenant_of(self.keys.check_token(token))
     }
 
-    fn tenant_of(&self, caller: Result<crate::auth::Caller, Error>) -> Result<Arc<Tenant>, Trouble> {
-        let caller = caller.map_err(|error| Trouble::of(&error))?;
+    fn tenant_of(&self, caller: Result<Caller, Error>) -> Result<Arc<Tenant>, Trouble> {
+        let caller = caller.and_then(|caller| caller.admit(self.peer)).map_err(|error| Trouble::of(&error))?;
         self.tenants.get(&caller.tenant).cloned().ok_or(Trouble::Fault)
     }
 

@@ -37,6 +37,7 @@ use crate::rest::hosts::Hosts;
 use crate::rest::input::Call;
 use crate::rest::octopush::OctopushDialect;
 use crate::rest::simpu::SimpuDialect;
+use crate::rest::input::{Call, peer_of};
 use crate::rest::trouble::Trouble;
 use crate::violations::Violations;
 
@@ -120,13 +121,14 @@ impl Counter {
     async fn serve(&self, path: &str, request: Request) -> Response {
         let refuse = |trouble: Trouble| self.dialect.refuse(path.trim_matches('/'), &trouble);
         let Ok(_room) = self.room.try_acquire() else { return refuse(Trouble::Down(Some(Duration::from_secs(1)))) };
+        let desk = self.desk.for_caller_at(peer_of(request.extensions()));
         let clock = &self.desk.clock;
         let call = tokio::select! {
             call = Call::read(path, request) => call,
             () = clock.sleep_until(clock.now() + READ_LIMIT) => Err(Trouble::Unreadable("the call took too long".to_owned())),
         };
         match call {
-            Ok(call) => self.dialect.answer(&self.desk, &call).await,
+            Ok(call) => self.dialect.answer(&desk, &call).await,
             Err(trouble) => refuse(trouble),
         }
     }
