@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::Router;
-use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tower::Layer;
 
@@ -22,15 +21,13 @@ pub(crate) struct Parts<'a> {
     pub(crate) around: &'a Around,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) clock: Arc<dyn Clock>,
-    /// Whether the server stops.
-    pub(crate) closing: CancellationToken,
 }
 
 pub(crate) fn router(parts: Parts<'_>) -> Result<Router> {
-    let Parts { config, grpc, around: (request_ids, deadlines), outbox, clock, closing } = parts;
+    let Parts { config, grpc, around: (request_ids, deadlines), outbox, clock } = parts;
     let router = Router::new()
         .merge(receipts::router(outbox))
-        .merge(native::router(deadlines.layer(grpc), clock, closing)?)
+        .merge(native::router(deadlines.layer(grpc), clock)?)
         .merge(if config.docs { native::docs()? } else { Router::new() });
     // Receipts have tokens in their paths, and calls have names of things.
     Ok(router.fallback(async || receipts::not_found()).layer(request_ids.clone().without_paths()))
