@@ -20,7 +20,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const CONTRACT: &str = "proto";
 
 /// Fields of these names never show in `Debug`, in whichever message they are.
-const SECRET_FIELDS: [&str; 6] = ["code", "custom_code", "email", "phone", "text", "variables"];
+const SECRET_FIELDS: [&str; 8] = ["code", "columns", "custom_code", "email", "phone", "text", "value", "variables"];
 
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed={CONTRACT}");

@@ -25,7 +25,7 @@ use verigate::messaging::sending::{Persistence, SendStatus};
 use verigate::messaging::service::Messaging;
 use verigate::messaging::template::Templates;
 use verigate::messaging::vendors::Vendors;
-use verigate::messaging::worker::Worker;
+use verigate::messaging::worker::{Steps, Worker};
 use verigate::random::OsRandom;
 use verigate::recipient::Address;
 use verigate::store::Store;
@@ -137,7 +137,7 @@ impl House {
         let templates = Arc::new(Templates::builtin()?);
         let messaging = Arc::new(Messaging::new(Arc::clone(&outbox), templates, Duration::from_secs(3600)));
         outbox.hold(messaging.holder(), messaging.holder());
-        let worker = tokio::spawn(Worker::new(Arc::clone(&outbox), None, 64).run());
+        let worker = tokio::spawn(Worker::new(Arc::clone(&outbox), Steps::default(), 64).run());
         let receipts = tokio::spawn(receipts.run(Arc::clone(&outbox) as Arc<dyn ReceiptSink>));
         let tenant = Tenant {
             name: "bench".parse()?,
@@ -145,6 +145,7 @@ impl House {
             brand: None,
             sender: None,
             may_return_code: false,
+            balance_of: None,
             may_administer: false,
         };
         Ok(Self { sled, outbox, messaging, tenant, running: vec![worker, receipts] })
@@ -238,6 +239,7 @@ async fn send(messaging: &Messaging, tenant: &Tenant, number: u64, kind: Kind) -
         send_at: if let Kind::Scheduled(at) = kind { Some(at) } else { None },
         validity: None,
         metadata: BTreeMap::new(),
+        callback: None,
         idempotency_key: None,
         batched: false,
         unread: Vec::new(),

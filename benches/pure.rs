@@ -143,7 +143,7 @@ fn words(bench: &Bench) -> Result<()> {
         templates.render_verification(&wording, &facts)
     });
     let secret = Some("acme-secret-of-some-length".into());
-    let key = KeyConfig { id: "acme".to_owned(), secret, secret_hash: None };
+    let key = KeyConfig { id: "acme".to_owned(), secret, secret_hash: None, alone: false };
     let keys = auth::Keys::new([(&tenant, &key)])?;
     bench.time("auth: authenticate", || keys.authenticate(black_box(Some("Bearer acme.acme-secret-of-some-length"))));
     Ok(())
@@ -165,6 +165,7 @@ fn started() -> Result<Verification> {
         metadata: [("session".to_owned(), "0123456789abcdef".to_owned())].into(),
         template: template::DEFAULT.to_owned(),
         variables: BTreeMap::new(),
+        text: None,
         last_line: LastLine::default(),
         workflow: None,
     };

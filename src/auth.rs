@@ -40,11 +40,16 @@ pub struct KeyConfig {
     pub secret: Option<SecretString>,
     #[serde(default)]
     pub secret_hash: Option<SecretString>,
+    /// Whether the secret opens without the id, where a vendor's clients send but one credential.
+    #[serde(default)]
+    pub alone: bool,
 }
 
 /// Every key that may call. Made once at start; reading it needs no lock.
 pub struct Keys {
     by_id: HashMap<Arc<str>, Key>,
+    /// The callers whose secret opens alone, by its hash: who can choose what is looked up here has to know the secret.
+    alone: HashMap<[u8; 32], Caller>,
     /// Compared with when an id is unknown, so that it takes the same work as a wrong secret.
     nobody: SecretHash,
 }
@@ -85,7 +90,7 @@ impl KeyConfig {
             violations.push(Violation { field: field.into(), description });
         };
         if !is_key_id(&self.id) {
-            violate("id", format!("must be 1 to {MAX_ID_BYTES} visible ASCII characters, none of them a dot"));
+            violate("id", format!("must be 1 to {MAX_ID_BYTES} visible ASCII characters"));
         }
         match (&self.secret, &self.secret_hash) {
             (None, None) => violate("secret", "is missing: give one of secret, secret_file and secret_hash".into()),
@@ -129,17 +134,21 @@ impl KeyConfig {
 // === impl Keys ===
 
 impl Keys {
-    /// Errors: `Invalid` when two keys share an id or one has no usable secret.
+    /// Errors: `Invalid` when two keys share an id, or a secret that opens alone, or one has no usable secret.
     pub fn new<'a>(configs: impl IntoIterator<Item = (&'a TenantName, &'a KeyConfig)>) -> Result<Self> {
         let mut by_id = HashMap::new();
+        let mut alone = HashMap::new();
         for (tenant, config) in configs {
             let key_id: Arc<str> = config.id.as_str().into();
             let caller = Caller { tenant: tenant.clone(), key_id: Arc::clone(&key_id) };
+            if config.alone && alone.insert(config.hash()?.0, caller.clone()).is_some() {
+                return Err(Error::invalid("alone", "must not be set for two keys with one secret"));
+            }
             if by_id.insert(key_id, Key { caller, hash: config.hash()? }).is_some() {
                 return Err(Error::invalid("id", "must be unique over all tenants"));
             }
         }
-        Ok(Self { by_id, nobody: SecretHash([0; 32]) })
+        Ok(Self { by_id, alone, nobody: SecretHash([0; 32]) })
     }
 
     /// The caller behind an `authorization` header: `Bearer ID.SECRET`, the scheme in any case (RFC 9110 §11.1,
@@ -152,8 +161,29 @@ impl Keys {
             let message = "no credentials: send the header \"authorization: Bearer ID.SECRET\" with an API key";
             Error::new(Kind::Unauthenticated, Reason::CredentialsMissing, message)
         })?;
-        let (id, secret) = parse_bearer(header).ok_or_else(invalid_credentials)?;
+        let (id, secret) = parse_bearer(header).and_then(|token| self.split(token)).ok_or_else(invalid_credentials)?;
         self.check(id, secret)
+    }
+
+    /// The caller behind a single credential: `ID.SECRET`, or the secret of a key that opens alone.
+    ///
+    /// Errors: `Unauthenticated` as `CREDENTIALS_INVALID`, whatever is wrong.
+    pub fn check_token(&self, token: &str) -> Result<Caller> {
+        let bounded = (1..=MAX_ID_BYTES + MAX_SECRET_BYTES).contains(&token.len());
+        if let Some(caller) = self.alone.get(&SecretHash::of(token).0).filter(|_| bounded) {
+            return Ok(caller.clone());
+        }
+        let (id, secret) = self.split(token).ok_or_else(invalid_credentials)?;
+        self.check(id, secret)
+    }
+
+    /// Id and secret of a token. An id may hold dots, and so may a secret: the longest id that is known counts, else
+    /// what stands before the first dot.
+    fn split<'a>(&self, token: &'a str) -> Option<(&'a str, &'a str)> {
+        let dots = token.bytes().enumerate().take(MAX_ID_BYTES + 1).filter(|(_, byte)| *byte == b'.');
+        let parts = dots.map(|(at, _)| (&token[..at], &token[at + 1..]));
+        let known = parts.clone().rfind(|(id, _)| self.by_id.contains_key(*id));
+        known.or_else(|| parts.into_iter().next())
     }
 
     /// The caller behind an id and a secret, for surfaces that carry them apart.
@@ -180,12 +210,12 @@ impl fmt::Debug for Keys {
     }
 }
 
-fn parse_bearer(header: &str) -> Option<(&str, &str)> {
+fn parse_bearer(header: &str) -> Option<&str> {
     let (scheme, rest) = header.trim_matches(' ').split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("bearer") {
         return None;
     }
-    rest.trim_start_matches(' ').split_once('.')
+    Some(rest.trim_start_matches(' '))
 }
 
 fn invalid_credentials() -> Error {
@@ -195,7 +225,7 @@ fn invalid_credentials() -> Error {
 }
 
 fn is_key_id(id: &str) -> bool {
-    (1..=MAX_ID_BYTES).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'.')
+    (1..=MAX_ID_BYTES).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 // === impl SecretHash ===
@@ -269,7 +299,8 @@ mod tests {
     use crate::random::OsRandom;
 
     fn config(id: &str, secret: Option<&str>, secret_hash: Option<&str>) -> KeyConfig {
-        KeyConfig { id: id.into(), secret: secret.map(Into::into), secret_hash: secret_hash.map(Into::into) }
+        let (secret, secret_hash) = (secret.map(Into::into), secret_hash.map(Into::into));
+        KeyConfig { id: id.into(), secret, secret_hash, alone: false }
     }
 
     fn keys() -> Keys {
@@ -381,7 +412,8 @@ mod tests {
         let hash = SecretHash::of("x").to_string();
         assert!(fields(config("one", Some("x"), None)).is_empty());
         assert!(fields(config("one", None, Some(&hash))).is_empty());
-        assert_eq!(fields(config("o.ne", Some("x"), None)), ["id"]);
+        assert!(fields(config("o.n@e", Some("x"), None)).is_empty());
+        assert_eq!(fields(config("o ne", Some("x"), None)), ["id"]);
         assert_eq!(fields(config("", None, None)), ["id", "secret"]);
         assert_eq!(fields(config("one", Some(""), None)), ["secret"]);
         assert_eq!(fields(config("one", Some(&"x".repeat(257)), None)), ["secret"]);
@@ -407,6 +439,38 @@ mod tests {
         let keys = Keys::new([(&tenant, &config(&key.id, None, Some(&key.hash.to_string())))]).unwrap();
         let header = format!("Bearer {}.{}", key.id, key.secret.expose_secret());
         assert_eq!(*keys.authenticate(Some(&header)).unwrap().key_id, *key.id);
+    }
+
+    #[test]
+    fn ids_may_hold_dots() {
+        let tenant: TenantName = "acme".parse().unwrap();
+        let (short, long) =
+            (config("ann@example", Some("com.one.two"), None), config("ann@example.com", Some("a.b"), None));
+        let keys = Keys::new([(&tenant, &short), (&tenant, &long)]).unwrap();
+        let id = |token: &str| keys.check_token(token).map(|caller| caller.key_id.to_string()).ok();
+        assert_eq!(id("ann@example.com.a.b"), Some("ann@example.com".to_owned()));
+        assert_eq!(id("ann@example.com.one.two"), None);
+        assert_eq!(*keys.authenticate(Some("Bearer ann@example.com.a.b")).unwrap().key_id, *"ann@example.com");
+        let keys = Keys::new([(&tenant, &short)]).unwrap();
+        assert!(keys.check_token("ann@example.com.one.two").is_ok());
+    }
+
+    #[test]
+    fn a_secret_opens_alone_only_where_it_may() {
+        let tenant: TenantName = "acme".parse().unwrap();
+        let may = KeyConfig { alone: true, ..config("one", Some("secret-of-one"), None) };
+        let may_not = config("two", Some("secret-of-two"), None);
+        let keys = Keys::new([(&tenant, &may), (&tenant, &may_not)]).unwrap();
+        assert_eq!(*keys.check_token("secret-of-one").unwrap().key_id, *"one");
+        assert!(keys.check_token("one.secret-of-one").is_ok());
+        assert!(keys.check_token("two.secret-of-two").is_ok());
+        for wrong in ["secret-of-two", "", "one", "one.", ".secret-of-one", "three.secret-of-one"] {
+            assert!(keys.check_token(wrong).is_err(), "{wrong}");
+        }
+        // Not on the surfaces that have a place for the id.
+        assert!(keys.authenticate(Some("Bearer secret-of-one")).is_err());
+        let twin = KeyConfig { alone: true, ..config("three", Some("secret-of-one"), None) };
+        assert!(Keys::new([(&tenant, &may), (&tenant, &twin)]).is_err());
     }
 
     #[test]

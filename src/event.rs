@@ -47,6 +47,12 @@ pub enum EventKind {
     /// A send was given up, for nobody waits for it.
     #[n(14)]
     SendCanceled(#[n(0)] u8),
+    /// Somebody who knows says that a send reached its person.
+    #[n(15)]
+    Confirmed(#[n(0)] u8),
+    /// Somebody who knows says that it did not.
+    #[n(16)]
+    Denied(#[n(0)] u8),
     /// A wrong code was counted.
     #[n(9)]
     CheckFailed,

@@ -9,16 +9,22 @@
 //! | 8 | `bench` | the store port, `proto`, words; never `server` |
 //! | 7 | `config` · `grpc` · `rest` · `receipts` · `console` | services, `auth status proto`, words; no concrete store or vendor |
 //! | 6 | `verification` | messaging, event, store port, words |
+//! | 5 | `messaging` · `webhook` | vendor port, event, store port, words |
+//! | 7 | `config` · `grpc` · `receipts` · `console` | services, `auth status proto`, words; no concrete store or vendor |
+//! | 6 | `verification` · `contacts` | messaging, event, store port, words |
 //! | 5 | `messaging` | vendor port, event, store port, words |
+//! | 6 | `verification` · `contacts` | messaging, event, store port, words |
+//! | 5 | `messaging` · `webhook` | vendor port, event, store port, words |
 //! | 4 | `vendor` · `event` · `auth` | store port, words |
 //! | 3 | `store` | words |
-//! | 1–2 | `error clock random id recipient segment status proto telemetry` | nothing of ours, or each other downwards |
+//! | 1–2 | `error clock http_client random id recipient segment status proto telemetry` | nothing of ours, or each other downwards |
 //!
 //! Invariants, checked by `tests/it/architecture.rs`:
-//! 1. `verification`, `messaging` and `event` name no tonic, prost, axum, reqwest, sled or redis type.
+//! 1. `verification`, `contacts`, `messaging` and `event` name no tonic, prost, axum, reqwest, sled or redis type.
 //! 2. Nothing outside `store/` parses a key; nothing outside its own file spells a vendor's name.
-//! 3. `verification.rs`, `message.rs`, `segment.rs`, `route.rs`, `policy.rs`, `code.rs`, and what limits calls of vendors
-//!    (`breaker.rs`, `budget.rs`, `rate.rs`, `backoff.rs`, `rounds.rs`, `health.rs`), are synchronous and take `now`.
+//! 3. `verification.rs`, `message.rs`, `segment.rs`, `route.rs`, `policy.rs`, `code.rs`, what limits calls of vendors
+//!    (`breaker.rs`, `budget.rs`, `rate.rs`, `backoff.rs`, `rounds.rs`, `health.rs`), and what a contact may be
+//!    (`table.rs`, `column.rs`, `row.rs`, `cell.rs`, `filter.rs`), are synchronous and take `now`.
 //! 4. A `mod.rs` is a port (imports none of its children) or an assembler (no child imports it), never both;
 //!    this file re-exports nothing.
 //! 5. Wire types are separate from domain types; conversions are `parse_*` in and `to_*` out.
@@ -28,6 +34,7 @@
 // Floors 1 and 2: words.
 pub mod clock;
 pub mod error;
+pub mod http_client;
 pub mod id;
 pub mod proto;
 pub mod random;
@@ -46,10 +53,12 @@ pub mod auth;
 pub mod event;
 pub mod vendor;
 
-// Floor 5: messages.
+// Floor 5: messages, and calls to those who want to hear of them.
 pub mod messaging;
+pub mod webhook;
 
-// Floor 6: verifications.
+// Floor 6: verifications and contacts.
+pub mod contacts;
 pub mod verification;
 
 // Floor 7: the surfaces and the configuration.

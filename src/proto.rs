@@ -16,6 +16,12 @@ pub mod admin {
     }
 }
 
+pub mod contacts {
+    pub mod v1 {
+        generated!("verigate.contacts.v1");
+    }
+}
+
 pub mod error {
     pub mod v1 {
         generated!("verigate.error.v1");

@@ -28,7 +28,16 @@ pub struct Segments {
 
 /// Measures `text`. Takes time in proportion to its length and allocates nothing.
 pub fn measure(text: &str) -> Segments {
-    let encoding = if text.chars().all(|c| septets(c).is_some()) { Encoding::Gsm7 } else { Encoding::Ucs2 };
+    let is_gsm = text.chars().all(|c| septets(c).is_some());
+    measure_in(text, if is_gsm { Encoding::Gsm7 } else { Encoding::Ucs2 })
+}
+
+/// Measures `text` as it travels where the sender insists on UCS-2, though it may need less.
+pub fn measure_ucs2(text: &str) -> Segments {
+    measure_in(text, Encoding::Ucs2)
+}
+
+fn measure_in(text: &str, encoding: Encoding) -> Segments {
     let widths = || text.chars().map(|c| encoding.width(c));
     let units = widths().sum();
     if units <= encoding.units_alone() {
@@ -170,6 +179,18 @@ mod tests {
         assert_eq!(shape(&"€".repeat(153)), (Encoding::Gsm7, 306, 3));
         assert_eq!(shape(&("a".repeat(152) + "€" + &"a".repeat(151))), (Encoding::Gsm7, 305, 2));
         assert_eq!(shape(&("a".repeat(152) + "€" + &"a".repeat(152))), (Encoding::Gsm7, 306, 3));
+    }
+
+    #[test]
+    fn plain_text_may_be_measured_as_if_it_were_not() {
+        for (length, segments) in [(1, 1), (70, 1), (71, 2), (135, 3)] {
+            let measured = measure_ucs2(&"a".repeat(length));
+            assert_eq!((measured.encoding, measured.units, measured.segments), (Encoding::Ucs2, length, segments));
+        }
+        for text in ["码", "a€b", "😀"] {
+            let wide = measure_ucs2(text);
+            assert_eq!((wide.units, wide.segments), (text.encode_utf16().count(), 1), "{text}");
+        }
     }
 
     #[test]

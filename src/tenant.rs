@@ -15,6 +15,9 @@ pub struct Tenant {
     pub sender: Option<String>,
     /// Whether a call may ask for the code in the answer to a start.
     pub may_return_code: bool,
-    /// Whether it may look after the server: see all vendors and our accounts with them.
+    /// The vendor whose balance its callers are told as theirs.
+    pub balance_of: Option<String>,
+    /// Whether it may look after the server: see all vendors and our accounts with them, and tell whether what any tenant
+    /// sent has arrived.
     pub may_administer: bool,
 }

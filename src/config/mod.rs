@@ -14,6 +14,7 @@ pub mod section;
 pub mod settings;
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use serde::{Deserialize, Deserializer};
@@ -24,6 +25,7 @@ use crate::config::layers::{Node, Value};
 use crate::config::read::{Quoting, read};
 use crate::config::section::Section;
 use crate::config::settings::{ServerConfig, StoreConfig, TenantConfig};
+use crate::contacts::service::ContactsConfig;
 use crate::error::{Result, Violation};
 use crate::id::TenantName;
 use crate::messaging::route::{RouteConfig, RouteVendor};
@@ -36,6 +38,7 @@ use crate::vendor::Channel;
 use crate::verification::policy::VerificationConfig;
 use crate::verification::workflow::WorkflowConfig;
 use crate::violations::Violations;
+use crate::webhook;
 
 /// Every key with its comment: the manual.
 pub const DEFAULTS: &str = include_str!("defaults.toml");
@@ -56,8 +59,10 @@ pub struct Config {
     pub store: StoreConfig,
     pub verification: VerificationConfig,
     pub messaging: MessagingConfig,
+    pub contacts: ContactsConfig,
     pub receipts: receipts::Config,
-    pub rest: rest::config::Config,
+    pub rest: rest::Config,
+    pub callbacks: webhook::settings::Config,
     #[serde(default)]
     pub tenants: Vec<TenantConfig>,
     /// By the names that routes use.
@@ -100,12 +105,9 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
     config.vendors = sections(&root, "vendors")?;
     let dev_profile = file.is_none();
     let violations = config.violations(dev_profile);
-    if !violations.is_empty() {
-        let place = |v: Violation| Fault::new(root.origin_of(&v.field), v.field.as_str(), v.description);
-        return Err(ConfigError::new(violations.into_iter().map(place).collect()));
-    }
     let warnings = if dev_profile { Vec::new() } else { config.warnings() };
-    Ok(Loaded { config, dev_profile, warnings, tree: Tree(root) })
+    let loaded = Loaded { config, dev_profile, warnings, tree: Tree(root) };
+    if violations.is_empty() { Ok(loaded) } else { Err(loaded.refuse(violations)) }
 }
 
 /// The variables of this process. Unlike [`std::env::vars`] it takes bytes that are not Unicode without a panic.
@@ -154,9 +156,15 @@ impl Loaded {
         if self.dev_profile { DEV_KEY } else { "ID.SECRET" }
     }
 
+    /// The error for violations that were found in what was loaded; their fields are keys. `violations` is not empty.
+    pub fn refuse(&self, violations: Vec<Violation>) -> ConfigError {
+        let place = |v: Violation| Fault::new(self.tree.0.origin_of(&v.field), v.field.as_str(), v.description);
+        ConfigError::new(violations.into_iter().map(place).collect())
+    }
+
     /// The merged configuration as TOML: secrets hidden, and beside every value that is no default where it came from.
     pub fn render(&self) -> String {
-        render::render(&self.tree.0, "vendors")
+        render::render(&self.tree.0, &["vendors", "rest.octopush.callbacks"])
     }
 }
 
@@ -190,7 +198,10 @@ impl Config {
         found.nest("store", self.store.violations());
         found.nest("verification", self.verification.violations());
         found.nest("messaging", self.messaging.violations());
+        found.nest("contacts", self.contacts.violations());
         found.nest("receipts", self.receipts.violations());
+        found.nest("rest", self.rest.violations());
+        found.nest("callbacks", self.callbacks.violations());
         for (index, tenant) in self.tenants.iter().enumerate() {
             found.nest(&format!("tenants[{index}]"), tenant.violations());
         }
@@ -200,7 +211,11 @@ impl Config {
         self.check_exposure(dev_profile, &mut found);
         self.check_key_file(dev_profile, &mut found);
         self.check_tenants(&mut found);
+        self.check_callbacks(&mut found);
         self.check_routes(&mut found);
+        for (at, vendor) in self.contacts.push.iter().enumerate() {
+            self.check_vendor(&format!("contacts.push[{at}]"), vendor, &mut found);
+        }
         self.check_workflows(&mut found);
         self.check_templates(&mut found);
         found.0
@@ -252,6 +267,12 @@ impl Config {
                 let message = format!("must be unique, but is {:?} like tenants[{first}]", tenant.name.as_str());
                 found.add(&format!("tenants[{index}].name"), message);
             }
+            if let Some(vendor) = &tenant.balance_of {
+                self.check_vendor(&format!("tenants[{index}].balance_of"), vendor, found);
+            }
+        }
+        for name in self.rest.hasun.masks.keys() {
+            self.check_tenant(&format!("rest.hasun.masks.{name}"), name, found);
         }
         let mut ids = BTreeMap::new();
         for (path, key) in self.paths_of_keys() {
@@ -262,16 +283,18 @@ impl Config {
         }
     }
 
+    fn check_callbacks(&self, found: &mut Violations) {
+        found.nest("rest.octopush", self.rest.octopush.violations(&self.callbacks.reach()));
+        for tenant in self.rest.octopush.callbacks.keys() {
+            self.check_tenant(&format!("rest.octopush.callbacks.{tenant}"), tenant, found);
+        }
+    }
+
     fn check_routes(&self, found: &mut Violations) {
         for (index, route) in self.routes.iter().enumerate() {
             for (at, RouteVendor { vendor, weight }) in route.vendors.iter().enumerate() {
-                if !self.vendors.contains_key(vendor) {
-                    let key = if weight.is_some() { ".vendor" } else { "" };
-                    let known = self.vendors.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-                    let known = if known.is_empty() { "none" } else { &known };
-                    let message = format!("must be a configured vendor ({known}), but is {vendor:?}");
-                    found.add(&format!("routes[{index}].vendors[{at}]{key}"), message);
-                }
+                let key = if weight.is_some() { ".vendor" } else { "" };
+                self.check_vendor(&format!("routes[{index}].vendors[{at}]{key}"), vendor, found);
             }
             for (at, name) in route.tenants.iter().enumerate() {
                 self.check_tenant(&format!("routes[{index}].tenants[{at}]"), name, found);
@@ -322,6 +345,14 @@ impl Config {
         }
     }
 
+    fn check_vendor(&self, path: &str, name: &str, found: &mut Violations) {
+        if !self.vendors.contains_key(name) {
+            let known = self.vendors.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let known = if known.is_empty() { "none" } else { &known };
+            found.add(path, format!("must be a configured vendor ({known}), but is {name:?}"));
+        }
+    }
+
     fn check_tenant(&self, path: &str, name: &TenantName, found: &mut Violations) {
         if !self.tenants.iter().any(|tenant| tenant.name == *name) {
             found.add(path, format!("must be a configured tenant, but is {:?}", name.as_str()));
@@ -334,7 +365,11 @@ impl Config {
             format!("{path}.secret: is shorter than {least} characters and can be guessed; make one with `key new`")
         });
         let unrouted = self.routes.is_empty().then(|| "routes: there is none, so nothing can be sent".to_owned());
-        weak.chain(unrouted).collect()
+        let exposed = self.callbacks.reach().may_reach(Ipv4Addr::LOCALHOST.into()).then(|| {
+            let message = "callbacks.allow: holds this machine, so whoever may send a message can have calls made to";
+            format!("{message} whatever listens here, server.admin among it")
+        });
+        weak.chain(unrouted).chain(exposed).collect()
     }
 
     /// Every key with its path, such as `tenants[0].keys[1]`.

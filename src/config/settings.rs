@@ -66,6 +66,9 @@ pub struct TenantConfig {
     /// Whether a call may ask for the code in the answer to a start.
     #[serde(default)]
     pub return_code: bool,
+    /// The vendor whose balance its callers are told as theirs.
+    #[serde(default)]
+    pub balance_of: Option<String>,
     /// Whether its keys may look after the server.
     #[serde(default)]
     pub admin: bool,

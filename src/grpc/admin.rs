@@ -4,23 +4,44 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use crate::error::Result;
-use crate::grpc::convert::{to_channel, to_count, to_status, to_time};
+use crate::error::{Error, Result};
+use crate::grpc::access::tenant_of;
+use crate::grpc::convert::{
+    parse_channel, parse_id, parse_page_size, parse_text, to_channel, to_count, to_nearest, to_status, to_time,
+};
+use crate::id::{Id, TenantName};
 use crate::messaging::breaker::BreakerState;
+use crate::messaging::conversion::{Place, Tally};
+use crate::messaging::conversion_list::{ConversionFilter, ConversionPageRequest, ConversionToken};
 use crate::messaging::health::{Calls, Health};
 use crate::messaging::oversight::{Oversight, VendorView};
+use crate::messaging::service::Messaging;
 use crate::proto::admin::v1 as pb;
 use crate::proto::admin::v1::admin_service_server::AdminService;
+use crate::proto::admin::v1::submit_feedback_request::Subject as PbSubject;
+use crate::recipient::Country;
+use crate::tenant::Tenant;
+use crate::vendor::FeedbackOutcome;
+use crate::verification::service::Verifications;
+use crate::violations::Violations;
 
 pub struct AdminApi {
     oversight: Arc<Oversight>,
+    verifications: Arc<Verifications>,
+    messaging: Arc<Messaging>,
+}
+
+/// What feedback is about.
+enum Subject {
+    Verification(Id),
+    Message(Id),
 }
 
 // === impl AdminApi ===
 
 impl AdminApi {
-    pub fn new(oversight: Arc<Oversight>) -> Self {
-        Self { oversight }
+    pub fn new(oversight: Arc<Oversight>, verifications: Arc<Verifications>, messaging: Arc<Messaging>) -> Self {
+        Self { oversight, verifications, messaging }
     }
 }
 
@@ -41,6 +62,96 @@ impl AdminService for AdminApi {
         let balance = self.oversight.balance(&request.get_ref().name).await.map_err(to_status)?;
         Ok(Response::new(pb::GetVendorBalanceResponse { amount: balance.amount, unit: balance.unit }))
     }
+
+    async fn list_conversions(
+        &self,
+        request: Request<pb::ListConversionsRequest>,
+    ) -> Result<Response<pb::ListConversionsResponse>, Status> {
+        let (filter, page) = parse_conversions(request.into_inner()).map_err(to_status)?;
+        let page = self.oversight.conversions(&filter, &page).map_err(to_status)?;
+        Ok(Response::new(pb::ListConversionsResponse {
+            conversions: page.rows.into_iter().map(to_conversion).collect(),
+            next_page_token: page.next.map(|token| token.to_string()).unwrap_or_default(),
+        }))
+    }
+
+    async fn submit_feedback(
+        &self,
+        request: Request<pb::SubmitFeedbackRequest>,
+    ) -> Result<Response<pb::SubmitFeedbackResponse>, Status> {
+        let caller = tenant_of(&request)?;
+        let (tenant, subject, outcome) = parse_feedback(&caller, request.into_inner()).map_err(to_status)?;
+        let taken = match subject {
+            Subject::Verification(id) => self.verifications.feedback(&tenant, id, outcome).await,
+            Subject::Message(id) => self.messaging.feedback(&tenant, id, outcome).await,
+        };
+        let taken = taken.map_err(to_status)?;
+        Ok(Response::new(pb::SubmitFeedbackResponse { vendor: taken.vendor, counted: taken.counted }))
+    }
+}
+
+fn parse_conversions(request: pb::ListConversionsRequest) -> Result<(ConversionFilter, ConversionPageRequest)> {
+    let mut unread = Violations::default();
+    let country = parse_text(request.country).map(|country| country.parse::<Country>()).transpose();
+    let token = parse_text(request.page_token).map(|token| token.parse::<ConversionToken>()).transpose();
+    let filter = ConversionFilter {
+        vendor: parse_text(request.vendor),
+        channel: unread.note(parse_channel(request.channel))?.flatten(),
+        country: unread.note(country)?.flatten(),
+    };
+    let page = ConversionPageRequest {
+        size: parse_page_size(request.page_size, &mut unread),
+        token: unread.note(token)?.flatten(),
+    };
+    if unread.0.is_empty() { Ok((filter, page)) } else { Err(Error::invalid_fields(unread.0)) }
+}
+
+fn parse_feedback(
+    caller: &Tenant,
+    request: pb::SubmitFeedbackRequest,
+) -> Result<(TenantName, Subject, FeedbackOutcome)> {
+    let mut found = Violations::default();
+    let tenant = parse_text(request.tenant).map_or_else(|| Ok(caller.name.clone()), |name| name.parse());
+    let tenant = found.note(tenant)?;
+    let subject = found.note(parse_subject(request.subject))?;
+    let outcome = found.note(parse_outcome(request.outcome))?;
+    match (tenant, subject, outcome) {
+        (Some(tenant), Some(subject), Some(outcome)) => Ok((tenant, subject, outcome)),
+        _ => Err(Error::invalid_fields(found.0)),
+    }
+}
+
+fn parse_subject(subject: Option<PbSubject>) -> Result<Subject> {
+    let named = |field: &str, id: &str| {
+        parse_id(id).map_err(|_| Error::invalid(field, "must be an id as returned on creation, 36 characters long"))
+    };
+    match subject {
+        Some(PbSubject::VerificationId(id)) => named("verification_id", &id).map(Subject::Verification),
+        Some(PbSubject::MessageId(id)) => named("message_id", &id).map(Subject::Message),
+        None => Err(Error::invalid("subject", "must be set, with either verification_id or message_id")),
+    }
+}
+
+fn parse_outcome(outcome: i32) -> Result<FeedbackOutcome> {
+    match pb::FeedbackOutcome::try_from(outcome) {
+        Ok(pb::FeedbackOutcome::Received) => Ok(FeedbackOutcome::Received),
+        Ok(pb::FeedbackOutcome::NotReceived) => Ok(FeedbackOutcome::NotReceived),
+        Ok(pb::FeedbackOutcome::Unspecified) | Err(_) => {
+            Err(Error::invalid("outcome", format!("must be RECEIVED or NOT_RECEIVED, but is {outcome}")))
+        }
+    }
+}
+
+fn to_conversion(((vendor, channel, country), tally): (Place, Tally)) -> pb::Conversion {
+    pb::Conversion {
+        vendor,
+        channel: to_channel(channel).into(),
+        country: country.map(|country| country.to_string()).unwrap_or_default(),
+        sends: to_nearest(tally.sends),
+        approvals: to_nearest(tally.approvals),
+        rate: to_nearest(1000.0 * tally.rate()),
+        enough: tally.is_enough(),
+    }
 }
 
 fn to_vendor(view: VendorView) -> pb::Vendor {
@@ -51,6 +162,7 @@ fn to_vendor(view: VendorView) -> pb::Vendor {
         makes_codes: view.makes_codes,
         reports_delivery: view.reports_delivery,
         tells_balance: view.tells_balance,
+        takes_feedback: view.takes_feedback,
         breaker: to_breaker_state(breaker).into(),
         free_time: free_at.map(to_time),
         calls: Some(to_calls(&calls)),

@@ -78,7 +78,15 @@ pub fn parse_time(field: &str, time: Option<prost_types::Timestamp>) -> Result<O
     }
 }
 
-/// The fields that every list has.
+/// `None` when the caller does not say.
+pub fn parse_page_size(size: i32, unread: &mut Violations) -> Option<usize> {
+    if size < 0 {
+        unread.add("page_size", format!("must be 1 to {MAX_SIZE}, but is {size}"));
+    }
+    usize::try_from(size).ok().filter(|size| *size > 0)
+}
+
+/// The fields that lists of records have.
 pub fn parse_page(
     size: i32,
     token: &str,
@@ -86,12 +94,10 @@ pub fn parse_page(
     before: Option<prost_types::Timestamp>,
     unread: &mut Violations,
 ) -> Result<PageRequest> {
-    if size < 0 {
-        unread.add("page_size", format!("must be 1 to {MAX_SIZE}, but is {size}"));
-    }
+    let size = parse_page_size(size, unread);
     let token = (!token.is_empty()).then(|| token.parse::<PageToken>()).transpose();
     Ok(PageRequest {
-        size: usize::try_from(size).ok().filter(|size| *size > 0),
+        size,
         token: unread.note(token)?.flatten(),
         from: unread.note(parse_time("create_time_from", from))?.flatten(),
         before: unread.note(parse_time("create_time_before", before))?.flatten(),
@@ -183,6 +189,11 @@ pub fn to_time(at: Timestamp) -> prost_types::Timestamp {
         // Below 10⁹ by construction.
         nanos: i32::try_from(millis % 1000 * 1_000_000).unwrap_or_default(),
     }
+}
+
+/// The nearest whole number, which is no negative one. A float ends at the ends of an integer by itself.
+pub fn to_nearest(number: f64) -> i32 {
+    number.round() as i32
 }
 
 /// Counts are small; one that is not shows as the most that the wire can tell.

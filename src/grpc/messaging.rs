@@ -163,6 +163,7 @@ fn parse_send(request: pb::SendMessageRequest) -> Result<NewMessage> {
         validity: parse_duration(request.validity),
         metadata: parse_metadata(request.metadata),
         send_at: unread.note(parse_time("send_at", request.send_at))?.flatten(),
+        callback: None,
         idempotency_key: parse_text(request.idempotency_key),
         batched: false,
         unread: unread.0,

@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod contacts;
 pub mod convert;
 pub mod deadline;
 pub mod messaging;
@@ -14,15 +15,18 @@ use std::sync::Arc;
 
 use tonic::service::Routes;
 
+use crate::contacts::service::Contacts;
 use crate::error::{Error, Result};
 use crate::grpc::access::Access;
 use crate::grpc::admin::AdminApi;
+use crate::grpc::contacts::ContactsApi;
 use crate::grpc::messaging::MessagingApi;
 use crate::grpc::verification::VerificationApi;
 use crate::messaging::oversight::Oversight;
 use crate::messaging::service::Messaging;
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::admin::v1::admin_service_server::AdminServiceServer;
+use crate::proto::contacts::v1::contacts_service_server::ContactsServiceServer;
 use crate::proto::messaging::v1::messaging_service_server::MessagingServiceServer;
 use crate::proto::verification::v1::verification_service_server::VerificationServiceServer;
 use crate::verification::service::Verifications;
@@ -35,6 +39,7 @@ pub struct Services {
     pub access: Access,
     pub verifications: Arc<Verifications>,
     pub messaging: Arc<Messaging>,
+    pub contacts: Arc<Contacts>,
     pub oversight: Arc<Oversight>,
     /// Whether to serve reflection, v1 and v1alpha, to anyone who can connect.
     pub reflection: bool,
@@ -44,17 +49,20 @@ pub struct Services {
 ///
 /// Errors: `Internal` when the compiled-in contract cannot be read.
 pub fn routes(services: Services) -> Result<(Routes, tonic_health::server::HealthReporter)> {
-    let Services { access, verifications, messaging, oversight, reflection } = services;
+    let Services { access, verifications, messaging, contacts, oversight, reflection } = services;
     let (reporter, health) = tonic_health::server::health_reporter();
+    let admin = AdminApi::new(oversight, Arc::clone(&verifications), Arc::clone(&messaging));
+    let admin = AdminServiceServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES);
     let verification = VerificationServiceServer::new(VerificationApi::new(verifications))
         .max_decoding_message_size(MAX_REQUEST_BYTES);
     let messaging =
         MessagingServiceServer::new(MessagingApi::new(messaging)).max_decoding_message_size(MAX_REQUEST_BYTES);
-    let admin = AdminServiceServer::new(AdminApi::new(oversight)).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let contacts = ContactsServiceServer::new(ContactsApi::new(contacts)).max_decoding_message_size(MAX_REQUEST_BYTES);
     let administrators = access.clone().for_administrators();
     let mut routes = Routes::new(health)
         .add_service(tonic::service::interceptor::InterceptedService::new(verification, access.clone()))
-        .add_service(tonic::service::interceptor::InterceptedService::new(messaging, access))
+        .add_service(tonic::service::interceptor::InterceptedService::new(messaging, access.clone()))
+        .add_service(tonic::service::interceptor::InterceptedService::new(contacts, access))
         .add_service(tonic::service::interceptor::InterceptedService::new(admin, administrators));
     if reflection {
         // With the error details in it, clients that reflect show them in words instead of base64.

@@ -9,12 +9,16 @@
 //!
 //! It judges the vendor, not the message: a recipient that does not exist is a good answer. It does not know whose call it
 //! was, nor how many may be under way at once.
+//!
+//! Calls that hand over no message are counted by the same rules, but apart: a vendor that answers questions and takes no
+//! message is as broken as one that takes messages and answers no question, and neither hides the other. They are no
+//! probes, for a vendor that is to be tried is tried with a message.
 
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::messaging::recent::Recent;
-use crate::vendor::{Accepted, Failure, Rejection};
+use crate::vendor::{Failure, Rejection};
 
 /// When it opens, and for how long. A number of 0 turns the rule off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,10 +51,20 @@ pub enum Verdict {
     Bad,
 }
 
+/// What a call is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To hand over a message.
+    Send,
+    /// To ask about one, or to tell of it.
+    Aside,
+}
+
 /// A call that was let through; to be handed back when it has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
     period: u64,
+    purpose: Purpose,
 }
 
 /// Watches one vendor.
@@ -66,9 +80,16 @@ pub struct Breaker {
 
 #[derive(Debug, Clone)]
 enum State {
-    Closed { recent: Recent<Tally>, in_a_row: u32 },
+    Closed { sends: Series, asides: Series },
     Open { since: Timestamp, until: Timestamp },
     HalfOpen { under_way: u32, good: u32 },
+}
+
+/// How the last calls of one purpose ended.
+#[derive(Debug, Clone)]
+struct Series {
+    recent: Recent<Tally>,
+    in_a_row: u32,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -120,7 +141,7 @@ impl BreakerState {
 // === impl Verdict ===
 
 impl Verdict {
-    pub fn of(outcome: &Result<Accepted, Failure>) -> Self {
+    pub fn of<T>(outcome: &Result<T, Failure>) -> Self {
         match outcome {
             Ok(_) => Self::Good,
             Err(Failure::Rejected(Rejection::Unauthorized | Rejection::InsufficientCredit)) => Self::Bad,
@@ -151,24 +172,25 @@ impl Breaker {
     }
 
     /// When a call may begin: `now` or later. `None` when that depends on the end of another call.
-    pub fn free_at(&self, now: Timestamp) -> Option<Timestamp> {
-        match self.state {
-            State::Closed { .. } => Some(now),
+    pub fn free_at(&self, purpose: Purpose, now: Timestamp) -> Option<Timestamp> {
+        match (&self.state, purpose) {
+            (State::Closed { .. }, _) => Some(now),
+            (_, Purpose::Aside) => None,
             // Before its beginning only when the clock was set back.
-            State::Open { since, until } => Some(if now < since { now } else { until.max(now) }),
-            State::HalfOpen { under_way, good } => (under_way + good < self.rules.probes).then_some(now),
+            (State::Open { since, until }, _) => Some(if now < *since { now } else { (*until).max(now) }),
+            (State::HalfOpen { under_way, good }, _) => (under_way + good < self.rules.probes).then_some(now),
         }
     }
 
     /// Lets a call through. To be asked for first by [`Breaker::free_at`].
-    pub fn enter(&mut self) -> Ticket {
+    pub fn enter(&mut self, purpose: Purpose) -> Ticket {
         if let State::Open { .. } = self.state {
             self.move_to(State::HalfOpen { under_way: 0, good: 0 });
         }
         if let State::HalfOpen { under_way, .. } = &mut self.state {
             *under_way += 1;
         }
-        Ticket { period: self.period }
+        Ticket { period: self.period, purpose }
     }
 
     /// Takes back leave for a call that was not made, or whose end says nothing.
@@ -186,19 +208,10 @@ impl Breaker {
             return;
         }
         match &mut self.state {
-            State::Closed { recent, in_a_row } => {
-                let tally = recent.now(now);
-                tally.calls += 1;
-                tally.failures += u32::from(verdict != Verdict::Good);
-                *in_a_row = match verdict {
-                    Verdict::Good => 0,
-                    Verdict::Throttled(_) => *in_a_row,
-                    Verdict::Bad => *in_a_row + 1,
-                };
-                let in_a_row = *in_a_row;
-                let (calls, failures) =
-                    recent.all(now).fold((0, 0), |sum, tally| (sum.0 + tally.calls, sum.1 + tally.failures));
-                if verdict != Verdict::Good && self.rules.are_broken(calls, failures, in_a_row) {
+            State::Closed { sends, asides } => {
+                let series = if ticket.purpose == Purpose::Send { sends } else { asides };
+                series.add(verdict, now);
+                if verdict != Verdict::Good && series.is_broken(&self.rules, now) {
                     self.open(verdict, now);
                 }
             }
@@ -237,13 +250,39 @@ impl Breaker {
 
 impl State {
     fn closed() -> Self {
-        Self::Closed { recent: Recent::new(SLICE, SLICES), in_a_row: 0 }
+        Self::Closed { sends: Series::new(), asides: Series::new() }
+    }
+}
+
+// === impl Series ===
+
+impl Series {
+    fn new() -> Self {
+        Self { recent: Recent::new(SLICE, SLICES), in_a_row: 0 }
+    }
+
+    fn add(&mut self, verdict: Verdict, now: Timestamp) {
+        let tally = self.recent.now(now);
+        tally.calls += 1;
+        tally.failures += u32::from(verdict != Verdict::Good);
+        self.in_a_row = match verdict {
+            Verdict::Good => 0,
+            Verdict::Throttled(_) => self.in_a_row,
+            Verdict::Bad => self.in_a_row + 1,
+        };
+    }
+
+    fn is_broken(&mut self, rules: &BreakerRules, now: Timestamp) -> bool {
+        let sum = |sum: (u32, u32), tally: &Tally| (sum.0 + tally.calls, sum.1 + tally.failures);
+        let (calls, failures) = self.recent.all(now).fold((0, 0), sum);
+        rules.are_broken(calls, failures, self.in_a_row)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vendor::Accepted;
 
     const RULES: BreakerRules =
         BreakerRules { share: 50, samples: 10, in_a_row: 4, pause: Duration::from_secs(10), probes: 2 };
@@ -253,8 +292,8 @@ mod tests {
     const THROTTLED: Verdict = Verdict::Throttled(None);
 
     fn call(breaker: &mut Breaker, verdict: Verdict, now: Timestamp) {
-        assert_eq!(breaker.free_at(now), Some(now));
-        let ticket = breaker.enter();
+        assert_eq!(breaker.free_at(Purpose::Send, now), Some(now));
+        let ticket = breaker.enter(Purpose::Send);
         breaker.leave(ticket, verdict, now);
     }
 
@@ -271,7 +310,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_message_is_no_fault_of_the_vendor() {
-        let of = |failure| Verdict::of(&Err(failure));
+        let of = |failure| Verdict::of::<Accepted>(&Err(failure));
         for rejection in [Rejection::InvalidRecipient, Rejection::InvalidContent, Rejection::Blocked] {
             assert_eq!(of(Failure::Rejected(rejection)), GOOD);
         }
@@ -291,7 +330,7 @@ mod tests {
             assert_eq!(breaker.state(), BreakerState::Closed);
         }
         call(&mut breaker, BAD, START);
-        assert_eq!((breaker.state(), breaker.free_at(START)), (BreakerState::Open, Some(after(10))));
+        assert_eq!((breaker.state(), breaker.free_at(Purpose::Send, START)), (BreakerState::Open, Some(after(10))));
     }
 
     #[test]
@@ -313,7 +352,7 @@ mod tests {
         let mut breaker = Breaker::new(RULES);
         (0..9).for_each(|_| call(&mut breaker, THROTTLED, START));
         call(&mut breaker, Verdict::Throttled(Some(Duration::from_secs(25))), START);
-        assert_eq!(breaker.free_at(START), Some(after(25)));
+        assert_eq!(breaker.free_at(Purpose::Send, START), Some(after(25)));
     }
 
     #[test]
@@ -326,29 +365,29 @@ mod tests {
     #[test]
     fn a_few_probes_decide() {
         let mut breaker = opened();
-        assert_eq!(breaker.free_at(after(9)), Some(after(10)));
-        let (one, two) = (breaker.enter(), breaker.enter());
-        assert_eq!((breaker.state(), breaker.free_at(after(10))), (BreakerState::HalfOpen, None));
+        assert_eq!(breaker.free_at(Purpose::Send, after(9)), Some(after(10)));
+        let (one, two) = (breaker.enter(Purpose::Send), breaker.enter(Purpose::Send));
+        assert_eq!((breaker.state(), breaker.free_at(Purpose::Send, after(10))), (BreakerState::HalfOpen, None));
         // One that was not made after all makes room for another.
         breaker.give_back(two);
-        assert_eq!(breaker.free_at(after(10)), Some(after(10)));
-        let three = breaker.enter();
+        assert_eq!(breaker.free_at(Purpose::Send, after(10)), Some(after(10)));
+        let three = breaker.enter(Purpose::Send);
         breaker.leave(one, GOOD, after(11));
-        assert_eq!((breaker.state(), breaker.free_at(after(11))), (BreakerState::HalfOpen, None));
+        assert_eq!((breaker.state(), breaker.free_at(Purpose::Send, after(11))), (BreakerState::HalfOpen, None));
         breaker.leave(three, GOOD, after(11));
         assert_eq!(breaker.state(), BreakerState::Closed);
         // What was counted before is forgotten, and so is the length of the pause.
         (0..3).for_each(|_| call(&mut breaker, BAD, after(11)));
         assert_eq!(breaker.state(), BreakerState::Closed);
         call(&mut breaker, BAD, after(11));
-        assert_eq!(breaker.free_at(after(11)), Some(after(21)));
+        assert_eq!(breaker.free_at(Purpose::Send, after(11)), Some(after(21)));
     }
 
     #[test]
     fn a_probe_that_fails_doubles_the_pause_up_to_a_limit() {
         let (mut breaker, mut now) = (opened(), START);
         for pause in [10, 20, 40, 80, 80] {
-            assert_eq!(breaker.free_at(now), Some(now + Duration::from_secs(pause)));
+            assert_eq!(breaker.free_at(Purpose::Send, now), Some(now + Duration::from_secs(pause)));
             now = now + Duration::from_secs(pause);
             call(&mut breaker, BAD, now);
         }
@@ -357,25 +396,64 @@ mod tests {
     #[test]
     fn calls_of_an_earlier_time_say_nothing() {
         let mut breaker = Breaker::new(RULES);
-        let tickets: Vec<_> = (0..12).map(|_| breaker.enter()).collect();
+        let tickets: Vec<_> = (0..12).map(|_| breaker.enter(Purpose::Send)).collect();
         tickets[..4].iter().for_each(|ticket| breaker.leave(*ticket, BAD, START));
         assert_eq!(breaker.state(), BreakerState::Open);
         breaker.leave(tickets[4], GOOD, START);
         assert_eq!(breaker.state(), BreakerState::Open);
-        let probes = [breaker.enter(), breaker.enter()];
+        let probes = [breaker.enter(Purpose::Send), breaker.enter(Purpose::Send)];
         tickets[5..8].iter().for_each(|ticket| breaker.leave(*ticket, BAD, after(10)));
-        assert_eq!((breaker.state(), breaker.free_at(after(10))), (BreakerState::HalfOpen, None));
+        assert_eq!((breaker.state(), breaker.free_at(Purpose::Send, after(10))), (BreakerState::HalfOpen, None));
         breaker.leave(probes[0], BAD, after(10));
         // The other probe, and one of the first calls.
         breaker.leave(probes[1], GOOD, after(10));
         breaker.leave(tickets[8], GOOD, after(10));
-        assert_eq!((breaker.state(), breaker.free_at(after(10))), (BreakerState::Open, Some(after(30))));
+        assert_eq!((breaker.state(), breaker.free_at(Purpose::Send, after(10))), (BreakerState::Open, Some(after(30))));
+    }
+
+    #[test]
+    fn questions_are_counted_apart_and_neither_they_nor_sends_hide_what_the_others_show() {
+        let say = |breaker: &mut Breaker, purpose, verdict| {
+            assert_eq!(breaker.free_at(purpose, START), Some(START));
+            let ticket = breaker.enter(purpose);
+            breaker.leave(ticket, verdict, START);
+        };
+        // Good answers of the one sort beside bad ones of the other: the fourth bad one in a row opens it.
+        for (bad, good) in [(Purpose::Aside, Purpose::Send), (Purpose::Send, Purpose::Aside)] {
+            let mut breaker = Breaker::new(RULES);
+            for turn in 0..4 {
+                assert_eq!(breaker.state(), BreakerState::Closed, "{bad:?} {turn}");
+                (0..10).for_each(|_| say(&mut breaker, good, GOOD));
+                say(&mut breaker, bad, BAD);
+            }
+            assert_eq!(breaker.state(), BreakerState::Open, "{bad:?}");
+        }
+        // A few bad answers among many good ones of their own sort open nothing.
+        let mut breaker = Breaker::new(RULES);
+        for _ in 0..20 {
+            (0..3).for_each(|_| say(&mut breaker, Purpose::Aside, GOOD));
+            say(&mut breaker, Purpose::Aside, BAD);
+        }
+        assert_eq!(breaker.state(), BreakerState::Closed);
+    }
+
+    #[test]
+    fn what_is_not_called_is_not_asked_either_until_sends_have_shown_that_it_is_well() {
+        let mut breaker = opened();
+        assert_eq!(
+            (breaker.free_at(Purpose::Aside, after(5)), breaker.free_at(Purpose::Aside, after(10))),
+            (None, None)
+        );
+        call(&mut breaker, GOOD, after(10));
+        assert_eq!((breaker.state(), breaker.free_at(Purpose::Aside, after(10))), (BreakerState::HalfOpen, None));
+        call(&mut breaker, GOOD, after(10));
+        assert_eq!(breaker.free_at(Purpose::Aside, after(10)), Some(after(10)));
     }
 
     #[test]
     fn a_clock_that_was_set_back_keeps_it_open_for_nobody() {
         let breaker = opened();
         let before = Timestamp::from_millis(5);
-        assert_eq!(breaker.free_at(before), Some(before));
+        assert_eq!(breaker.free_at(Purpose::Send, before), Some(before));
     }
 }

@@ -3,7 +3,8 @@
 //! A vendor can take every text and deliver none; whether people type the codes shows it. This measures and says which
 //! share of the sends each vendor should get. It does not send, and knows no clock.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::time::Duration;
 
 use minicbor::{Decode, Encode};
@@ -14,7 +15,7 @@ use crate::vendor::Channel;
 
 /// What was counted, over all vendors.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Conversion(HashMap<Place, Tally>);
+pub struct Conversion(BTreeMap<Place, Tally>);
 
 /// What was counted at one place, as it weighs at `at`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Encode, Decode)]
@@ -40,8 +41,8 @@ pub struct Row {
     tally: Tally,
 }
 
-/// `None`: a recipient without a country.
-type Place = (String, Channel, Option<Country>);
+/// By vendor, channel and country, and in that order. `None`: a recipient without a country.
+pub type Place = (String, Channel, Option<Country>);
 
 /// Sends of a vendor that tell something. With fewer of one, none is judged.
 pub const ENOUGH: f64 = 100.0;
@@ -61,7 +62,7 @@ const LEAST: f64 = 0.1;
 
 /// The share that each vendor should get; `None` while too little is known of one of them.
 pub fn shares(tallies: &[Tally]) -> Option<Vec<f64>> {
-    if tallies.iter().any(|tally| tally.sends < ENOUGH) {
+    if !tallies.iter().all(Tally::is_enough) {
         return None;
     }
     let best = tallies.iter().map(Tally::rate).fold(f64::MIN_POSITIVE, f64::max);
@@ -91,7 +92,14 @@ impl Conversion {
             country: country.map(|country| country.as_str().to_owned()),
             tally: tally.weighed(now),
         };
-        self.0.iter().map(row).filter(|row| row.tally.sends + row.tally.approvals >= LEAST).collect()
+        self.0.iter().map(row).filter(|row| row.tally.matters()).collect()
+    }
+
+    /// What is known as it weighs now, in order of places, from after `last`; without what weighs nothing any more.
+    pub fn after<'a>(&'a self, last: Option<&Place>, now: Timestamp) -> impl Iterator<Item = (&'a Place, Tally)> {
+        let start = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let known = self.0.range((start, Bound::Unbounded));
+        known.map(move |(place, tally)| (place, tally.weighed(now))).filter(|(_, tally)| tally.matters())
     }
 
     /// Counts a code that a vendor took, or perhaps took.
@@ -123,6 +131,15 @@ impl Tally {
     /// Approvals per send, 0 to 1, as if one of two more had been approved: so nobody is at 0 for good.
     pub fn rate(&self) -> f64 {
         ((self.approvals + 1.0) / (self.sends + 2.0)).min(1.0)
+    }
+
+    /// Whether it is enough to judge a vendor by.
+    pub fn is_enough(&self) -> bool {
+        self.sends >= ENOUGH
+    }
+
+    fn matters(&self) -> bool {
+        self.sends + self.approvals >= LEAST
     }
 
     /// A clock set back makes nothing weigh more.

@@ -1,12 +1,12 @@
-//! What becomes of a send that a vendor was given: its receipts, and when to ask for one. Pure transitions, as those of
-//! [`Sending`] before it.
+//! What becomes of a send that a vendor was given: its receipts, when to ask for one, and what somebody says who knows
+//! better. Pure transitions, as those of [`Sending`] before it.
 
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::event::{EventKind, History};
 use crate::messaging::sending::{SendStatus, Sending, Step};
-use crate::vendor::{Receipt, ReceiptStatus};
+use crate::vendor::{FeedbackOutcome, Receipt, ReceiptStatus};
 
 /// How long after it was sent, and then after each time, a vendor is asked what became of it; the last one repeats.
 const ASK_AFTER: [Duration; 5] = [
@@ -41,6 +41,37 @@ impl Sending {
         self.asked = self.asked.saturating_add(1);
         self.due_at = Some(now + delay).filter(|at| *at <= self.expires_at + ASKED_BEYOND_END);
         if self.due_at.is_some() { Step::Later } else { Step::Done }
+    }
+
+    /// Takes in what somebody says came of it. The first word counts; what no vendor can have is not spoken of. It moves
+    /// nothing else: whether a vendor's word stands against it is for people to judge.
+    pub fn hear(&mut self, outcome: FeedbackOutcome, now: Timestamp, history: &mut History) -> Step {
+        if self.feedback.is_some() || !self.may_be_out() {
+            return Step::Ignored;
+        }
+        self.feedback = Some(outcome);
+        let event = match outcome {
+            FeedbackOutcome::Received => EventKind::Confirmed(self.number),
+            FeedbackOutcome::NotReceived => EventKind::Denied(self.number),
+        };
+        history.add(now, event);
+        Step::Done
+    }
+
+    /// Whether a vendor has it or had it, surely or perhaps, whatever it made of it.
+    pub fn may_be_out(&self) -> bool {
+        match self.status {
+            SendStatus::Rejected => false,
+            SendStatus::Sending
+            | SendStatus::Sent
+            | SendStatus::Unknown
+            | SendStatus::Delivered
+            | SendStatus::Undelivered => true,
+            // An attempt that surely sent nothing leaves a reason; one that was taken, or ended in doubt, does not.
+            SendStatus::Queued | SendStatus::Expired | SendStatus::Canceled => {
+                self.attempts > 0 && (self.unknowns > 0 || self.reason.is_none())
+            }
+        }
     }
 
     /// Takes in what became of an attempt. Whichever attempt arrived, the person has the text; that another one than the

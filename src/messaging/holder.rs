@@ -5,6 +5,7 @@
 //! conflict do it again.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -90,8 +91,18 @@ pub trait SendRecord: Encode<()> + for<'b> Decode<'b, ()> + Clone + Send + Sync 
 #[async_trait]
 pub trait StepTaker: Send + Sync {
     /// Takes the step of a record, named with [`SendRef::RECORD`], that was due at `due_at`; does nothing when that was
-    /// done before. False when the record is gone.
-    async fn take_step(&self, record: &SendRef, due_at: Timestamp) -> Result<bool>;
+    /// done before.
+    async fn take_step(&self, record: &SendRef, due_at: Timestamp) -> Result<Taken>;
+}
+
+/// How far the step of a record was taken.
+pub enum Taken {
+    Done,
+    /// The record is gone.
+    Gone,
+    /// What is left waits for others, so it must not keep a place among those who take up sends. When it fails, the step
+    /// is taken again.
+    Outside(Pin<Box<dyn Future<Output = Result<()>> + Send>>),
 }
 
 /// Where the due marks of a record and its sends stand, by the numbers of the sends. A new record has none.

@@ -15,7 +15,7 @@ use crate::vendor::Channel;
 
 /// Counts for all vendors.
 pub struct Measuring {
-    ground: Ground,
+    pub(crate) ground: Ground,
     conversion: Mutex<Conversion>,
     changed: AtomicBool,
 }
@@ -70,7 +70,7 @@ impl Measuring {
         vendors.iter().map(|vendor| conversion.tally(vendor, channel, country, now)).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Conversion> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Conversion> {
         // Nothing panics while it is held.
         self.conversion.lock().unwrap_or_else(PoisonError::into_inner)
     }

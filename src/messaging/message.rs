@@ -8,6 +8,7 @@ use minicbor::{Decode, Encode};
 use crate::clock::Timestamp;
 use crate::event::{EventKind, History};
 use crate::id::{Id, TenantName};
+use crate::messaging::callback::Callback;
 use crate::messaging::holder::SendRecord;
 use crate::messaging::sending::Sending;
 use crate::recipient::Recipient;
@@ -36,6 +37,9 @@ pub struct Message {
     /// When it was asked to be sent; `None` for one that was to be sent at once.
     #[n(8)]
     pub send_at: Option<Timestamp>,
+    /// Who wants to be told how it ends.
+    #[n(9)]
+    pub callback: Option<Callback>,
 }
 
 /// The words of a message. They may hold somebody's code, so `Debug` shows only how many there are.
@@ -58,7 +62,7 @@ impl Message {
     ) -> Self {
         let mut history = History::default();
         history.add(sending.created_at, EventKind::Queued(sending.number));
-        Self { id, tenant, recipient, text, sender, sending, metadata, history, send_at: None }
+        Self { id, tenant, recipient, text, sender, sending, metadata, history, send_at: None, callback: None }
     }
 
     pub fn created_at(&self) -> Timestamp {
@@ -108,9 +112,19 @@ impl SendRecord for Message {
         (number == self.sending.number).then_some((&mut self.sending, &mut self.history))
     }
 
-    fn send_moved(&mut self, _now: Timestamp) {}
+    fn send_moved(&mut self, now: Timestamp) {
+        if let Some(callback) = self.callback.as_mut().filter(|_| self.sending.status.is_terminal()) {
+            callback.plan(now);
+        }
+    }
 
+    /// It outlives its own time for as long as there is somebody to tell how it ended.
     fn ends_at(&self) -> Timestamp {
-        self.sending.expires_at
+        let told_until = self.callback.as_ref().and_then(Callback::ends_at).unwrap_or_default();
+        self.sending.expires_at.max(told_until)
+    }
+
+    fn due_at(&self) -> Option<Timestamp> {
+        self.callback.as_ref()?.next_at
     }
 }

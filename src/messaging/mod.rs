@@ -1,12 +1,19 @@
 //! Messages: accepted means committed, and from then on the outbox sees each to its end.
 
 pub mod backoff;
+pub mod batch;
 pub mod breaker;
 pub mod budget;
+pub mod callback;
+pub mod callback_writer;
+pub mod callbacks;
+pub mod code_text;
 pub mod conversion;
+pub mod conversion_list;
 pub mod due;
 mod echo;
 pub mod fate;
+pub mod feedback;
 pub mod health;
 pub mod holder;
 pub mod idempotency;

@@ -58,7 +58,7 @@ pub struct Outbox {
     pub(crate) watches: Watches,
     pub(crate) names: VendorNames,
     pub(crate) receipt_urls: ReceiptUrls,
-    pub(crate) measuring: Measuring,
+    pub(crate) measuring: Arc<Measuring>,
     settings: Settings,
     routes: Routes,
     holders: OnceLock<Holders>,
@@ -76,7 +76,7 @@ struct Holders {
 
 impl Outbox {
     pub fn new(ground: Ground, vendors: Vendors, routes: Routes, settings: Settings) -> Self {
-        let measuring = Measuring::new(ground.clone());
+        let measuring = Arc::new(Measuring::new(ground.clone()));
         Self {
             names: VendorNames::new(ground.clone(), MOST_PARKED),
             receipt_urls: ReceiptUrls::new(None, ground.keys.receipt_tokens()),
@@ -124,6 +124,11 @@ impl Outbox {
     /// How the vendors of a route have done, where it goes by that.
     pub(crate) fn tallies(&self, route: &Route, (channel, country): (Channel, Option<Country>)) -> Vec<Tally> {
         if route.is_measured() { self.measuring.tallies(route.vendors(), channel, country) } else { Vec::new() }
+    }
+
+    /// How vendors have done, for who looks after them.
+    pub fn measuring(&self) -> &Arc<Measuring> {
+        &self.measuring
     }
 
     /// Takes up how vendors did before this process began. To be called before anything is sent.

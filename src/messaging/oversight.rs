@@ -1,4 +1,5 @@
-//! Looking after the vendors: what each offers, how it fares, and what is left in our account with it.
+//! Looking after the vendors: what each offers, how it fares, how many of its codes are given back, and what is left in
+//! our account with it.
 //!
 //! Sends nothing and takes no room from sends, so an operator learns the most while a vendor is in trouble: its breaker
 //! is looked at, but neither asked for leave nor told how a call of ours went. Does not know who may look.
@@ -10,14 +11,16 @@ use tracing::warn;
 
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Reason, Result};
+use crate::messaging::conversion_list::{ConversionFilter, ConversionPage, ConversionPageRequest};
 use crate::messaging::health::Health;
+use crate::messaging::measuring::Measuring;
 use crate::messaging::vendors::Vendors;
 use crate::vendor::{Balance, Channel, Failure, Vendor};
 
 /// Watches the configured vendors.
-#[derive(Debug)]
 pub struct Oversight {
     vendors: Vendors,
+    measuring: Arc<Measuring>,
     clock: Arc<dyn Clock>,
     /// How long a vendor may take to answer.
     timeout: Duration,
@@ -32,6 +35,8 @@ pub struct VendorView {
     /// Tells what becomes of a message, unasked or asked.
     pub reports_delivery: bool,
     pub tells_balance: bool,
+    /// Wants to hear whether messages reached people.
+    pub takes_feedback: bool,
     /// Under its configured name.
     pub health: Health,
 }
@@ -39,14 +44,22 @@ pub struct VendorView {
 // === impl Oversight ===
 
 impl Oversight {
-    pub fn new(vendors: Vendors, clock: Arc<dyn Clock>, timeout: Duration) -> Self {
-        Self { vendors, clock, timeout }
+    pub fn new(vendors: Vendors, measuring: Arc<Measuring>, clock: Arc<dyn Clock>, timeout: Duration) -> Self {
+        Self { vendors, measuring, clock, timeout }
     }
 
     /// All configured vendors by name.
     pub fn vendors(&self) -> Vec<VendorView> {
         let health = self.vendors.health(self.clock.now()).into_iter();
         health.filter_map(|health| Some(view(&**self.vendors.get(&health.vendor)?, health))).collect()
+    }
+
+    /// A page of how many codes vendors carried, and how many of these were given back. What was counted of a vendor that
+    /// is not configured any more fades away.
+    ///
+    /// Errors: `Invalid`, field `page_token`.
+    pub fn conversions(&self, filter: &ConversionFilter, page: &ConversionPageRequest) -> Result<ConversionPage> {
+        self.measuring.list(filter, page)
     }
 
     /// Asks a vendor what is left in our account with it.
@@ -77,6 +90,7 @@ fn view(vendor: &dyn Vendor, health: Health) -> VendorView {
         makes_codes: vendor.codes().is_some(),
         reports_delivery: capabilities.receipts || vendor.statuses().is_some(),
         tells_balance: vendor.account().is_some(),
+        takes_feedback: vendor.feedback().is_some(),
         health,
     }
 }

@@ -92,11 +92,8 @@ impl PageRequest {
     ///
     /// Errors: `Invalid`, field `page_token`, for a token of another list.
     pub fn begin(&self, source: Source, list: Fingerprint) -> Result<Pager> {
-        if self.token.is_some_and(|token| token.list != list) {
-            let wanted = "must come from a call with the same filters; leave it out for the first page";
-            return Err(Error::invalid("page_token", wanted));
-        }
-        let before = self.token.map(|token| token.last).or(self.before.map(Id::first_at));
+        let last = self.token.map(|token| token.last_of(list)).transpose()?;
+        let before = last.or(self.before.map(Id::first_at));
         let size = self.size.unwrap_or(DEFAULT_SIZE).min(MAX_SIZE);
         Ok(Pager { source, list, from: self.from, before, size, looked_at: 0, slice: VecDeque::new(), more: true })
     }
@@ -145,6 +142,24 @@ impl Pager {
 }
 
 // === impl PageToken ===
+
+impl PageToken {
+    /// Leads to what comes after this record in this list.
+    pub fn after(last: Id, list: Fingerprint) -> Self {
+        Self { last, list }
+    }
+
+    /// The record that the page before ended with.
+    ///
+    /// Errors: `Invalid`, field `page_token`, for a token of another list.
+    pub fn last_of(self, list: Fingerprint) -> Result<Id> {
+        if self.list != list {
+            let wanted = "must come from a call with the same filters; leave it out for the first page";
+            return Err(Error::invalid("page_token", wanted));
+        }
+        Ok(self.last)
+    }
+}
 
 /// Opaque to callers: 43 characters of base64url.
 impl std::fmt::Display for PageToken {

@@ -53,28 +53,32 @@ impl Outbox {
     }
 
     /// Asks the vendor of a send that it took what became of it. An answer that says nothing final changes nothing.
-    pub(crate) fn ask(self: &Arc<Self>, permit: Permit, send: SendRef, sending: &Sending) {
+    pub(crate) fn ask(self: &Arc<Self>, mut permit: Permit, send: SendRef, sending: &Sending) {
         let Some(name) = sending.vendor_reference.clone() else { return };
         let (outbox, attempt) = (Arc::clone(self), sending.reference(&send));
         let span = info_span!("status", ?send, vendor = permit.name());
         let work = async move {
-            let Some(status) = outbox.status(&permit, &name).await else { return };
+            let Some(status) = outbox.status(&mut permit, &name).await else { return };
+            let vendor = permit.name().to_owned();
+            // The next call need not wait for our commit.
+            drop(permit);
             let at = outbox.ground.clock.now();
             // Lost, it is asked for again.
-            if let Err(error) = outbox.take_in(attempt, permit.name(), status, at).await {
+            if let Err(error) = outbox.take_in(attempt, &vendor, status, at).await {
                 error!(?error, "a vendor's answer about a message could not be stored");
             }
         };
         self.spawn(work.instrument(span));
     }
 
-    async fn status(&self, permit: &Permit, name: &str) -> Option<ReceiptStatus> {
+    async fn status(&self, permit: &mut Permit, name: &str) -> Option<ReceiptStatus> {
         let statuses = permit.vendor().statuses()?;
         let clock = &self.ground.clock;
         let answer = tokio::select! {
             answer = statuses.status(name) => answer,
             () = clock.sleep_until(clock.now() + self.attempt_timeout()) => Err(Failure::Unknown),
         };
+        permit.note_aside(&answer, clock.now());
         let outcome = match &answer {
             Ok(Some(_)) => "final",
             Ok(None) => "open",

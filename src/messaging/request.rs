@@ -7,6 +7,7 @@ use secrecy::ExposeSecret;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Result, Violation};
+use crate::messaging::callback::NewCallback;
 use crate::messaging::idempotency::MAX_KEY;
 use crate::messaging::locale;
 use crate::messaging::message::Text;
@@ -48,6 +49,8 @@ pub struct NewMessage {
     /// How long it may take to reach the vendor, counted from `send_at`; see [`VALIDITY`].
     pub validity: Option<Duration>,
     pub metadata: BTreeMap<String, String>,
+    /// Whom to tell how it ends.
+    pub callback: Option<NewCallback>,
     /// Makes a repeated request harmless for 24 hours. At most [`MAX_KEY`] bytes.
     pub idempotency_key: Option<String>,
     /// Whether it is one of many with one key, in which case the key counts for each recipient by itself.
@@ -71,6 +74,23 @@ pub enum Content {
 // === impl NewMessage ===
 
 impl NewMessage {
+    /// One to be sent at once, with the usual channel and sender.
+    pub fn to(recipient: Address, text: Text) -> Self {
+        Self {
+            recipient: Some(recipient),
+            channel: None,
+            content: Some(Content::Text(text)),
+            sender: None,
+            send_at: None,
+            validity: None,
+            metadata: BTreeMap::new(),
+            callback: None,
+            idempotency_key: None,
+            batched: false,
+            unread: Vec::new(),
+        }
+    }
+
     /// Errors: `Invalid` that names every field that is wrong.
     pub(crate) fn check(
         &self,
@@ -94,6 +114,7 @@ impl NewMessage {
             validity.map(|_| violation("validity", "must be 1 minute to 72 hours".to_owned())),
             send_at.map(|_| violation("send_at", "must be at most 35 days ahead".to_owned())),
             check_metadata(&self.metadata),
+            self.callback.as_ref().and_then(NewCallback::violation),
             self.idempotency_key.as_deref().and_then(check_idempotency_key),
         ];
         found.0.extend(checks.into_iter().flatten());

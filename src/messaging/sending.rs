@@ -17,7 +17,7 @@ use crate::clock::Timestamp;
 use crate::event::{EventKind, History};
 use crate::messaging::backoff;
 use crate::store::keys::{AttemptRef, RequestTag, SendRef};
-use crate::vendor::{Accepted, Channel, Failure, Rejection};
+use crate::vendor::{Accepted, Channel, Failure, FeedbackOutcome, Rejection};
 
 /// A send and all that is known of it.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -83,6 +83,9 @@ pub struct Sending {
     #[n(20)]
     #[cbor(default)]
     pub asked: u8,
+    /// What somebody says came of it who knows better than its vendor.
+    #[n(21)]
+    pub feedback: Option<FeedbackOutcome>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
@@ -182,6 +185,7 @@ impl Sending {
             repeats: false,
             earlier: BTreeMap::new(),
             asked: 0,
+            feedback: None,
         }
     }
 
@@ -306,6 +310,13 @@ impl Sending {
         self.set(SendStatus::Canceled, now, None);
         history.add(now, EventKind::SendCanceled(self.number));
         Step::Done
+    }
+
+    /// Gives up an attempt that has not begun, because another send takes its place. Of one whose attempt before ended in
+    /// doubt, the doubt stays: the text may be in the person's hand.
+    pub fn withdraw(&mut self, now: Timestamp, history: &mut History) -> Step {
+        let in_doubt = self.status == SendStatus::Queued && self.unknowns > 0;
+        if in_doubt { self.stay_in_doubt(now, history) } else { self.abandon(now, history) }
     }
 
     pub fn is_for(&self, request: RequestTag) -> bool {

@@ -9,6 +9,8 @@ use serde::Deserialize;
 use crate::error::{Error, Kind, Reason, Result, Violation};
 use crate::event::History;
 use crate::id::{Id, TenantName};
+use crate::messaging::callback::{Callback, NewCallback};
+use crate::messaging::callbacks::Receivers;
 use crate::messaging::holder::{Ground, Marks, Records, SendHolder, SendRecord, contention, put_record};
 use crate::messaging::idempotency::{self, Claim, Idempotency, Request, Ticket};
 use crate::messaging::message::{Message, Text};
@@ -17,7 +19,7 @@ use crate::messaging::request::{DEFAULT_VALIDITY, NewMessage};
 use crate::messaging::sending::{SendStatus, Sending, Step};
 use crate::messaging::template::Templates;
 use crate::recipient::Recipient;
-use crate::store::keys::{Holder, SendRef};
+use crate::store::keys::{Fingerprint, Holder, SendRef};
 use crate::store::{Batch, Commit, Condition, record};
 use crate::tenant::Tenant;
 use crate::vendor::{Channel, Outgoing};
@@ -40,10 +42,11 @@ pub struct MessagingConfig {
 pub struct Messaging {
     pub(crate) ground: Ground,
     pub(crate) outbox: Arc<Outbox>,
-    records: Arc<Records<Message>>,
-    idempotency: Idempotency,
+    pub(crate) records: Arc<Records<Message>>,
+    pub(crate) idempotency: Idempotency,
     pub(crate) templates: Arc<Templates>,
-    retention: Duration,
+    receivers: Option<Arc<dyn Receivers>>,
+    pub(crate) retention: Duration,
 }
 
 // === impl MessagingConfig ===
@@ -68,7 +71,12 @@ impl Messaging {
         let ground = outbox.ground.clone();
         let records = Arc::new(Records::new(ground.clone(), outbox.watches.clone(), retention, Box::new(render)));
         let idempotency = Idempotency::new(ground.clone());
-        Self { ground, outbox, records, idempotency, templates, retention }
+        Self { ground, outbox, records, idempotency, templates, receivers: None, retention }
+    }
+
+    /// Takes messages with callbacks to these. Without it, such messages are refused.
+    pub fn telling(self, receivers: Arc<dyn Receivers>) -> Self {
+        Self { receivers: Some(receivers), ..self }
     }
 
     /// The records that the outbox moves.
@@ -81,7 +89,8 @@ impl Messaging {
     ///
     /// Errors: `Invalid` with each field out of range; `Precondition` with `NoRoute` or `IdempotencyMismatch`;
     /// `Conflict`; `Unavailable`.
-    pub async fn send(&self, tenant: &Tenant, new: NewMessage) -> Result<Message> {
+    pub async fn send(&self, tenant: &Tenant, mut new: NewMessage) -> Result<Message> {
+        new.unread.extend(new.callback.as_ref().and_then(|callback| self.unreachable(callback)));
         let now = self.ground.clock.now();
         let (recipient, channel, text) = new.check(tenant, &self.templates, now)?;
         self.outbox.route(&tenant.name, channel, recipient.country())?;
@@ -93,11 +102,7 @@ impl Messaging {
         let Some(key) = new.idempotency_key.clone().map(of_batch) else {
             return self.accept(tenant, new, to, id).await;
         };
-        let fingerprint = self.ground.keys.fingerprint(&[
-            to.0.as_str(),
-            to.2.expose(),
-            &format!("{:?}", (to.1, &new.sender, new.send_at, new.validity, &new.metadata)),
-        ]);
+        let fingerprint = self.fingerprint(&new, &to);
         let request = Request { tenant: &tenant.name, call: "send", key: &key, fingerprint };
         match self.idempotency.claim(request, id).await? {
             Claim::Done(id) => self.get(&tenant.name, id).await,
@@ -112,7 +117,7 @@ impl Messaging {
     pub async fn cancel(&self, tenant: &TenantName, id: Id) -> Result<Message> {
         let send = self.send_ref(tenant, id);
         let abandon = |sending: &mut Sending, history: &mut History, now| sending.abandon(now, history);
-        let changed = self.records.change(&send, &abandon).await?.ok_or_else(not_found)?;
+        let changed = self.outbox.move_send(&send, &abandon).await?.ok_or_else(not_found)?;
         if changed.step == Step::Ignored && changed.sending.status != SendStatus::Canceled {
             let message = "the message is on its way or has ended; only a queued one can be canceled";
             return Err(Error::new(Kind::Precondition, Reason::MessageNotQueued, message));
@@ -172,6 +177,7 @@ impl Messaging {
         let sender = new.sender.or_else(|| tenant.sender.clone());
         let mut message = Message::new(id, tenant.name.clone(), recipient, text, sender, sending, new.metadata);
         message.send_at = Some(send_at).filter(|at| *at > now);
+        message.callback = new.callback.map(Callback::new);
         let permit = match send_at > now {
             true => None,
             false => {
@@ -204,12 +210,35 @@ impl Messaging {
             .await
     }
 
-    fn send_ref(&self, tenant: &TenantName, id: Id) -> SendRef {
+    /// What a request with an idempotency key asks for.
+    fn fingerprint(&self, new: &NewMessage, (recipient, channel, text): &(Recipient, Channel, Text)) -> Fingerprint {
+        let rest = format!("{:?}", (channel, &new.sender, new.send_at, new.validity, &new.metadata));
+        let mut parts = vec![recipient.as_str(), text.expose(), &rest];
+        if let Some(NewCallback { kind, url, context }) = &new.callback {
+            parts.extend([*kind, url.expose()]);
+            parts.extend(context.0.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]));
+        }
+        self.ground.keys.fingerprint(&parts)
+    }
+
+    /// Why nobody can be told there.
+    fn unreachable(&self, callback: &NewCallback) -> Option<Violation> {
+        let field = "callback.url".to_owned();
+        let Some(receivers) = &self.receivers else {
+            return Some(Violation { field, description: "must not be set: nobody is called here".to_owned() });
+        };
+        // What is wrong with it otherwise is told by itself.
+        let error = receivers.check(callback.url.expose()).err().filter(|_| callback.violation().is_none())?;
+        let description = error.violations().first().map_or_else(|| error.message(), |found| &found.description);
+        Some(Violation { field, description: description.to_owned() })
+    }
+
+    pub(crate) fn send_ref(&self, tenant: &TenantName, id: Id) -> SendRef {
         SendRef { holder: Holder::Message, tenant: self.ground.keys.tenant(tenant), id, number: 0 }
     }
 }
 
-fn not_found() -> Error {
+pub(crate) fn not_found() -> Error {
     let message = "no message has this id; it may have passed its retention";
     Error::new(Kind::NotFound, Reason::MessageNotFound, message)
 }

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::clock::Timestamp;
-use crate::messaging::breaker::{Breaker, BreakerState, Ticket, Verdict};
+use crate::messaging::breaker::{Breaker, BreakerState, Purpose, Ticket, Verdict};
 use crate::messaging::budget::{Budget, Try};
 use crate::messaging::health::{CallLog, Health};
 use crate::messaging::limits::Limits;
@@ -32,6 +32,7 @@ pub struct Permit {
     name: Arc<str>,
     vendor: Arc<dyn Vendor>,
     room: Arc<Room>,
+    purpose: Purpose,
     /// Gone once it is noted how the call ended.
     ticket: Option<Ticket>,
 }
@@ -53,8 +54,9 @@ struct Room {
 
 #[derive(Debug)]
 struct State {
-    /// Calls that may begin now, as far as their number goes.
+    /// Calls that may begin now, as far as their number goes, and those of them that hand over no message.
     free: usize,
+    free_aside: usize,
     /// Sends that wait for room, and those of them that wait to be tried again.
     waiting: usize,
     waiting_again: usize,
@@ -63,6 +65,10 @@ struct State {
     breaker: Breaker,
     log: CallLog,
 }
+
+/// Of a vendor's room, calls that hand over no message may take the part of one in so many, and one call always: questions
+/// that are not answered must not be in the way of messages.
+const ASIDE_PART: usize = 2;
 
 // === impl Vendors ===
 
@@ -108,9 +114,17 @@ impl Vendors {
         names.iter().find_map(|name| Some((name.clone(), self.slots.get(name)?.permit(of, now, |_| true)?)))
     }
 
+    /// Leave to ask a vendor about a message, or to tell it of one, if it has room for which nobody waits, and is called as
+    /// usual. There is no send, so no budget for tries of one holds it back or grows by it.
+    pub fn try_aside(&self, name: &str, now: Timestamp) -> Option<Permit> {
+        self.slots.get(name)?.permit_aside(now)
+    }
+
     /// Whether the breakers of all of these let no call through.
     pub(crate) fn are_broken<'a>(&self, mut names: impl Iterator<Item = &'a str>, now: Timestamp) -> bool {
-        names.all(|name| self.slots.get(name).is_some_and(|slot| slot.room.lock().breaker.free_at(now) != Some(now)))
+        names.all(|name| {
+            self.slots.get(name).is_some_and(|slot| slot.room.lock().breaker.free_at(Purpose::Send, now) != Some(now))
+        })
     }
 
     /// Notes that one more send waits for room at any of these.
@@ -156,17 +170,32 @@ impl Slot {
         if state.free_at(of, now) != Some(now) || !fits(&mut state) {
             return None;
         }
+        if let Some(budget) = &mut state.budget {
+            budget.take(of, now);
+        }
+        Some(self.begin(&mut state, Purpose::Send, now))
+    }
+
+    fn permit_aside(&self, now: Timestamp) -> Option<Permit> {
+        let mut state = self.room.lock();
+        let has_room = state.free_aside > 0
+            && state.room_at(Purpose::Aside, now) == Some(now)
+            && state.is_free_for_newcomers(Try::First, now);
+        if !has_room {
+            return None;
+        }
+        state.free_aside -= 1;
+        Some(self.begin(&mut state, Purpose::Aside, now))
+    }
+
+    fn begin(&self, state: &mut State, purpose: Purpose, now: Timestamp) -> Permit {
         state.free -= 1;
         if let Some(rate) = &mut state.rate {
             rate.take(now);
         }
-        if let Some(budget) = &mut state.budget {
-            budget.take(of, now);
-        }
-        let ticket = self.room.tell_change(&mut state, Breaker::enter);
-        drop(state);
+        let ticket = self.room.tell_change(state, |breaker| breaker.enter(purpose));
         let (name, vendor) = (Arc::clone(&self.name), Arc::clone(&self.vendor));
-        Some(Permit { name, vendor, room: Arc::clone(&self.room), ticket: Some(ticket) })
+        Permit { name, vendor, room: Arc::clone(&self.room), purpose, ticket: Some(ticket) }
     }
 }
 
@@ -176,6 +205,7 @@ impl Room {
     fn new(name: &str, limits: Limits, freed: Arc<Notify>) -> Self {
         let state = State {
             free: limits.concurrency,
+            free_aside: limits.concurrency.div_ceil(ASIDE_PART),
             waiting: 0,
             waiting_again: 0,
             rate: limits.rate.map(Rate::per_second),
@@ -191,7 +221,7 @@ impl Room {
     fn health(&self, now: Timestamp) -> Health {
         let mut state = self.lock();
         let rate = state.rate.as_ref().map_or(now, |rate| rate.free_at(now));
-        let free_at = state.breaker.free_at(now).map(|free_at| free_at.max(rate));
+        let free_at = state.breaker.free_at(Purpose::Send, now).map(|free_at| free_at.max(rate));
         Health {
             vendor: self.name.clone(),
             breaker: state.breaker.state(),
@@ -244,13 +274,19 @@ impl Room {
 impl State {
     /// When such a try may begin; `None` when that depends on the end of another call.
     fn free_at(&mut self, of: Try, now: Timestamp) -> Option<Timestamp> {
+        let room = self.room_at(Purpose::Send, now)?;
+        let budget = self.budget.as_mut().map_or(now, |budget| budget.free_at(of, now));
+        Some(room.max(budget))
+    }
+
+    /// The same for any call, as far as budgets do not matter.
+    fn room_at(&self, purpose: Purpose, now: Timestamp) -> Option<Timestamp> {
         if self.free == 0 {
             return None;
         }
-        let breaker = self.breaker.free_at(now)?;
+        let breaker = self.breaker.free_at(purpose, now)?;
         let rate = self.rate.as_ref().map_or(now, |rate| rate.free_at(now));
-        let budget = self.budget.as_mut().map_or(now, |budget| budget.free_at(of, now));
-        Some(breaker.max(rate).max(budget))
+        Some(breaker.max(rate))
     }
 
     /// Whether nobody waits who could go instead. Those whose budget is spent hold up nobody who needs none.
@@ -290,6 +326,14 @@ impl Permit {
         state.log.add(outcome, took, now);
         self.room.tell_change(&mut state, |breaker| breaker.leave(ticket, Verdict::of(outcome), now));
     }
+
+    /// Notes how a call ended that was there to ask or to tell. How the vendor fares with messages is another matter, and
+    /// shows neither its outcome nor how long it took.
+    pub fn note_aside<T>(&mut self, outcome: &Result<T, Failure>, now: Timestamp) {
+        let Some(ticket) = self.ticket.take() else { return };
+        let mut state = self.room.lock();
+        self.room.tell_change(&mut state, |breaker| breaker.leave(ticket, Verdict::of(outcome), now));
+    }
 }
 
 impl Drop for Permit {
@@ -299,6 +343,7 @@ impl Drop for Permit {
             state.breaker.give_back(ticket);
         }
         state.free += 1;
+        state.free_aside += usize::from(self.purpose == Purpose::Aside);
         let awaited = state.waiting > 0;
         drop(state);
         if awaited {

@@ -16,15 +16,14 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::event::History;
 use crate::id::Partition;
-use crate::messaging::budget::Try;
-use crate::messaging::holder::{Changed, Held, StepTaker};
+use crate::messaging::holder::{Changed, Held, StepTaker, Taken};
 use crate::messaging::lines::{LineName, Lines, Place, Turn, Waiting};
 use crate::messaging::outbox::Outbox;
 use crate::messaging::rounds::{next_round, next_try, pass_over};
 use crate::messaging::sending::{SendStatus, Sending, Step};
 use crate::messaging::vendors::Permit;
 use crate::store::Batch;
-use crate::store::keys::SendRef;
+use crate::store::keys::{Holder, SendRef};
 
 /// Marks read at first, for most looks find one or none; and then at a time.
 const FIRST_SLICE: usize = 8;
@@ -39,10 +38,17 @@ pub struct Worker {
     room: Arc<Semaphore>,
 }
 
+/// Who takes the steps of records, where there are records with steps.
+#[derive(Clone, Default)]
+pub struct Steps {
+    pub messages: Option<Arc<dyn StepTaker>>,
+    pub verifications: Option<Arc<dyn StepTaker>>,
+}
+
 /// What all tasks share.
 struct Desk {
     outbox: Arc<Outbox>,
-    steps: Option<Arc<dyn StepTaker>>,
+    steps: Steps,
     lines: Lines,
     /// Sends that are in somebody's hands, so that another look passes over them.
     held: Mutex<HashMap<SendRef, Hold>>,
@@ -63,14 +69,15 @@ struct Task {
     /// Where its mark stands.
     due_at: Timestamp,
     waits_in_line: bool,
-    _room: OwnedSemaphorePermit,
+    /// A place among those who take up sends.
+    room: Option<OwnedSemaphorePermit>,
 }
 
 // === impl Worker ===
 
 impl Worker {
-    /// `steps`: who takes those of records, where there are records with steps. `concurrency`: sends looked at at once.
-    pub fn new(outbox: Arc<Outbox>, steps: Option<Arc<dyn StepTaker>>, concurrency: usize) -> Self {
+    /// `concurrency`: sends looked at at once.
+    pub fn new(outbox: Arc<Outbox>, steps: Steps, concurrency: usize) -> Self {
         let lines = Lines::new(outbox.vendors.clone(), outbox.longest_line());
         let desk = Arc::new(Desk { outbox, steps, lines, held: Mutex::default() });
         Self { desk, room: Arc::new(Semaphore::new(concurrency)) }
@@ -172,7 +179,7 @@ impl Worker {
     }
 
     fn start(&self, send: SendRef, due_at: Timestamp, room: OwnedSemaphorePermit, leave: Option<(String, Permit)>) {
-        let mut task = Task { desk: Arc::clone(&self.desk), send, due_at, waits_in_line: false, _room: room };
+        let mut task = Task { desk: Arc::clone(&self.desk), send, due_at, waits_in_line: false, room: Some(room) };
         self.desk.outbox.spawn(async move {
             if let Err(error) = task.run(leave).await {
                 error!(?error, send = ?task.send, "a due send could not be taken up");
@@ -191,6 +198,18 @@ impl Worker {
             Some(at) => self.desk.outbox.ground.clock.sleep_until(at).await,
             None => std::future::pending().await,
         }
+    }
+}
+
+// === impl Steps ===
+
+impl Steps {
+    fn of(&self, holder: Holder) -> Result<Arc<dyn StepTaker>> {
+        let steps = match holder {
+            Holder::Message => &self.messages,
+            Holder::Verification => &self.verifications,
+        };
+        steps.clone().ok_or_else(|| Error::internal("nobody takes the steps of records of this kind"))
     }
 }
 
@@ -313,21 +332,27 @@ impl Task {
         let Sending { due_at, vendor, .. } = &held.sending;
         // Where there is no room now, there may be some the next time.
         let now = outbox.ground.clock.now();
-        // A question is no repeated try, so the budget of those does not hold it back.
-        let permit = outbox.vendors.try_permit(&[vendor.as_deref().unwrap_or_default()], Try::First, now);
+        let permit = outbox.vendors.try_aside(vendor.as_deref().unwrap_or_default(), now);
         let ask = |sending: &mut Sending, _: &mut History, now: Timestamp| {
             if sending.due_at == *due_at { sending.ask_later(now) } else { Step::Ignored }
         };
         let changed = outbox.move_send(&self.send, &ask).await?;
-        if let (Some((_, permit)), Some(Changed { step: Step::Later | Step::Done, sending, .. })) = (permit, changed) {
+        if let (Some(permit), Some(Changed { step: Step::Later | Step::Done, sending, .. })) = (permit, changed) {
             outbox.ask(permit, self.send, &sending);
         }
         Ok(())
     }
 
-    async fn take_step(&self) -> Result<()> {
-        let steps = self.desk.steps.as_ref().ok_or_else(|| Error::internal("nobody takes the steps of records"))?;
-        if steps.take_step(&self.send, self.due_at).await? { Ok(()) } else { self.forget().await }
+    async fn take_step(&mut self) -> Result<()> {
+        let steps = self.desk.steps.of(self.send.holder)?;
+        match steps.take_step(&self.send, self.due_at).await? {
+            Taken::Done => Ok(()),
+            Taken::Gone => self.forget().await,
+            Taken::Outside(work) => {
+                drop(self.room.take());
+                work.await
+            }
+        }
     }
 
     async fn wake(&self, route: &[String]) -> Result<()> {

@@ -1,4 +1,166 @@
-//! The surfaces that speak JSON, on the http listener.
+//! The REST shim: vendors' own JSON, so that a client written for one of them works against us with only its base URL
+//! and its credentials changed.
+//!
+//! Each dialect is mounted under its name, and at the root of every host that the configuration gives it. Calls are read
+//! whole, within bounds, before a dialect sees them.
 
-pub mod config;
+mod answer;
+pub mod desk;
+pub mod dialect;
+pub mod esms;
+pub mod hasun;
+mod hosts;
+pub mod input;
+pub mod json;
 pub mod native;
+pub mod octopush;
+pub mod trouble;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::Response;
+use axum::routing::any;
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+
+use crate::error::Violation;
+use crate::rest::desk::Desk;
+use crate::rest::dialect::Dialect;
+use crate::rest::esms::EsmsDialect;
+use crate::rest::hasun::HasunDialect;
+use crate::rest::hosts::Hosts;
+use crate::rest::input::Call;
+use crate::rest::octopush::OctopushDialect;
+use crate::rest::trouble::Trouble;
+use crate::violations::Violations;
+
+/// Calls under way at a time; with the bound of a body it bounds the memory that they take.
+const MAX_CALLS: usize = 1024;
+
+/// How long a call may take to come in.
+const READ_LIMIT: Duration = Duration::from_secs(10);
+
+/// `[rest]`: how vendors' clients are served.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Whether to describe the native calls, at `/openapi.json` and `/docs`, to anyone who can connect.
+    pub docs: bool,
+    /// How long a call waits for its vendor's word.
+    pub wait: Duration,
+    /// What is told to be left, of tenants that may see no vendor's balance.
+    pub balance: u64,
+    pub hasun: hasun::settings::Config,
+    /// Dialects at the root of hosts.
+    #[serde(default)]
+    pub hosts: BTreeMap<String, Kind>,
+    #[serde(default)]
+    pub octopush: octopush::settings::Config,
+}
+
+/// A dialect by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    Esms,
+    Hasun,
+    Octopush,
+}
+
+/// A dialect and what it stands on.
+#[derive(Clone)]
+struct Counter {
+    dialect: Arc<dyn Dialect>,
+    desk: Arc<Desk>,
+    room: Arc<Semaphore>,
+}
+
+/// All dialects. `rest`: who answers everything else.
+pub fn router(config: &Config, desk: Desk, rest: Router) -> Router {
+    let (desk, room) = (Arc::new(desk), Arc::new(Semaphore::new(MAX_CALLS)));
+    let counter =
+        |kind: Kind| Counter { dialect: kind.build(config, &desk), desk: Arc::clone(&desk), room: Arc::clone(&room) };
+    let mut router = rest;
+    for kind in Kind::ALL {
+        let place = format!("/{}", kind.as_str());
+        for path in [place.clone(), format!("{place}/"), format!("{place}/{{*rest}}")] {
+            router = router.route(&path, mount(counter(kind), place.clone()));
+        }
+    }
+    let hosts = config.hosts.iter().map(|(host, kind)| (host.clone(), at_root(counter(*kind))));
+    let hosts = Hosts::new(hosts.collect());
+    if hosts.is_empty() { router } else { hosts.before(router) }
+}
+
+fn mount(counter: Counter, place: String) -> axum::routing::MethodRouter {
+    any(async move |request: Request| {
+        let path = request.uri().path().strip_prefix(&place).unwrap_or_default().to_owned();
+        counter.serve(&path, request).await
+    })
+}
+
+fn at_root(counter: Counter) -> Router {
+    Router::new().fallback(async move |request: Request| {
+        let path = request.uri().path().to_owned();
+        counter.serve(&path, request).await
+    })
+}
+
+// === impl Counter ===
+
+impl Counter {
+    async fn serve(&self, path: &str, request: Request) -> Response {
+        let refuse = |trouble: Trouble| self.dialect.refuse(path.trim_matches('/'), &trouble);
+        let Ok(_room) = self.room.try_acquire() else { return refuse(Trouble::Down(Some(Duration::from_secs(1)))) };
+        let clock = &self.desk.clock;
+        let call = tokio::select! {
+            call = Call::read(path, request) => call,
+            () = clock.sleep_until(clock.now() + READ_LIMIT) => Err(Trouble::Unreadable("the call took too long".to_owned())),
+        };
+        match call {
+            Ok(call) => self.dialect.answer(&self.desk, &call).await,
+            Err(trouble) => refuse(trouble),
+        }
+    }
+}
+
+// === impl Kind ===
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Esms, Self::Hasun, Self::Octopush];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Esms => "esms",
+            Self::Hasun => "hasun",
+            Self::Octopush => "octopush",
+        }
+    }
+
+    fn build(self, config: &Config, desk: &Desk) -> Arc<dyn Dialect> {
+        match self {
+            Self::Esms => Arc::new(EsmsDialect::new(Arc::clone(&desk.clock), Arc::clone(&desk.random))),
+            Self::Hasun => Arc::new(HasunDialect::new(config.hasun.clone())),
+            Self::Octopush => Arc::new(OctopushDialect::new(config.octopush.clone())),
+        }
+    }
+}
+
+// === impl Config ===
+
+impl Config {
+    /// What is wrong with it, by key.
+    pub fn violations(&self) -> Vec<Violation> {
+        let mut found = Violations::default();
+        found.range("wait", &self.wait, Duration::from_millis(1)..=Duration::from_secs(30));
+        found.nest("hasun", self.hasun.violations());
+        for host in self.hosts.keys().filter(|host| !hosts::is_host(host)) {
+            found.add("hosts", format!("must be names of hosts in lower case without a port, but has {host:?}"));
+        }
+        found.0
+    }
+}

@@ -10,25 +10,29 @@ use crate::clock::Clock;
 use crate::error::Result;
 use crate::messaging::outbox::Outbox;
 use crate::receipts;
+use crate::rest::desk::Desk;
 use crate::rest::{self, native};
 use crate::server::listen::Around;
 
 /// What the listener is built from.
 pub(crate) struct Parts<'a> {
-    pub(crate) config: &'a rest::config::Config,
+    pub(crate) config: &'a rest::Config,
     /// The services of the gRPC listener, and what lies around their calls there.
     pub(crate) grpc: Routes,
     pub(crate) around: &'a Around,
+    /// What the dialects stand on.
+    pub(crate) desk: Desk,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
 pub(crate) fn router(parts: Parts<'_>) -> Result<Router> {
-    let Parts { config, grpc, around: (request_ids, deadlines), outbox, clock } = parts;
+    let Parts { config, grpc, around: (request_ids, deadlines), desk, outbox, clock } = parts;
     let router = Router::new()
         .merge(receipts::router(outbox))
         .merge(native::router(deadlines.layer(grpc), clock)?)
         .merge(if config.docs { native::docs()? } else { Router::new() });
+    let router = rest::router(config, desk, router.fallback(async || receipts::not_found()));
     // Receipts have tokens in their paths, and calls have names of things.
-    Ok(router.fallback(async || receipts::not_found()).layer(request_ids.clone().without_paths()))
+    Ok(router.layer(request_ids.clone().without_paths()))
 }

@@ -4,12 +4,13 @@
 //! serves until told to stop, then drains within a deadline.
 
 mod admin;
+pub mod callbacks;
 mod http;
 pub mod listen;
+mod services;
 mod settings;
 mod vendors;
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,36 +26,28 @@ use tonic_health::server::HealthReporter;
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
-use crate::config::{Config, Loaded};
+use crate::config::Loaded;
 use crate::console;
+use crate::contacts::push::Pusher;
 use crate::error::{Error, Kind, Reason, Result};
-use crate::grpc::access::Access;
+use crate::grpc;
 use crate::grpc::deadline::Deadlines;
 use crate::grpc::request_id::RequestIds;
-use crate::grpc::{self, Services};
-use crate::id::TenantName;
-use crate::messaging::holder::{Ground, StepTaker};
+use crate::messaging::holder::Ground;
 use crate::messaging::outbox::Outbox;
-use crate::messaging::oversight::Oversight;
 use crate::messaging::receipt_urls::ReceiptUrls;
-use crate::messaging::route::Routes as MessageRoutes;
-use crate::messaging::service::Messaging;
-use crate::messaging::template::Templates;
-use crate::messaging::vendors::Vendors;
-use crate::messaging::worker::Worker;
+use crate::messaging::worker::{Steps, Worker};
 use crate::random::Random;
 use crate::server::listen::{Addresses, Around, Listeners};
+use crate::server::services::Wired;
 use crate::server::vendors::Built;
 use crate::store::Store;
 use crate::store::keys::{Keys, ReceiptTokens};
 use crate::store::seal::{KeyRing, SealedStore};
 use crate::store::sled::{self, SledStore};
 use crate::telemetry::Metrics;
-use crate::tenant::Tenant;
 use crate::vendor::ReceiptSink;
 use crate::vendor::inbox::Receipts;
-use crate::verification::service::Verifications;
-use crate::verification::workflow::Workflows;
 
 /// How often the store is asked whether it still takes writes.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
@@ -65,10 +58,11 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 const MEASURES_INTERVAL: Duration = Duration::from_secs(120);
 
 /// The services whose health is told, beside that of the whole.
-const SERVICES: [&str; 4] = [
+const SERVICES: [&str; 5] = [
     "",
     "verigate.verification.v1.VerificationService",
     "verigate.messaging.v1.MessagingService",
+    "verigate.contacts.v1.ContactsService",
     "verigate.admin.v1.AdminService",
 ];
 
@@ -92,7 +86,8 @@ pub struct Server {
     store: Arc<dyn Store>,
     sled: Arc<SledStore>,
     outbox: Arc<Outbox>,
-    steps: Arc<dyn StepTaker>,
+    steps: Steps,
+    pushers: Vec<Pusher>,
     metrics: Metrics,
     workers: usize,
     receipts: Vec<Receipts>,
@@ -104,7 +99,8 @@ pub struct Server {
 ///
 /// Errors: `Invalid`, a line for each fault with its file, line and key.
 pub fn check(loaded: &Loaded, clock: Arc<dyn Clock>) -> Result<()> {
-    vendors::build(&loaded.config, &clock).map(drop)
+    let built = vendors::build(&loaded.config, &clock)?;
+    vendors::books(loaded, &built.vendors, &clock).map(drop)
 }
 
 /// Makes a file with a new key to seal the store with. One that is there already is read, and never replaced.
@@ -176,20 +172,8 @@ impl Server {
         let ground = Ground { store: Arc::clone(&store), keys, clock: Arc::clone(&clock), random };
 
         let Built { vendors, inboxes, receipts: later, .. } = vendors::build(config, &clock)?;
-        let oversight = Arc::new(Oversight::new(vendors.clone(), Arc::clone(&clock), config.messaging.attempt_timeout));
-        let outbox = Arc::new(build_outbox(config, ground, vendors)?);
-        let tenants = settings::tenants(config);
-        let templates = Arc::new(config.templates()?);
-        let messaging =
-            Arc::new(Messaging::new(Arc::clone(&outbox), Arc::clone(&templates), config.messaging.retention));
-        let verifications = Arc::new(verifications(config, &outbox, templates, &tenants));
-        outbox.hold(messaging.holder(), verifications.holder());
-        outbox.load_measures().await?;
-        let steps = Arc::clone(&verifications) as Arc<dyn StepTaker>;
-
-        let access = Access::new(Arc::new(config.keys()?), Arc::new(tenants));
-        let reflection = config.server.reflection;
-        let (grpc, health) = grpc::routes(Services { access, verifications, messaging, oversight, reflection })?;
+        let wired = Wired::build(loaded, &ground, vendors).await?;
+        let (grpc, health) = grpc::routes(wired.for_grpc(config.server.reflection))?;
         let (listeners, addresses) = Listeners::bind(&config.server).await?;
         let ready = Arc::new(AtomicBool::new(false));
         let first_send = console::first_send_command(&addresses.grpc.to_string(), loaded.example_key());
@@ -197,7 +181,8 @@ impl Server {
             config: &config.rest,
             grpc: grpc.clone(),
             around: &around,
-            outbox: Arc::clone(&outbox),
+            desk: wired.for_dialects(config),
+            outbox: Arc::clone(&wired.outbox),
             clock: Arc::clone(&clock),
         })?;
         let admin = admin::router(&first_send, inboxes, metrics.clone(), Arc::clone(&store), Arc::clone(&ready));
@@ -212,8 +197,9 @@ impl Server {
             clock,
             store,
             sled,
-            outbox,
-            steps,
+            outbox: wired.outbox,
+            steps: wired.steps,
+            pushers: wired.pushers,
             metrics,
             workers: config.messaging.workers as usize,
             receipts: later,
@@ -232,9 +218,12 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<()> {
         let closing = CancellationToken::new();
         let mut background = JoinSet::new();
-        background.spawn(Worker::new(Arc::clone(&self.outbox), Some(self.steps), self.workers).run());
+        background.spawn(Worker::new(Arc::clone(&self.outbox), self.steps, self.workers).run());
         for receipts in self.receipts {
             background.spawn(receipts.run(Arc::clone(&self.outbox) as Arc<dyn ReceiptSink>));
+        }
+        for pusher in self.pushers {
+            background.spawn(pusher.run());
         }
         background.spawn(tell_health(self.health.clone(), Arc::clone(&self.store), Arc::clone(&self.clock)));
         background.spawn(keep_measures(Arc::clone(&self.outbox), Arc::clone(&self.clock)));
@@ -280,32 +269,10 @@ fn open_sealed(
     Ok((sled, Arc::new(sealed)))
 }
 
-fn build_outbox(config: &Config, ground: Ground, vendors: Vendors) -> Result<Outbox> {
-    let tokens = settings::receipt_tokens(&config.receipts)?.unwrap_or_else(|| ground.keys.receipt_tokens());
-    let receipt_urls = ReceiptUrls::new(config.receipts.public_url.as_deref(), tokens);
-    let routes = MessageRoutes::new(config.routes.clone());
-    let outbox = Outbox::new(ground, vendors, routes, settings::outbox(&config.messaging));
-    Ok(outbox.reachable_at(receipt_urls))
-}
-
 fn key_ring(loaded: &Loaded, random: &dyn Random) -> Result<KeyRing> {
     let path = loaded.config.store.key_file.as_deref();
     let path = path.ok_or_else(|| Error::invalid("store.key_file", "is missing"))?;
     if loaded.dev_profile { KeyRing::load_or_create(path, random) } else { KeyRing::load(path) }
-}
-
-fn verifications(
-    config: &Config,
-    outbox: &Arc<Outbox>,
-    templates: Arc<Templates>,
-    tenants: &BTreeMap<TenantName, Arc<Tenant>>,
-) -> Verifications {
-    let workflows = Workflows::new(config.workflows.clone());
-    Verifications::new(Arc::clone(outbox), config.verification.clone(), templates, brands(tenants), workflows)
-}
-
-fn brands(tenants: &BTreeMap<TenantName, Arc<Tenant>>) -> BTreeMap<TenantName, String> {
-    tenants.iter().filter_map(|(name, tenant)| Some((name.clone(), tenant.brand.clone()?))).collect()
 }
 
 /// Tells clients that watch our health when the store stops or resumes taking writes.

@@ -50,6 +50,7 @@ pub(crate) fn tenants(config: &Config) -> BTreeMap<TenantName, Arc<Tenant>> {
             brand: tenant.brand.clone(),
             sender: tenant.sender.clone(),
             may_return_code: tenant.return_code,
+            balance_of: tenant.balance_of.clone(),
             may_administer: tenant.admin,
         };
         (tenant.name.clone(), Arc::new(built))

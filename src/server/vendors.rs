@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::config::fault::ConfigError;
 use crate::config::section::Section;
+use crate::config::{Config, Loaded};
+use crate::contacts::books::VendorBook;
 use crate::error::{Error, Kind, Reason, Result, Violation};
 use crate::messaging::limits::{self, Limits, LimitsConfig};
 use crate::messaging::vendors::Vendors;
@@ -38,6 +39,28 @@ pub(crate) fn build(config: &Config, clock: &Arc<dyn Clock>) -> Result<Built> {
         faults.extend(added.err().into_iter().chain(limited.err()).map(|error| error.to_string()));
     }
     if faults.is_empty() { Ok(built) } else { Err(Error::new(Kind::Invalid, Reason::InvalidField, faults.join("\n"))) }
+}
+
+/// The contact lists that rows are given to.
+///
+/// Errors: `Invalid`, with file, line and key, for a vendor that keeps none.
+pub(crate) fn books(loaded: &Loaded, vendors: &Vendors, clock: &Arc<dyn Clock>) -> Result<Vec<VendorBook>> {
+    let timeout = loaded.config.messaging.attempt_timeout;
+    let mut violations = Vec::new();
+    let mut books = Vec::new();
+    for (at, name) in loaded.config.contacts.push.iter().enumerate() {
+        match VendorBook::new(vendors, name, Arc::clone(clock), timeout) {
+            Some(book) => books.push(book),
+            None => {
+                let description = format!("must be a vendor that keeps a contact list, but {name:?} keeps none");
+                violations.push(Violation { field: format!("contacts.push[{at}]"), description });
+            }
+        }
+    }
+    if violations.is_empty() {
+        return Ok(books);
+    }
+    Err(Error::new(Kind::Invalid, Reason::InvalidField, loaded.refuse(violations).to_string()))
 }
 
 // === impl Built ===

@@ -20,11 +20,15 @@ use crate::recipient::Recipient;
 use crate::store::{Batch, Commit, Condition, Key, Prefix, Store};
 
 const META: u8 = b'_';
+const MESSAGE_BATCH: u8 = b'b';
+const CONTACT_ROW: u8 = b'c';
 const DUE: u8 = b'd';
 const IDEMPOTENCY: u8 = b'i';
 const MESSAGE: u8 = b'm';
 const MESSAGE_OF_RECIPIENT: u8 = b'n';
+const CONTACT_PUSH: u8 = b'p';
 const RECIPIENT: u8 = b'r';
+const CONTACT_TABLE: u8 = b't';
 const VERIFICATION: u8 = b'v';
 const VENDOR_NAME: u8 = b'w';
 
@@ -153,6 +157,11 @@ impl Keys {
         records(MESSAGE, tenant)
     }
 
+    /// Where it is noted which messages were asked for at once.
+    pub fn message_batch(&self, tenant: TenantTag, id: Id) -> Key {
+        record(MESSAGE_BATCH, tenant, id)
+    }
+
     /// The mark that a message went to a recipient. It has no value.
     pub fn message_of(&self, tenant: TenantTag, recipient: RecipientTag, id: Id) -> Key {
         let bytes = [&[MESSAGE_OF_RECIPIENT][..], &tenant.0, &recipient.hash, id.as_bytes()].concat();
@@ -163,6 +172,45 @@ impl Keys {
     pub fn messages_of(&self, tenant: TenantTag, recipient: RecipientTag) -> Prefix {
         let bytes = [&[MESSAGE_OF_RECIPIENT][..], &tenant.0, &recipient.hash].concat();
         Prefix::new(bytes, Some(recipient.partition))
+    }
+
+    /// Where a tenant's table of contacts lies, and all that belongs to it: one commit may change several of these.
+    pub fn contacts(&self, tenant: TenantTag) -> Partition {
+        Partition::new(tenant.0[0])
+    }
+
+    pub fn contact_table(&self, tenant: TenantTag) -> Key {
+        Key::new(self.contacts(tenant), [&[CONTACT_TABLE][..], &tenant.0].concat())
+    }
+
+    pub fn contact_row(&self, tenant: TenantTag, id: Id) -> Key {
+        Key::new(self.contacts(tenant), [&[CONTACT_ROW][..], &tenant.0, id.as_bytes()].concat())
+    }
+
+    /// All rows of a tenant's table, in the order in which they were created.
+    pub fn contact_rows(&self, tenant: TenantTag) -> Prefix {
+        Prefix::new([&[CONTACT_ROW][..], &tenant.0].concat(), Some(self.contacts(tenant)))
+    }
+
+    /// The mark that a vendor's contact list is to be given a row. It lies beside the row and has no value.
+    pub fn contact_push(&self, vendor: &str, tenant: TenantTag, id: Id) -> Key {
+        let bytes = [&*self.contact_pushes(vendor).bytes, &tenant.0, id.as_bytes()].concat();
+        Key::new(self.contacts(tenant), bytes)
+    }
+
+    /// The marks of all rows that a vendor's contact list is to be given.
+    pub fn contact_pushes(&self, vendor: &str) -> Prefix {
+        let vendor: [u8; 8] = first(&self.hash(&["contact push", vendor]));
+        Prefix::new([&[CONTACT_PUSH][..], &vendor].concat(), None)
+    }
+
+    /// Reads a key made by [`Keys::contact_push`].
+    pub fn parse_contact_push(&self, key: &Key) -> Result<(TenantTag, Id)> {
+        let malformed = || Error::internal("a mark of a contact has a malformed key");
+        let [CONTACT_PUSH, rest @ ..] = key.bytes() else { return Err(malformed()) };
+        let (_, rest) = rest.split_first_chunk::<8>().ok_or_else(malformed)?;
+        let (tenant, id) = rest.split_first_chunk().ok_or_else(malformed)?;
+        Ok((TenantTag(*tenant), Id::from_bytes(id.try_into().map_err(|_| malformed())?)))
     }
 
     /// Where the record of this id lies, or would lie, among those with a prefix of ours.

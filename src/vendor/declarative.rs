@@ -1,11 +1,13 @@
 //! Any vendor that takes a message in one HTTP call, described in configuration: the request as templates, where things
-//! are in the answer, what its codes mean, and how its receipts look.
+//! are in the answer, what its codes mean, how its receipts look, and how it is told what came of a message.
 //!
 //! It knows no vendor. What a description cannot say (codes of the vendor's own, several calls for one message, balances)
 //! needs an adapter.
 
 mod answer;
+mod feedback;
 mod receipt;
+mod request;
 mod template;
 
 use std::collections::BTreeMap;
@@ -13,30 +15,28 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Response, Url};
+use reqwest::Response;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::clock::{Timestamp, deserialize_duration};
 use crate::error::{Error, Result};
+use crate::http_client;
 use crate::recipient::Recipient;
 use crate::vendor::declarative::answer::{AnswerConfig, Answers, Verdict};
+use crate::vendor::declarative::feedback::{FeedbackCall, FeedbackConfig};
 use crate::vendor::declarative::receipt::{ReceiptConfig, Receipts};
-use crate::vendor::declarative::template::{Placeholder, Template, Tree, Values, keep, percent_encode};
+use crate::vendor::declarative::request::{Described, Method, Request};
+use crate::vendor::declarative::template::{About, Placeholder, Values};
 use crate::vendor::http::{self, Client, Timeouts};
 use crate::vendor::{
-    Accepted, Capabilities, Channel, Failure, Outgoing, ReceiptCall, ReceiptReader, Rejection, Reported, Vendor,
+    Accepted, Capabilities, Channel, Failure, Feedback, FeedbackOutcome, Outgoing, ReceiptCall, ReceiptReader,
+    Rejection, Reported, Vendor,
 };
 
 /// Longest name of a message that is kept.
 const MAX_REFERENCE_LENGTH: usize = 128;
-
-/// Headers that the call itself needs as they are.
-const OWN_HEADERS: [&str; 5] = ["host", "content-length", "transfer-encoding", "connection", "content-type"];
 
 /// A vendor, described. Shows nothing in `Debug`, for any text of it may be a secret.
 #[derive(Clone, Deserialize)]
@@ -74,6 +74,9 @@ pub struct Config {
     /// Left out, it reports nothing.
     #[serde(default)]
     pub receipt: Option<ReceiptConfig>,
+    /// Left out, it is not told whether messages reached people.
+    #[serde(default)]
+    pub feedback: Option<FeedbackConfig>,
     /// To resolve the name, connect and shake hands. Default 3 s.
     #[serde(default = "default_connect_timeout", deserialize_with = "deserialize_duration")]
     pub connect_timeout: Duration,
@@ -82,42 +85,18 @@ pub struct Config {
     pub timeout: Duration,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Method {
-    Get,
-    #[default]
-    Post,
-    Put,
-}
-
 /// The adapter.
 pub struct DeclarativeVendor {
     name: String,
     capabilities: Capabilities,
     client: Client,
-    method: Method,
-    url: Template,
-    headers: Vec<(HeaderName, Template)>,
+    request: Request,
     username: Option<String>,
     secret: Option<SecretString>,
-    body: Body,
     max_text: Option<usize>,
     answers: Answers,
     receipts: Option<Receipts>,
-}
-
-enum Body {
-    None,
-    Json(Tree),
-    Form(Vec<(String, Template)>),
-}
-
-/// A request, filled in.
-struct Filled {
-    url: Url,
-    headers: HeaderMap,
-    body: Vec<u8>,
+    feedback: Option<FeedbackCall>,
 }
 
 // === impl Config ===
@@ -137,28 +116,16 @@ impl Config {
         if self.max_text == Some(0) {
             return Err(Error::invalid("max_text", "must be at least 1"));
         }
-        let url = parse_url_template(&self.url)?;
-        let headers = parse_headers(&self.headers)?;
-        if self.username.is_some() && headers.iter().any(|(name, _)| name == AUTHORIZATION) {
-            return Err(Error::invalid("headers.authorization", "must not be given together with username"));
-        }
-        let body = parse_body(self.method, self.json, self.form)?;
-        let placeholders: Vec<_> = url
-            .placeholders()
-            .chain(headers.iter().flat_map(|(_, value)| value.placeholders()))
-            .chain(body.placeholders())
-            .collect();
-        let missing = |field, wanted: &str| Err(Error::invalid(field, wanted));
-        if placeholders.contains(&Placeholder::Secret) && self.secret.is_none() {
-            return missing("secret", "is missing, and {secret} stands for it");
-        }
-        if placeholders.contains(&Placeholder::Username) && self.username.is_none() {
-            return missing("username", "is missing, and {username} stands for it");
-        }
-        if !placeholders.contains(&Placeholder::Text) {
-            return missing("url", "must hold {text}, or json, form or headers must: else nothing is said");
+        let (username, secret) = (self.username.is_some(), self.secret.is_some());
+        let Self { method, url, headers, json, form, .. } = self;
+        let described = Described { prefix: "", method, url, headers, json, form };
+        let request = described.parse(&Placeholder::OF_MESSAGES, username, secret)?;
+        if !request.placeholders().contains(&Placeholder::Text) {
+            return Err(Error::invalid("url", "must hold {text}, or json, form or headers must: else nothing is said"));
         }
         let receipts = self.receipt.map(|receipt| receipt.build(self.secret.as_ref())).transpose()?;
+        let named = self.answer.id.is_some();
+        let feedback = self.feedback.map(|feedback| feedback.build(username, secret, named)).transpose()?;
         let timeouts = Timeouts { connect: self.connect_timeout, total: self.timeout };
         Ok(DeclarativeVendor {
             name: name.to_owned(),
@@ -168,15 +135,13 @@ impl Config {
                 receipts: receipts.is_some(),
             },
             client: Client::new(name, timeouts)?,
-            method: self.method,
-            url,
-            headers,
+            request,
             username: self.username,
             secret: self.secret,
-            body,
             max_text: self.max_text,
             answers: self.answer.build()?,
             receipts,
+            feedback,
         })
     }
 }
@@ -195,56 +160,6 @@ fn default_timeout() -> Duration {
     Duration::from_secs(8)
 }
 
-fn parse_url_template(text: &str) -> Result<Template> {
-    let authority = text.find("://").map_or(0, |at| at + 3);
-    let path = text[authority..].find(['/', '?', '#']).map_or(text.len(), |at| authority + at);
-    if text[..path].contains(['{', '}']) {
-        return Err(Error::invalid("url", "must hold placeholders only in its path and query"));
-    }
-    let query = text[path..].find('?').map_or(text.len(), |at| path + at);
-    if !Template::parse("url", &text[path..query])?.placeholders().all(Placeholder::fits_a_path) {
-        return Err(Error::invalid("url", "must hold {text} and {sender} only in its query"));
-    }
-    let url = Template::parse("url", text)?;
-    http::parse_url("url", &url.sample("1"))?;
-    Ok(url)
-}
-
-fn parse_headers(headers: &BTreeMap<String, SecretString>) -> Result<Vec<(HeaderName, Template)>> {
-    let mut parsed = Vec::new();
-    for (name, value) in headers {
-        let field = format!("headers.{name}");
-        let header = HeaderName::from_bytes(name.as_bytes());
-        let header = header.map_err(|_| Error::invalid(&field, "must have the name of a header"))?;
-        if OWN_HEADERS.contains(&header.as_str()) {
-            return Err(Error::invalid(&field, "is set by the call itself"));
-        }
-        let template = Template::parse(&field, value.expose_secret())?;
-        if HeaderValue::from_str(&template.sample("1")).is_err() {
-            return Err(Error::invalid(&field, "must be visible ASCII characters on one line"));
-        }
-        parsed.push((header, template));
-    }
-    Ok(parsed)
-}
-
-fn parse_body(method: Method, json: Option<Value>, form: Option<BTreeMap<String, String>>) -> Result<Body> {
-    let field = if json.is_some() { "json" } else { "form" };
-    if method == Method::Get && (json.is_some() || form.is_some()) {
-        return Err(Error::invalid(field, "must not be given with GET, which has no body"));
-    }
-    match (json, form) {
-        (Some(_), Some(_)) => Err(Error::invalid("json", "must not be given together with form")),
-        (Some(json), None) => Tree::parse("json", json).map(Body::Json),
-        (None, Some(form)) => {
-            let parse = |(name, text): (String, String)| Ok((Template::parse(&format!("form.{name}"), &text)?, name));
-            let fields = form.into_iter().map(parse).map(|parsed| parsed.map(|(template, name)| (name, template)));
-            fields.collect::<Result<_>>().map(Body::Form)
-        }
-        (None, None) => Ok(Body::None),
-    }
-}
-
 // === impl DeclarativeVendor ===
 
 #[async_trait]
@@ -259,21 +174,43 @@ impl Vendor for DeclarativeVendor {
             return Err(Failure::Rejected(Rejection::InvalidRecipient));
         }
         let too_long = |most| outgoing.text.expose_secret().chars().count() > most;
-        let filled = self.fill(outgoing).filter(|_| !self.max_text.is_some_and(too_long)).ok_or_else(|| {
+        let filled = self.request.fill(&self.values(About::Message(outgoing)));
+        let filled = filled.filter(|_| !self.max_text.is_some_and(too_long)).ok_or_else(|| {
             tracing::warn!(vendor = %self.name, "text or sender does not fit this vendor; not sent");
             Failure::Rejected(Rejection::InvalidContent)
         })?;
-        let method = match self.method {
-            Method::Get => reqwest::Method::GET,
-            Method::Post => reqwest::Method::POST,
-            Method::Put => reqwest::Method::PUT,
-        };
-        let response = self.client.call(method, filled.url, filled.headers, filled.body).await?;
+        let response = self.client.call(filled.method, filled.url, filled.headers, filled.body).await?;
         self.read_answer(response).await
     }
 
     fn receipts(&self) -> Option<&dyn ReceiptReader> {
         self.receipts.as_ref().map(|receipts| receipts as &dyn ReceiptReader)
+    }
+
+    fn feedback(&self) -> Option<&dyn Feedback> {
+        self.feedback.is_some().then_some(self)
+    }
+}
+
+#[async_trait]
+impl Feedback for DeclarativeVendor {
+    fn takes(&self, outcome: FeedbackOutcome) -> bool {
+        self.feedback.as_ref().is_some_and(|feedback| feedback.word(outcome).is_some())
+    }
+
+    /// A yes by its HTTP status is one: nothing of the answer is needed.
+    async fn tell(&self, vendor_reference: &str, outcome: FeedbackOutcome) -> Result<(), Failure> {
+        let (username, secret) = (self.username.as_deref(), self.secret.as_ref());
+        let filled = self.feedback.as_ref().and_then(|call| call.fill(vendor_reference, outcome, username, secret));
+        let filled = filled.ok_or(Failure::Rejected(Rejection::InvalidContent))?;
+        let response = self.client.call(filled.method, filled.url, filled.headers, filled.body).await?;
+        let status = response.status();
+        if !status.is_success() {
+            tracing::warn!(vendor = %self.name, %status, "vendor did not take feedback");
+            return Err(http::status_failure(&response));
+        }
+        // To its end, for only then can the connection be used again.
+        self.client.read_body(response).await.map(drop)
     }
 }
 
@@ -292,37 +229,14 @@ impl ReceiptReader for Receipts {
 }
 
 impl DeclarativeVendor {
-    /// `None` when a value does not fit its place: a line break in a header.
-    fn fill(&self, outgoing: &Outgoing) -> Option<Filled> {
-        let secret = self.secret.as_ref();
-        let values = Values { outgoing, username: self.username.as_deref(), secret };
-        let url = Url::parse(&self.url.fill(&values, percent_encode)?).ok()?;
-        let mut headers = HeaderMap::new();
-        for (name, template) in &self.headers {
-            let Some(value) = template.fill(&values, keep) else { continue };
-            let mut value = HeaderValue::from_str(&value).ok()?;
-            value.set_sensitive(true);
-            headers.insert(name.clone(), value);
-        }
-        if let (Some(username), Some(secret)) = (&self.username, secret) {
-            let pair = STANDARD.encode(format!("{username}:{}", secret.expose_secret()));
-            let mut value = HeaderValue::from_str(&format!("Basic {pair}")).ok()?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
-        let (kind, body) = match &self.body {
-            Body::None => return Some(Filled { url, headers, body: Vec::new() }),
-            Body::Json(tree) => ("application/json; charset=utf-8", serde_json::to_vec(&tree.fill(&values)?).ok()?),
-            Body::Form(fields) => ("application/x-www-form-urlencoded", fill_form(fields, &values).into_bytes()),
-        };
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-        Some(Filled { url, headers, body })
+    fn values<'a>(&'a self, about: About<'a>) -> Values<'a> {
+        Values { about, username: self.username.as_deref(), secret: self.secret.as_ref() }
     }
 
     async fn read_answer(&self, response: Response) -> Result<Accepted, Failure> {
         let status = response.status();
         let http = (!status.is_success()).then(|| http::status_failure(&response));
-        let after = http::retry_after(&response);
+        let after = http_client::retry_after(response.headers());
         let body = match &http {
             None if self.answers.reads_bodies() => Some(self.client.read_body(response).await?),
             Some(_) if self.answers.reads_refusals() => self.client.read_body(response).await.ok(),
@@ -347,32 +261,5 @@ impl DeclarativeVendor {
 impl fmt::Debug for DeclarativeVendor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DeclarativeVendor").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-/// Without the fields that the message has nothing for.
-fn fill_form(fields: &[(String, Template)], values: &Values<'_>) -> String {
-    let mut body = String::new();
-    for (name, template) in fields {
-        let Some(value) = template.fill(values, keep) else { continue };
-        if !body.is_empty() {
-            body.push('&');
-        }
-        percent_encode(name, &mut body);
-        body.push('=');
-        percent_encode(&value, &mut body);
-    }
-    body
-}
-
-// === impl Body ===
-
-impl Body {
-    fn placeholders(&self) -> Vec<Placeholder> {
-        match self {
-            Self::None => Vec::new(),
-            Self::Json(tree) => tree.placeholders(),
-            Self::Form(fields) => fields.iter().flat_map(|(_, template)| template.placeholders()).collect(),
-        }
     }
 }

@@ -18,7 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::Url;
+use reqwest::header::HeaderMap;
+use reqwest::{Method, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
@@ -279,15 +280,13 @@ impl EsmsVendor {
     async fn call(&self, url: &Url, request: &impl Serialize, secret: &str) -> Result<Answer, Failure> {
         let secrets = [self.user.expose_secret(), self.pass.expose_secret(), secret];
         let body = wire::to_bytes(request, &secrets).map_err(|_| Failure::Unavailable)?;
-        let answer = self.client.post_json(url.clone(), body).await?;
-        let status = answer.status();
-        if !status.is_success() {
+        let answer = self.client.exchange(Method::POST, url.clone(), HeaderMap::new(), Some(body)).await?;
+        if let Err(failure) = answer.by_status {
             // The vendor documents none of these: its own refusals come with 200.
-            tracing::warn!(vendor = %self.name, %status, "vendor answered with an unexpected HTTP status");
-            return Err(http::status_failure(&answer));
+            tracing::warn!(vendor = %self.name, status = %answer.status, "vendor answered with an unexpected HTTP status");
+            return Err(failure);
         }
-        let body = self.client.read_body(answer).await?;
-        Answer::parse(body.as_str()).ok_or_else(|| self.makes_no_sense())
+        Answer::parse(answer.body.as_str()).ok_or_else(|| self.makes_no_sense())
     }
 
     fn accept(&self, answer: &Answer) -> Result<(), Failure> {

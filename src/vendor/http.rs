@@ -1,18 +1,17 @@
-//! How adapters speak HTTP: one way to build a client, one limit on what is read, and one reading of transport errors
-//! and status codes.
+//! How adapters speak HTTP: a client for each vendor, one limit on what is read, and one reading of transport errors and
+//! status codes.
 //!
 //! It knows no vendor's words and no message; an adapter brings its address and its bytes. What went wrong on the way is
 //! turned into a [`Failure`] here, because only here is it known whether the request can have reached anyone.
 //!
 //! Its time limits run on Tokio's timer and not on the passed-in clock: they bound real sockets.
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
@@ -20,6 +19,7 @@ use serde::de::DeserializeOwned;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::{Error, Result};
+use crate::http_client::{self, Chain, retry_after};
 use crate::vendor::{Failure, Rejection};
 
 /// Most bytes read of an answer's body. Vendors answer in a few hundred.
@@ -48,6 +48,9 @@ pub struct Timeouts {
     pub total: Duration,
 }
 
+/// What a body in JSON is announced as.
+pub const JSON: &str = "application/json; charset=utf-8";
+
 /// Room for the body of an answer, so that it seldom grows: growing leaves copies of what may be a code behind.
 const USUAL_ANSWER_BYTES: usize = 4 * 1024;
 
@@ -69,12 +72,10 @@ pub struct Body(String);
 // === impl Client ===
 
 impl Client {
-    /// `vendor` is the configured name, for logs. Follows no redirect (that would hand credentials and text to another
-    /// place), repeats nothing, keeps no cookies and takes no proxy from the environment: the text of a message goes
-    /// only where the configuration says.
+    /// `vendor` is the configured name, for logs. The text of a message goes only where the configuration says: see
+    /// [`http_client::builder`].
     ///
-    /// Trusts the web's public roots, compiled in, over TLS 1.2 and 1.3. Errors: `Invalid` when `timeouts` make no
-    /// sense, naming `timeout` or `connect_timeout`.
+    /// Errors: `Invalid` when `timeouts` make no sense, naming `timeout` or `connect_timeout`.
     pub fn new(vendor: &str, timeouts: Timeouts) -> Result<Self> {
         if timeouts.connect.is_zero() {
             return Err(Error::invalid("connect_timeout", "must be longer than zero"));
@@ -83,32 +84,16 @@ impl Client {
             // Else the whole would run out first, and a vendor that nobody reached would count as perhaps sent.
             return Err(Error::invalid("timeout", "must be longer than connect_timeout"));
         }
-        #[expect(clippy::disallowed_methods, reason = "the one place that builds HTTP clients")]
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls_config()?)
-            .http1_only()
-            .connect_timeout(timeouts.connect)
-            .timeout(timeouts.total)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .no_proxy()
-            .tcp_nodelay(true)
+        let http = http_client::builder(timeouts.connect, timeouts.total)?
             .pool_idle_timeout(Duration::from_secs(POOL_IDLE_SECONDS))
             .pool_max_idle_per_host(POOL_IDLE_CONNECTIONS)
-            .user_agent(concat!("verigate/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(Error::internal)?;
         Ok(Self { vendor: vendor.into(), http })
     }
 
-    /// Posts JSON and waits for the head of the answer, whatever its status.
-    pub async fn post_json(&self, url: Url, body: Vec<u8>) -> Result<Response, Failure> {
-        let request = self.http.post(url).header(CONTENT_TYPE, "application/json; charset=utf-8").body(body);
-        request.send().await.map_err(|error| self.transport_failure(error))
-    }
-
-    /// Makes any other call and waits for the head of the answer, whatever its status.
+    /// Makes one call and waits for the head of the answer, whatever its status: for who need not read every body.
+    /// Headers that hold credentials are made by [`parse_secret_header`].
     pub async fn call(&self, method: Method, url: Url, headers: HeaderMap, body: Vec<u8>) -> Result<Response, Failure> {
         let request = self.http.request(method, url).headers(headers).body(body);
         request.send().await.map_err(|error| self.transport_failure(error))
@@ -132,22 +117,20 @@ impl Client {
         })
     }
 
-    /// Makes one call, with a body in JSON if there is one, and reads the answer to its end. Headers that hold
-    /// credentials are made by [`parse_secret_header`].
+    /// Makes a [`Client::call`], with a body in JSON if there is one, and reads the answer to its end.
     ///
     /// Errors: only where no whole answer came; what its status and body say is for the adapter to judge.
     pub async fn exchange(
         &self,
         method: Method,
         url: Url,
-        headers: HeaderMap,
+        mut headers: HeaderMap,
         body: Option<Vec<u8>>,
     ) -> Result<Answer, Failure> {
-        let mut request = self.http.request(method, url).headers(headers);
-        if let Some(body) = body {
-            request = request.header(CONTENT_TYPE, "application/json; charset=utf-8").body(body);
+        if body.is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
         }
-        let answer = request.send().await.map_err(|error| self.transport_failure(error))?;
+        let answer = self.call(method, url, headers, body.unwrap_or_default()).await?;
         let status = answer.status();
         let by_status = if status.is_success() { Ok(()) } else { Err(status_failure(&answer)) };
         let body = match self.read_body(answer).await {
@@ -209,7 +192,7 @@ pub fn status_failure(answer: &Response) -> Failure {
         StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
             Failure::Rejected(Rejection::InvalidContent)
         }
-        StatusCode::TOO_MANY_REQUESTS => Failure::Throttled { after: retry_after(answer) },
+        StatusCode::TOO_MANY_REQUESTS => Failure::Throttled { after: retry_after(answer.headers()) },
         // A wrong address, a missing page, a gateway's own limit: this vendor does not serve, another may.
         status if status.is_client_error() => Failure::Unavailable,
         _ => Failure::Unknown,
@@ -277,38 +260,6 @@ pub fn parse_url(field: &str, text: &str) -> Result<Url> {
 pub fn is_this_machine(host: &str) -> bool {
     let host = host.trim_matches(['[', ']']);
     host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
-}
-
-/// `Retry-After` in seconds (RFC 9110 §10.2.3). A date there is left out, as ours and theirs may differ.
-pub fn retry_after(answer: &Response) -> Option<Duration> {
-    let seconds: u32 = answer.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds.into()))
-}
-
-fn tls_config() -> Result<rustls::ClientConfig> {
-    let roots = rustls::RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(Error::internal)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config)
-}
-
-/// An error and its causes in one line.
-pub struct Chain<'a>(pub &'a dyn StdError);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -69,6 +69,8 @@ pub enum Outcome {
     Failed,
     /// Refused: invalid recipient.
     Rejected,
+    /// Refused: our account has no money left.
+    NoCredit,
     /// Refused: too fast, come back after `delay` (default: the vendor does not say).
     Throttled,
     /// Taken only after `delay` (default 5 s), then delivered.
@@ -160,7 +162,7 @@ impl Rule {
     fn check(&self) -> std::result::Result<(), (&'static str, &'static str)> {
         let takes_delay = match self.outcome {
             Outcome::Late | Outcome::Failed | Outcome::Throttled | Outcome::Slow | Outcome::Unknown => true,
-            Outcome::Delivered | Outcome::Rejected | Outcome::Hang | Outcome::Unavailable => false,
+            Outcome::Delivered | Outcome::Rejected | Outcome::NoCredit | Outcome::Hang | Outcome::Unavailable => false,
         };
         if self.pattern.is_empty() {
             return Err(("pattern", "must not be empty; \"*\" matches everyone"));
@@ -242,6 +244,7 @@ impl Vendor for InboxVendor {
         let (outcome, delay) = self.outcome_for(outgoing.recipient.as_str());
         match outcome {
             Outcome::Rejected => return Err(Failure::Rejected(Rejection::InvalidRecipient)),
+            Outcome::NoCredit => return Err(Failure::Rejected(Rejection::InsufficientCredit)),
             Outcome::Throttled => return Err(Failure::Throttled { after: delay }),
             Outcome::Unavailable => return Err(Failure::Unavailable),
             Outcome::Hang => return std::future::pending().await,

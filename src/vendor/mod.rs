@@ -51,6 +51,11 @@ pub trait Vendor: Send + Sync + fmt::Debug {
         None
     }
 
+    /// Our word on messages, which it wants to hear.
+    fn feedback(&self) -> Option<&dyn Feedback> {
+        None
+    }
+
     /// Our account with it.
     fn account(&self) -> Option<&dyn Account> {
         None
@@ -85,6 +90,16 @@ pub trait Statuses: Send + Sync {
     async fn status(&self, vendor_reference: &str) -> Result<Option<ReceiptStatus>, Failure>;
 }
 
+/// Takes our word on whether messages reached people: they gave back the code, or did what the message was for.
+#[async_trait]
+pub trait Feedback: Send + Sync {
+    /// Whether it wants to hear this of messages at all. What it does not is not to be told.
+    fn takes(&self, outcome: FeedbackOutcome) -> bool;
+
+    /// Tells what came of a message. `vendor_reference` is what [`Accepted`] named.
+    async fn tell(&self, vendor_reference: &str, outcome: FeedbackOutcome) -> Result<(), Failure>;
+}
+
 /// Reads what a vendor calls our receipt listener with. Whoever calls has shown the token that belongs to the vendor, or
 /// is about to be asked for the signature here.
 pub trait ReceiptReader: Send + Sync {
@@ -111,6 +126,16 @@ pub trait Account: Send + Sync {
 /// A contact list at a vendor, which we can only add to.
 #[async_trait]
 pub trait ContactBook: Send + Sync {
+    /// Whether it has a place for a column of this name. Rows are given to it without the others.
+    fn takes(&self, _column: &str) -> bool {
+        true
+    }
+
+    /// Whether its rows lie in lists by name. Else there is one list.
+    fn keeps_lists(&self) -> bool {
+        false
+    }
+
     /// Adds or replaces one row.
     async fn push(&self, row: &ContactRow) -> Result<(), Failure>;
 }
@@ -243,6 +268,16 @@ pub enum ReceiptStatus {
     Undelivered,
     #[n(3)]
     Expired,
+}
+
+/// Whether a message reached its person, as somebody says who knows better than the vendor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, minicbor::Encode, minicbor::Decode)]
+#[cbor(index_only)]
+pub enum FeedbackOutcome {
+    #[n(1)]
+    Received,
+    #[n(2)]
+    NotReceived,
 }
 
 /// A call to our receipt listener, behind the vendor's name and token.

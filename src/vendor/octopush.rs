@@ -25,7 +25,8 @@ use crate::error::{Error, Result};
 use crate::recipient::{Phone, Recipient};
 use crate::vendor::http::{self, Client, Timeouts};
 use crate::vendor::octopush::words::{
-    CODE_LENGTHS, CODE_LIFETIMES, check_contact, check_sender, check_text, code_text, parse_code, voice_language,
+    CODE_LENGTHS, CODE_LIFETIMES, check_contact, check_sender, check_text, code_text, has_column, parse_code,
+    voice_language,
 };
 use crate::vendor::{
     Accepted, Account, Balance, Capabilities, Channel, CodeHandle, CodeLimits, CodeRequest, CodeVerdict, Codes,
@@ -143,7 +144,7 @@ impl Config {
     /// The adapter, under its configured name. Errors: `Invalid`, naming the field.
     pub fn build(self, name: &str) -> Result<OctopushVendor> {
         let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(http::JSON));
         for (field, header, secret) in
             [("api_login", "api-login", &self.api_login), ("api_key", "api-key", &self.api_key)]
         {
@@ -342,6 +343,14 @@ impl Account for OctopushVendor {
 
 #[async_trait]
 impl ContactBook for OctopushVendor {
+    fn takes(&self, column: &str) -> bool {
+        has_column(column)
+    }
+
+    fn keeps_lists(&self) -> bool {
+        true
+    }
+
     async fn push(&self, row: &ContactRow) -> Result<(), Failure> {
         self.checked(check_contact(row))?;
         // What becomes of a contact that is there already is left to the vendor's default: its pages give the flag for
@@ -382,18 +391,15 @@ impl OctopushVendor {
     async fn call(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<Answer, Failure> {
         let url = self.base_url.join(path).map_err(|_| Failure::Unavailable)?;
         let body = body.map(serde_json::to_vec).transpose().map_err(|_| Failure::Unavailable)?;
-        let response = self.client.call(method, url, self.headers.clone(), body.unwrap_or_default()).await?;
-        let status = response.status();
-        if status.is_success() {
-            let body = self.client.read_body(response).await?;
-            let fields = serde_json::from_str(body.as_str()).map_err(|_| self.senseless())?;
+        let http::Answer { status, by_status, body } =
+            self.client.exchange(method, url, self.headers.clone(), body).await?;
+        let Err(failure) = by_status else {
+            let fields = body.parse().ok_or_else(|| self.senseless())?;
             return Ok(Answer { fields, failure: None });
-        }
-        let failure = http::status_failure(&response);
+        };
         // A refusal has a code of its own in its body; a server that failed may write anything.
-        let body = if status.is_client_error() { self.client.read_body(response).await.ok() } else { None };
-        let fields = body.and_then(|body| serde_json::from_str(body.as_str()).ok()).unwrap_or_default();
-        let answer = Answer { fields, failure: Some(failure) };
+        let fields = if status.is_client_error() { body.parse() } else { None };
+        let answer = Answer { fields: fields.unwrap_or_default(), failure: Some(failure) };
         tracing::warn!(vendor = %self.name, %status, code = answer.code(), "vendor refused a call");
         Ok(answer)
     }

@@ -26,8 +26,9 @@ use tokio::time::timeout;
 
 use crate::clock::deserialize_duration;
 use crate::error::{Error, Result};
+use crate::http_client::Chain;
 use crate::recipient::Recipient;
-use crate::vendor::http::{Chain, is_this_machine};
+use crate::vendor::http::is_this_machine;
 use crate::vendor::{Accepted, Capabilities, Channel, Failure, Outgoing, Rejection, Vendor};
 
 /// Longest subject, in characters: what a phone shows, and far less than a line holds.

@@ -83,6 +83,19 @@ impl Code {
         Ok(Self::copied(&text))
     }
 
+    /// Draws a code as [`Code::generate`] does, and again until it begins with no zero: for callers that carry it as a
+    /// number, which would lose one. Each code that is left is as likely as any other.
+    ///
+    /// Errors: `Invalid` when the length is not in [`CODE_LENGTHS`].
+    pub fn generate_number(length: usize, alphabet: &Alphabet, random: &dyn Random) -> Result<Self> {
+        loop {
+            let code = Self::generate(length, alphabet, random)?;
+            if !code.expose().starts_with('0') {
+                return Ok(code);
+            }
+        }
+    }
+
     /// A code that the caller chose.
     ///
     /// Errors: `Invalid`, field `custom_code`, when it is not 4 to 32 printable ASCII characters without blanks.
@@ -164,6 +177,11 @@ impl Candidate {
             ));
         }
         Ok(Self(SecretString::new(Box::from(text))))
+    }
+
+    /// One that is no code: for what was typed where a surface has no answer but "wrong" for what cannot be read.
+    pub fn hopeless() -> Self {
+        Self(SecretString::new(Box::from("")))
     }
 
     /// By what a check of this candidate is known when it comes again: a keyed hash, which tells nobody the candidate

@@ -3,6 +3,8 @@
 
 pub mod answers;
 pub mod code;
+mod delivery;
+pub mod feedback;
 pub mod list;
 pub mod policy;
 pub mod recipient_state;

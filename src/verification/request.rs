@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::error::Violation;
 use crate::id::{Id, TenantName};
+use crate::messaging::code_text::CodeText;
 use crate::messaging::request::{check_idempotency_key, check_metadata, check_sender};
 use crate::recipient::{Address, Recipient};
 use crate::store::keys::Keys;
@@ -33,6 +34,8 @@ pub struct NewVerification {
     pub policy: PolicyOverrides,
     /// A code that the caller chose, instead of a random one.
     pub custom_code: Option<Code>,
+    /// Whether a random code begins with no zero, for callers to whom it is a number.
+    pub code_is_number: bool,
     /// BCP 47; falls back to a broader one and at last to English. When not given, the language of the recipient's
     /// country.
     pub locale: Option<String>,
@@ -40,6 +43,8 @@ pub struct NewVerification {
     pub template: Option<String>,
     /// A value for each variable that the template uses beside ours, and no others.
     pub variables: BTreeMap<String, String>,
+    /// The words around the code, in place of a template.
+    pub text: Option<CodeText>,
     /// Ends the texts with what browsers and Android look for.
     pub web_otp_domain: Option<String>,
     pub android_app_hash: Option<String>,
@@ -91,6 +96,32 @@ pub struct NewCheck {
 // === impl NewVerification ===
 
 impl NewVerification {
+    /// One that leaves all but the recipient to the configuration.
+    pub fn to(recipient: Address) -> Self {
+        Self {
+            recipient: Some(recipient),
+            channel: None,
+            workflow: None,
+            scope: None,
+            policy: PolicyOverrides::default(),
+            custom_code: None,
+            code_is_number: false,
+            locale: None,
+            template: None,
+            variables: BTreeMap::new(),
+            text: None,
+            web_otp_domain: None,
+            android_app_hash: None,
+            sender: None,
+            metadata: BTreeMap::new(),
+            on_existing: OnExisting::default(),
+            delivery_wait: None,
+            idempotency_key: None,
+            return_code: false,
+            unread: Vec::new(),
+        }
+    }
+
     /// Every field that is out of its range or could not be read, but for the recipient, its channel and the policy.
     pub fn violations(&self) -> Violations {
         let wait = self.delivery_wait.filter(|wait| *wait > MAX_DELIVERY_WAIT);

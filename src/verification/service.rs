@@ -117,7 +117,7 @@ impl Verifications {
                 self.outbox.watches.tell(id);
             }
             if verdict == Verdict::Judged(Judgement::Approved) {
-                self.measure_approval(&loaded.value);
+                self.approved(&loaded.value);
             }
             let outcome = match verdict {
                 Verdict::Judged(judgement) => Outcome::Judged(judgement),
@@ -161,15 +161,10 @@ impl Verifications {
         Ok(self.view(loaded.value, &state.value, self.ground.clock.now()))
     }
 
-    /// Credits the vendor that carried the code last.
-    fn measure_approval(&self, verification: &Verification) {
-        let carried = verification.sends().iter().rev().find(|sending| sending.attempts > 0 && !sending.failed());
-        if let Some((vendor, sending)) = carried.and_then(|sending| Some((sending.vendor.as_deref()?, sending))) {
-            self.outbox.measuring.approved(vendor, sending.channel, verification.recipient.country());
-        }
-    }
-
-    async fn newest(&self, tenant: &TenantName, scope: &str, recipient: &Recipient) -> Result<Id> {
+    /// The verification of a recipient that was sent last in a scope, ended or not.
+    ///
+    /// Errors: `NotFound` when nothing was started.
+    pub async fn newest(&self, tenant: &TenantName, scope: &str, recipient: &Recipient) -> Result<Id> {
         let state = self.storage.load_state(self.storage.tags(tenant, recipient)).await?;
         state.value.newest(scope).ok_or_else(not_found)
     }
@@ -224,7 +219,10 @@ fn render(
     };
     let lifetime = verification.expires_at.since(sending.updated_at);
     let facts = CodeFacts { code: code.expose(), lifetime, scope: &verification.scope };
-    let text = templates.render_verification(&wording, &facts)?;
+    let text = match &verification.text {
+        Some(text) => text.fill(code.expose(), lifetime, verification.expires_at),
+        None => templates.render_verification(&wording, &facts)?,
+    };
     Ok(Outgoing {
         reference: sending.reference(send).to_string().into(),
         tenant: verification.tenant.clone(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::ExposeSecret;
 use tokio::task::JoinHandle;
 
 use crate::clock::Timestamp;
@@ -88,7 +89,10 @@ impl Verifications {
         self.outbox.route(&tenant.name, channel, recipient.country())?;
         let code = match &new.custom_code {
             Some(code) => code.clone(),
-            None => Code::generate(policy.length as usize, &policy.alphabet()?, &*self.ground.random)?,
+            None => {
+                let draw = if new.code_is_number { Code::generate_number } else { Code::generate };
+                draw(policy.length as usize, &policy.alphabet()?, &*self.ground.random)?
+            }
         };
         let starting = Starting { tenant, new: &new, policy, recipient, channel, last_line, workflow, code };
         match &new.idempotency_key {
@@ -125,7 +129,9 @@ impl Verifications {
             variables: &new.variables,
             brand: tenant.brand.as_deref(),
         };
-        found.note(self.templates.check_verification(&wording))?;
+        if new.text.is_none() {
+            found.note(self.templates.check_verification(&wording))?;
+        }
         match (policy, recipient, way, last_line) {
             (Some(policy), Some(recipient), Some((channel, workflow)), Some(last_line)) if found.0.is_empty() => {
                 Ok(Checked { policy, recipient, channel, last_line, workflow })
@@ -266,6 +272,7 @@ impl Verifications {
             metadata: new.metadata.clone(),
             template: new.template.clone().unwrap_or_else(|| template::DEFAULT.to_owned()),
             variables: new.variables.clone(),
+            text: new.text.clone(),
             last_line: last_line.clone(),
             workflow: workflow.clone(),
         };
@@ -342,45 +349,6 @@ impl Verifications {
         self.outbox.run_to_end(work).await
     }
 
-    /// Waits until a vendor has the send, perhaps has it or will not get it, if the caller wants that, and looks at the
-    /// verification again. A send that waits for room or goes on to another vendor is waited for, too.
-    async fn after_delivery(
-        &self,
-        view: View,
-        send: &SendRef,
-        call: Option<JoinHandle<()>>,
-        wait: Option<Duration>,
-    ) -> Result<View> {
-        let Some(wait) = wait.filter(|wait| !wait.is_zero()) else { return Ok(view) };
-        let tenant = &view.verification.tenant;
-        let mut deadline = self.ground.clock.sleep_until(self.ground.clock.now() + wait);
-        let mut waits = true;
-        if let Some(call) = call {
-            tokio::select! {
-                _ = call => {}
-                () = &mut deadline => waits = false,
-            }
-        }
-        // As a rule the first call tells, and nothing needs to be watched.
-        let mut watch = None;
-        loop {
-            let view = self.get(tenant, send.id).await?;
-            let sending = view.verification.sends().iter().find(|sending| sending.number == send.number);
-            if !waits || sending.is_none_or(|sending| sending.status.is_outcome()) {
-                return Ok(view);
-            }
-            let Some(watch) = &mut watch else {
-                watch = Some(self.outbox.watches.watch(send.id));
-                continue;
-            };
-            tokio::select! {
-                () = watch.changed() => {}
-                () = &mut deadline => waits = false,
-                () = self.outbox.stopped().cancelled() => waits = false,
-            }
-        }
-    }
-
     /// Refuses a send while the recipient is locked or cools down.
     fn check_may_send(&self, state: &RecipientState, now: Timestamp) -> Result<()> {
         if let Some(until) = state.locked_until(&self.config.limits, now) {
@@ -454,10 +422,13 @@ impl Starting<'_> {
                 &new.locale,
                 &new.sender,
                 &new.metadata,
-                new.on_existing
+                new.on_existing,
+                new.code_is_number
             )
         );
-        let wording = format!("{:?}", (&new.template, &new.variables, &self.last_line));
+        let text = new.text.as_ref().map(|text| text.fill("", Duration::ZERO, Timestamp::default()));
+        let text = text.as_ref().map_or("", |text| text.expose_secret());
+        let wording = format!("{:?}", (&new.template, &new.variables, text, &self.last_line));
         let custom_code = new.custom_code.as_ref().map_or("", Code::expose);
         [self.recipient.as_str(), custom_code, &plain, &wording].map(|part| part.as_bytes().to_vec()).to_vec()
     }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::messaging::holder::{MAX_ROUNDS, SendRecord, StepTaker, contention, count_conflict};
+use crate::messaging::holder::{MAX_ROUNDS, SendRecord, StepTaker, Taken, contention, count_conflict};
 use crate::store::Batch;
 use crate::store::keys::SendRef;
 use crate::verification::recipient_state::RecipientState;
@@ -15,21 +15,23 @@ use crate::verification::verification::Verification;
 
 #[async_trait]
 impl StepTaker for Verifications {
-    async fn take_step(&self, record: &SendRef, due_at: Timestamp) -> Result<bool> {
+    async fn take_step(&self, record: &SendRef, due_at: Timestamp) -> Result<Taken> {
         for _ in 0..MAX_ROUNDS {
-            let Some(loaded) = self.storage.find_tagged(record.tenant, record.id).await? else { return Ok(false) };
+            let Some(loaded) = self.storage.find_tagged(record.tenant, record.id).await? else {
+                return Ok(Taken::Gone);
+            };
             // It was moved since its mark was read, and has another one, or none; or the clock was set back.
             if loaded.value.due_at() != Some(due_at) || self.ground.clock.now() < due_at {
                 if let Some(at) = loaded.value.due_at() {
                     self.outbox.due.note(record.id.partition(), at);
                 }
-                return Ok(true);
+                return Ok(Taken::Done);
             }
             let tags = self.storage.tags(&loaded.value.tenant, &loaded.value.recipient);
             let state = self.storage.load_state(tags).await?;
             let plan = self.plan_step(record, loaded, state, self.ground.clock.now())?;
             if self.commit(plan).await?.is_some() {
-                return Ok(true);
+                return Ok(Taken::Done);
             }
             count_conflict("step");
         }

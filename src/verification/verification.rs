@@ -13,13 +13,14 @@ use minicbor::{Decode, Encode};
 use crate::clock::Timestamp;
 use crate::event::{EventKind, History};
 use crate::id::{Id, TenantName};
+use crate::messaging::code_text::CodeText;
 use crate::messaging::holder::SendRecord;
 use crate::messaging::last_line::LastLine;
-use crate::messaging::sending::Sending;
+use crate::messaging::sending::{Sending, Step};
 use crate::recipient::Recipient;
 use crate::store::Key;
 use crate::store::keys::{Keys, SendRef};
-use crate::vendor::Channel;
+use crate::vendor::{Channel, FeedbackOutcome};
 use crate::verification::answers::{Answer, Answers, CheckKey, Judgement, Known};
 use crate::verification::code::{Candidate, Code};
 use crate::verification::workflow::Progress;
@@ -77,6 +78,9 @@ pub struct Verification {
     /// Where it goes from channel to channel by itself.
     #[n(20)]
     workflow: Option<Progress>,
+    /// The words of its texts, where no template makes them.
+    #[n(21)]
+    pub text: Option<CodeText>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
@@ -104,6 +108,19 @@ pub enum Verdict {
     Ended(Status),
 }
 
+/// What came of somebody's word on whether the code arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// It is news of these sends.
+    New(Vec<Sending>),
+    /// It was known. Nothing has changed.
+    Known,
+    /// It cannot be true beside what was known.
+    Contradicts,
+    /// There is nothing that it can be about.
+    NothingSent,
+}
+
 /// What a new verification is made of.
 #[derive(Debug)]
 pub struct Beginning {
@@ -119,6 +136,7 @@ pub struct Beginning {
     pub metadata: BTreeMap<String, String>,
     pub template: String,
     pub variables: BTreeMap<String, String>,
+    pub text: Option<CodeText>,
     pub last_line: LastLine,
     pub workflow: Option<Progress>,
 }
@@ -151,6 +169,7 @@ impl Verification {
             last_line: beginning.last_line,
             answers: Answers::default(),
             workflow: beginning.workflow,
+            text: beginning.text,
         }
     }
 
@@ -286,8 +305,47 @@ impl Verification {
         };
         if channel.is_none() {
             self.send_moved(now);
+            return None;
+        }
+        // What still waits for room would only come after what follows it now.
+        for sending in &mut self.sends {
+            sending.withdraw(now, &mut self.history);
         }
         channel
+    }
+
+    /// The send that the person most likely read: the last that some vendor has, or perhaps has, and that has not failed;
+    /// else the last whose vendor says that it has. `None` when nothing can have reached anyone.
+    pub fn carrier(&self) -> Option<&Sending> {
+        let out = || self.sends.iter().rev().filter(|sending| sending.may_be_out());
+        out().find(|sending| !sending.failed()).or_else(|| out().next())
+    }
+
+    /// Whether somebody said of one of its sends that it was received.
+    pub fn is_told_received(&self) -> bool {
+        self.sends.iter().any(|sending| sending.feedback == Some(FeedbackOutcome::Received))
+    }
+
+    /// Takes in what somebody says who knows: that the code was received, as it went out last, or that nothing was of all
+    /// that went out so far. An approval says that it was. Neither the code nor the workflow is touched by it.
+    pub fn hear(&mut self, outcome: FeedbackOutcome, now: Timestamp) -> Heard {
+        let Some(last) = self.carrier().map(|carrier| carrier.number) else { return Heard::NothingSent };
+        if self.status == Status::Approved || self.is_told_received() {
+            return if outcome == FeedbackOutcome::Received { Heard::Known } else { Heard::Contradicts };
+        }
+        let mut news = Vec::new();
+        for sending in &mut self.sends {
+            let is_meant = outcome == FeedbackOutcome::NotReceived || sending.number == last;
+            if is_meant && sending.hear(outcome, now, &mut self.history) == Step::Done {
+                news.push(sending.clone());
+            }
+        }
+        match outcome {
+            _ if !news.is_empty() => Heard::New(news),
+            FeedbackOutcome::NotReceived => Heard::Known,
+            // Nothing went out since it was said that nothing had arrived.
+            FeedbackOutcome::Received => Heard::Contradicts,
+        }
     }
 
     /// Gives up. False, and no change, when it has ended otherwise; a canceled one may be canceled again.

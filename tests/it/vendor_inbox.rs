@@ -25,6 +25,7 @@ const RULES: &str = r#"
         { pattern = "+60123450007", outcome = "hang" },
         { pattern = "+60123450008", outcome = "unavailable" },
         { pattern = "+60123450009", outcome = "unknown" },
+        { pattern = "+60123450020", outcome = "nocredit" },
         { pattern = "+6012345001*", outcome = "unknown", delay = "1s" },
         { pattern = "+6012345*", outcome = "rejected" },
         { pattern = "+6012345*99", outcome = "delivered" },
@@ -179,6 +180,7 @@ async fn refusals_leave_nothing_behind() {
         ("+60123450004", rejected.clone()),
         ("+60123450005", Failure::Throttled { after: Some(Duration::from_secs(7)) }),
         ("+60123450008", Failure::Unavailable),
+        ("+60123450020", Failure::Rejected(Rejection::InsufficientCredit)),
         // The first rule that matches counts.
         ("+60123450099", rejected),
     ] {
@@ -266,6 +268,7 @@ fn configuration_names_the_field_that_is_wrong() {
             r#"outcomes = [{ pattern = "*", outcome = "late" }, { pattern = "*", outcome = "hang", delay = "1s" }]"#,
             "outcomes[1].delay",
         ),
+        (r#"outcomes = [{ pattern = "*", outcome = "nocredit", delay = "1s" }]"#, "outcomes[0].delay"),
     ] {
         let error = toml::from_str::<Config>(config).unwrap().build("x", clock.clone()).unwrap_err();
         assert_eq!(error.violations()[0].field, field);
@@ -273,6 +276,7 @@ fn configuration_names_the_field_that_is_wrong() {
     for (config, word) in [
         (r#"outcomes = [{ pattern = "*", outcome = "lost" }]"#, "unavailable"),
         (r#"outcomes = [{ pattern = "*", outcome = "late", delay = "-1s" }]"#, "such as"),
+        (r#"outcomes = [{ pattern = "*", outcome = "no_credit" }]"#, "nocredit"),
         (r#"outcomes = [{ outcome = "late" }]"#, "pattern"),
         ("keeps = 1", "keeps"),
     ] {

@@ -33,15 +33,26 @@ pub(crate) enum Placeholder {
     Reference,
     ReceiptUrl,
     ExpiresAt,
+    Id,
+    Outcome,
     Username,
     Secret,
 }
 
 /// What the placeholders of one request stand for.
 pub(crate) struct Values<'a> {
-    pub(crate) outgoing: &'a Outgoing,
+    pub(crate) about: About<'a>,
     pub(crate) username: Option<&'a str>,
     pub(crate) secret: Option<&'a SecretString>,
+}
+
+/// What a request speaks of.
+#[derive(Clone, Copy)]
+pub(crate) enum About<'a> {
+    /// A message to be sent.
+    Message(&'a Outgoing),
+    /// One that was sent, by the vendor's name for it, and a word of the vendor's for what came of it.
+    Feedback { id: &'a str, outcome: &'a str },
 }
 
 /// A JSON value whose texts are templates.
@@ -55,20 +66,41 @@ pub(crate) enum Tree {
 // === impl Placeholder ===
 
 impl Placeholder {
-    const ALL: [(&'static str, Self); 10] = [
-        ("text", Self::Text),
-        ("recipient", Self::Recipient),
-        ("recipient.digits", Self::Digits),
-        ("recipient.national", Self::National),
-        ("sender", Self::Sender),
-        ("reference", Self::Reference),
-        ("receipt_url", Self::ReceiptUrl),
-        ("expires_at", Self::ExpiresAt),
-        ("username", Self::Username),
-        ("secret", Self::Secret),
+    /// What a send may hold.
+    pub(crate) const OF_MESSAGES: [Self; 10] = [
+        Self::Text,
+        Self::Recipient,
+        Self::Digits,
+        Self::National,
+        Self::Sender,
+        Self::Reference,
+        Self::ReceiptUrl,
+        Self::ExpiresAt,
+        Self::Username,
+        Self::Secret,
     ];
 
-    /// Its values cannot be `.` or `..`, which would lead to another page.
+    /// What feedback may hold.
+    pub(crate) const OF_FEEDBACK: [Self; 4] = [Self::Id, Self::Outcome, Self::Username, Self::Secret];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Recipient => "recipient",
+            Self::Digits => "recipient.digits",
+            Self::National => "recipient.national",
+            Self::Sender => "sender",
+            Self::Reference => "reference",
+            Self::ReceiptUrl => "receipt_url",
+            Self::ExpiresAt => "expires_at",
+            Self::Id => "id",
+            Self::Outcome => "outcome",
+            Self::Username => "username",
+            Self::Secret => "secret",
+        }
+    }
+
+    /// Its values cannot be `.` or `..`, which would lead to another page; whoever fills in an id sees to that.
     pub(crate) fn fits_a_path(self) -> bool {
         !matches!(self, Self::Text | Self::Sender)
     }
@@ -77,32 +109,42 @@ impl Placeholder {
 // === impl Values ===
 
 impl Values<'_> {
-    /// `None` where this message has nothing of the kind.
+    /// `None` where there is nothing of the kind.
     fn get(&self, placeholder: Placeholder) -> Option<Cow<'_, str>> {
-        let phone = match &self.outgoing.recipient {
-            Recipient::Phone(phone) => Some(phone),
-            Recipient::Email(_) => None,
-        };
-        match placeholder {
-            Placeholder::Text => Some(self.outgoing.text.expose_secret().into()),
-            Placeholder::Recipient => Some(self.outgoing.recipient.as_str().into()),
-            Placeholder::Digits => phone.map(|phone| phone.digits().into()),
-            Placeholder::National => phone.map(|phone| phone.national().into()),
-            Placeholder::Sender => self.outgoing.sender.as_deref().map(Cow::from),
-            Placeholder::Reference => Some((&*self.outgoing.reference).into()),
-            Placeholder::ReceiptUrl => self.outgoing.receipt_url.as_ref().map(|url| url.expose_secret().into()),
-            Placeholder::ExpiresAt => Some(self.outgoing.expires_at.to_string().into()),
-            Placeholder::Username => self.username.map(Cow::from),
-            Placeholder::Secret => self.secret.map(|secret| secret.expose_secret().into()),
+        match (placeholder, self.about) {
+            (Placeholder::Username, _) => self.username.map(Cow::from),
+            (Placeholder::Secret, _) => self.secret.map(|secret| secret.expose_secret().into()),
+            (Placeholder::Id, About::Feedback { id, .. }) => Some(id.into()),
+            (Placeholder::Outcome, About::Feedback { outcome, .. }) => Some(outcome.into()),
+            (placeholder, About::Message(outgoing)) => of_message(placeholder, outgoing),
+            (_, About::Feedback { .. }) => None,
         }
+    }
+}
+
+fn of_message(placeholder: Placeholder, outgoing: &Outgoing) -> Option<Cow<'_, str>> {
+    let phone = match &outgoing.recipient {
+        Recipient::Phone(phone) => Some(phone),
+        Recipient::Email(_) => None,
+    };
+    match placeholder {
+        Placeholder::Text => Some(outgoing.text.expose_secret().into()),
+        Placeholder::Recipient => Some(outgoing.recipient.as_str().into()),
+        Placeholder::Digits => phone.map(|phone| phone.digits().into()),
+        Placeholder::National => phone.map(|phone| phone.national().into()),
+        Placeholder::Sender => outgoing.sender.as_deref().map(Cow::from),
+        Placeholder::Reference => Some((&*outgoing.reference).into()),
+        Placeholder::ReceiptUrl => outgoing.receipt_url.as_ref().map(|url| url.expose_secret().into()),
+        Placeholder::ExpiresAt => Some(outgoing.expires_at.to_string().into()),
+        Placeholder::Id | Placeholder::Outcome | Placeholder::Username | Placeholder::Secret => None,
     }
 }
 
 // === impl Template ===
 
 impl Template {
-    /// `{{` and `}}` stand for braces. Errors: `Invalid`, naming `field` and not the text.
-    pub(crate) fn parse(field: &str, text: &str) -> Result<Self> {
+    /// `{{` and `}}` stand for braces. `known`: what else may. Errors: `Invalid`, naming `field` and not the text.
+    pub(crate) fn parse(field: &str, text: &str, known: &[Placeholder]) -> Result<Self> {
         let mut parts = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
@@ -116,12 +158,12 @@ impl Template {
                 continue;
             }
             let found = rest.split_once('}').filter(|_| brace == "{");
-            let known = found.and_then(|(name, after)| {
-                let (_, placeholder) = Placeholder::ALL.iter().find(|(known, _)| *known == name)?;
+            let found = found.and_then(|(name, after)| {
+                let placeholder = known.iter().find(|placeholder| placeholder.as_str() == name)?;
                 Some((*placeholder, after))
             });
-            let Some((placeholder, after)) = known else {
-                let names: Vec<_> = Placeholder::ALL.iter().map(|(name, _)| format!("{{{name}}}")).collect();
+            let Some((placeholder, after)) = found else {
+                let names: Vec<_> = known.iter().map(|known| format!("{{{}}}", known.as_str())).collect();
                 let wanted = format!("may hold {} and, for a brace, {{{{ or }}}}; no other braces", names.join(", "));
                 return Err(Error::invalid(field, wanted));
             };
@@ -145,7 +187,7 @@ impl Template {
         })
     }
 
-    /// `None` when it is one placeholder and nothing else, and the message has nothing for it.
+    /// `None` when it is one placeholder and nothing else, and there is nothing for it.
     pub(crate) fn fill(&self, values: &Values<'_>, escape: fn(&str, &mut String)) -> Option<String> {
         if let [Part::Value(only)] = self.parts.as_slice() {
             let value = values.get(*only)?;
@@ -192,18 +234,18 @@ pub(crate) fn percent_encode(value: &str, into: &mut String) {
 
 impl Tree {
     /// Errors: `Invalid`, naming the member below `field`.
-    pub(crate) fn parse(field: &str, value: Value) -> Result<Self> {
+    pub(crate) fn parse(field: &str, value: Value, known: &[Placeholder]) -> Result<Self> {
         match value {
-            Value::String(text) => Template::parse(field, &text).map(Self::Text),
+            Value::String(text) => Template::parse(field, &text, known).map(Self::Text),
             Value::Array(items) => {
                 let items = items.into_iter().enumerate();
                 items
-                    .map(|(at, item)| Self::parse(&format!("{field}[{at}]"), item))
+                    .map(|(at, item)| Self::parse(&format!("{field}[{at}]"), item, known))
                     .collect::<Result<_>>()
                     .map(Self::List)
             }
             Value::Object(members) => {
-                let parse = |(name, value)| Ok((Self::parse(&format!("{field}.{name}"), value)?, name));
+                let parse = |(name, value)| Ok((Self::parse(&format!("{field}.{name}"), value, known)?, name));
                 let members = members.into_iter().map(parse).map(|parsed| parsed.map(|(tree, name)| (name, tree)));
                 members.collect::<Result<_>>().map(Self::Object)
             }
@@ -220,7 +262,7 @@ impl Tree {
         }
     }
 
-    /// Without what the message has nothing for.
+    /// Without what there is nothing for.
     pub(crate) fn fill(&self, values: &Values<'_>) -> Option<Value> {
         Some(match self {
             Self::Text(template) => Value::String(template.fill(values, keep)?),

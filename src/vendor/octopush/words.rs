@@ -61,6 +61,11 @@ pub(crate) fn voice_language(locale: &str) -> Option<&'static str> {
     exact.or_else(|| VOICE_LANGUAGES.iter().find(|known| known[..2].eq_ignore_ascii_case(language))).copied()
 }
 
+/// Whether a contact has such a column: its number, or what can be filled in.
+pub(crate) fn has_column(name: &str) -> bool {
+    name == "phone_number" || FILLED_IN.iter().any(|known| known.trim_matches(['{', '}']) == name)
+}
+
 /// The vendor ignores columns that it does not know and numbers that are none.
 pub(crate) fn check_contact(row: &ContactRow) -> Result<(), Rejection> {
     let number = row.cells.get("phone_number").map(String::as_str).unwrap_or_default();
@@ -68,9 +73,7 @@ pub(crate) fn check_contact(row: &ContactRow) -> Result<(), Rejection> {
     if !(7..=15).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Rejection::InvalidRecipient);
     }
-    let known =
-        |column: &str| column == "phone_number" || FILLED_IN.iter().any(|name| name.trim_matches(['{', '}']) == column);
-    let fits = row.cells.iter().all(|(column, cell)| known(column) && cell.chars().count() <= MOST_OF_A_CELL);
+    let fits = row.cells.iter().all(|(column, cell)| has_column(column) && cell.chars().count() <= MOST_OF_A_CELL);
     let named = LIST_NAME_LENGTHS.contains(&row.list.chars().count());
     if fits && named { Ok(()) } else { Err(Rejection::InvalidContent) }
 }

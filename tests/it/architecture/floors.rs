@@ -42,6 +42,7 @@ const HOUSE: &[Module] = &[
     assembler("recipient", 2, ALL),
     assembler("segment", 2, ALL),
     assembler("tenant", 2, ALL),
+    assembler("http_client", 2, ALL),
     assembler("violations", 2, ALL),
     assembler("proto", 2, &[2, 7, 8]),
     assembler("telemetry", 2, ALL),

@@ -17,7 +17,7 @@ use verigate::messaging::sending::{Persistence, SendStatus};
 use verigate::messaging::service::Messaging;
 use verigate::messaging::template::Templates;
 use verigate::messaging::vendors::Vendors;
-use verigate::messaging::worker::Worker;
+use verigate::messaging::worker::{Steps, Worker};
 use verigate::random::OsRandom;
 use verigate::recipient::Address;
 use verigate::store::Store;
@@ -124,7 +124,7 @@ impl Floor {
             Workflows::default(),
         ));
         outbox.hold(messaging.holder(), verifications.holder());
-        let mut running = vec![tokio::spawn(Worker::new(Arc::clone(&outbox), None, 4).run())];
+        let mut running = vec![tokio::spawn(Worker::new(Arc::clone(&outbox), Steps::default(), 4).run())];
         running.extend(
             receipts.into_iter().map(|later| tokio::spawn(later.run(Arc::clone(&outbox) as Arc<dyn ReceiptSink>))),
         );
@@ -134,6 +134,7 @@ impl Floor {
             brand: None,
             sender: None,
             may_return_code: false,
+            balance_of: None,
             may_administer: false,
         };
         Self { messaging, verifications, outbox, vendors, clock, tenant, store, keys, inboxes, running, place }
@@ -212,6 +213,7 @@ pub(crate) fn text_to(recipient: Address) -> NewMessage {
         send_at: None,
         validity: None,
         metadata: BTreeMap::new(),
+        callback: None,
         idempotency_key: None,
         batched: false,
         unread: Vec::new(),
@@ -226,9 +228,11 @@ pub(crate) fn code_to(recipient: Address, delivery_wait: Option<Duration>) -> Ne
         scope: None,
         policy: PolicyOverrides::default(),
         custom_code: None,
+        code_is_number: false,
         locale: None,
         template: None,
         variables: BTreeMap::new(),
+        text: None,
         web_otp_domain: None,
         android_app_hash: None,
         sender: None,

@@ -22,7 +22,7 @@ use verigate::messaging::sending::{Persistence, SendStatus, Sending};
 use verigate::messaging::service::Messaging;
 use verigate::messaging::template::Templates;
 use verigate::messaging::vendors::Vendors;
-use verigate::messaging::worker::Worker;
+use verigate::messaging::worker::{Steps, Worker};
 use verigate::random::OsRandom;
 use verigate::receipts;
 use verigate::store::keys::Keys;
@@ -274,7 +274,7 @@ impl House {
         let verifications =
             Verifications::new(Arc::clone(&outbox), config.verification, templates, BTreeMap::new(), workflows);
         outbox.hold(messaging.holder(), verifications.holder());
-        let running = vec![tokio::spawn(Worker::new(Arc::clone(&outbox), None, 4).run())];
+        let running = vec![tokio::spawn(Worker::new(Arc::clone(&outbox), Steps::default(), 4).run())];
         let listener = receipts::router(Arc::clone(&outbox)).fallback(async || receipts::not_found());
         let address = serve(listener).await;
         let tenant = Tenant {
@@ -283,6 +283,7 @@ impl House {
             brand: None,
             sender: None,
             may_return_code: false,
+            balance_of: None,
             may_administer: false,
         };
         Self { clock, address, vendors: played, ground, messaging, store, urls, tenant, running, plan, place }

@@ -11,10 +11,11 @@ use verigate::error::{Kind, Result};
 use verigate::recipient::{Email, Recipient};
 use verigate::vendor::declarative::Config;
 use verigate::vendor::{
-    Accepted, Channel, Failure, Outgoing, ReceiptCall, ReceiptStatus, Rejection, Reported, ReportedMessage, Vendor,
+    Accepted, Channel, Failure, FeedbackOutcome, Outgoing, ReceiptCall, ReceiptStatus, Rejection, Reported,
+    ReportedMessage, Vendor,
 };
 
-use crate::support::vendor_server::{Answer, Recorded, VendorServer};
+use crate::support::vendor_server::{Answer, Fault, Recorded, VendorServer};
 use crate::vendors::suite::{NOW, outgoing, read};
 
 /// What operators copy from.
@@ -33,8 +34,11 @@ fn example(name: &str, host: &str, url: &str, secret: &str) -> Value {
     assert_eq!(members.remove("kind"), Some(json!("http")));
     assert!(members.remove("secret_file").is_some());
     members.insert("secret".to_owned(), json!(secret));
-    let there = members["url"].as_str().unwrap().replace(host, url);
-    members.insert("url".to_owned(), json!(there));
+    let moved = |place: &Value| json!(place.as_str().unwrap().replace(host, url));
+    members.insert("url".to_owned(), moved(&members["url"]));
+    if let Some(feedback) = members.get_mut("feedback") {
+        feedback["url"] = moved(&feedback["url"]);
+    }
     vendor
 }
 
@@ -48,9 +52,7 @@ fn ours(reference: &str) -> ReportedMessage {
 
 mod twilio {
     use super::*;
-    use crate::vendors::suite::{
-        Answered, Call, Exchange, Outcome, Subject, no_departure, outgoing, rejected, sent, suite,
-    };
+    use crate::vendors::suite::{Answered, Call, Exchange, Outcome, Subject, outgoing, rejected, sent, suite};
 
     const TOKEN: &str = "twilio-test-token-8be1";
     const PAIR: &str = "QUMwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDp0d2lsaW8tdGVzdC10b2tlbi04YmUx";
@@ -78,9 +80,15 @@ mod twilio {
                     requests: vec![posted("", "")],
                     outcome: sent(Some(SID)),
                 },
+                told(FeedbackOutcome::Received, "confirmed"),
+                told(FeedbackOutcome::NotReceived, "unconfirmed"),
             ],
             answers: answers(),
-            departure: no_departure,
+            // Of the answer to feedback nothing but its status is needed.
+            departure: |fault, call| match (fault, call) {
+                (Fault::Html, Call::Feedback(..)) => Some(Ok(Outcome::Told)),
+                _ => None,
+            },
             receipts: receipts(),
             misconfigured: vec![
                 (json!({"secret": " "}), "secret"),
@@ -89,15 +97,25 @@ mod twilio {
                 (json!({"channels": []}), "channels"),
                 (json!({"channels": ["pigeon"]}), "pigeon"),
                 (json!({"form": {"Body": "{txt}"}}), "form.Body"),
+                (json!({"answer": null}), "answer.id"),
             ],
         }
+    }
+
+    fn told(outcome: FeedbackOutcome, word: &str) -> Exchange {
+        let request = format!(
+            "POST /2010-04-01/Accounts/AC00000000000000000000000000000000/Messages/{SID}/Feedback.json
+\
+             authorization: Basic {PAIR}\ncontent-type: application/x-www-form-urlencoded\n\nOutcome={word}"
+        );
+        Exchange { call: Call::Feedback(SID, outcome), requests: vec![request], outcome: Outcome::Told }
     }
 
     fn posted(from: &str, callback: &str) -> String {
         format!(
             "POST /2010-04-01/Accounts/AC00000000000000000000000000000000/Messages.json\nauthorization: Basic {PAIR}\n\
              content-type: application/x-www-form-urlencoded\n\n\
-             Body=Your%20verification%20code%20is%20480913.&{from}{callback}To=%2B60123456789"
+             Body=Your%20verification%20code%20is%20480913.&{from}ProvideFeedback=true&{callback}To=%2B60123456789"
         )
     }
 
@@ -106,6 +124,8 @@ mod twilio {
             Answer::json(status, json!({"code": code, "message": "no", "status": status, "more_info": "https://…"}))
         };
         let send = |answer, outcome| Answered { call: Call::Send(outgoing()), answer, outcome };
+        let call = Call::Feedback(SID, FeedbackOutcome::Received);
+        let tell = |answer, outcome| Answered { call: call.clone(), answer, outcome };
         let unknown = || Err::<Outcome, _>(Failure::Unknown);
         vec![
             send(refused(400, 21211), rejected(Rejection::InvalidRecipient)),
@@ -125,6 +145,12 @@ mod twilio {
             send(Answer::json(201, json!({"sid": "a b"})), Ok(sent(None))),
             send(Answer::json(201, json!({"status": "queued"})), unknown()),
             send(Answer::json(201, json!([SID])), unknown()),
+            tell(Answer::json(201, json!({"outcome": "confirmed"})), Ok(Outcome::Told)),
+            tell(Answer::new(204, ""), Ok(Outcome::Told)),
+            // What its codes mean for a send they do not mean here.
+            tell(refused(404, 21610), Err(Failure::Unavailable)),
+            tell(refused(401, 20003), rejected(Rejection::Unauthorized)),
+            tell(refused(500, 20500), unknown()),
         ]
     }
 
@@ -362,6 +388,45 @@ async fn statuses_can_be_told_another_meaning() {
     }
 }
 
+/// A vendor that names messages, and this description of how it takes feedback.
+fn feedback(url: &str, feedback: Value) -> Value {
+    with(least(url), json!({"answer": {"id": "/id"}, "feedback": feedback}))
+}
+
+#[tokio::test]
+async fn feedback_is_told_as_it_is_described() {
+    let server = yes().await;
+    let there = format!("{}/feedback", server.url());
+    let tell = async |description: Value, id: &str, outcome| {
+        let vendor = build(feedback(&server.url(), description)).unwrap();
+        let feedback = vendor.feedback().unwrap();
+        (feedback.takes(outcome), feedback.tell(id, outcome).await)
+    };
+    let (yes, no) = (FeedbackOutcome::Received, FeedbackOutcome::NotReceived);
+    let json = json!({"url": there, "method": "PUT", "headers": {"x-id": "<{id}>"},
+        "json": {"of": "{id}", "came": ["{outcome}"]}, "received": "\"1\"", "not_received": "0"});
+    assert_eq!(tell(json.clone(), "a/b&c", yes).await, (true, Ok(())));
+    let sent = server.requests().pop().unwrap();
+    assert_eq!((sent.method.as_str(), sent.path(), sent.header("x-id")), ("PUT", "/feedback", Some("<a/b&c>")));
+    assert_eq!(sent.json(), json!({"of": "a/b&c", "came": ["\"1\""]}));
+    tell(json, "x", no).await.1.unwrap();
+    assert_eq!(server.requests().pop().unwrap().json(), json!({"of": "x", "came": ["0"]}));
+
+    // With one thing to tell it needs no word; nothing else is told.
+    let only = json!({"url": format!("{there}/{{id}}?a={{id}}"), "method": "GET"});
+    assert_eq!(tell(only.clone(), "a/../b c", yes).await, (true, Ok(())));
+    let sent = server.requests().pop().unwrap();
+    assert_eq!((sent.method.as_str(), sent.target.as_str()), ("GET", "/feedback/a%2F..%2Fb%20c?a=a%2F..%2Fb%20c"));
+    let refused = Err(Failure::Rejected(Rejection::InvalidContent));
+    assert_eq!(tell(only.clone(), "x", no).await, (false, refused.clone()));
+    // Names that lead to another page.
+    for id in [".", "..", ""] {
+        assert_eq!(tell(only.clone(), id, yes).await, (true, refused.clone()), "{id:?}");
+    }
+    assert_eq!(server.requests().len(), 3);
+    assert!(build(least(&server.url())).unwrap().feedback().is_none());
+}
+
 #[test]
 fn receipts_by_query_and_signatures_over_the_body_are_read() {
     let receipt = json!({"format": "query", "id": "id", "status": ["s"], "delivered": [1], "undelivered": ["2"]});
@@ -409,7 +474,25 @@ fn a_description_that_makes_no_sense_is_refused_by_its_key() {
         |patch: Value| json!({"receipt": with(json!({"format": "json", "status": ["/s"], "delivered": ["d"]}), patch)});
     let sign =
         |patch: Value| receipt(json!({"format": "form", "signature": with(json!({"header": "x", "key": "k"}), patch)}));
+    let told = |patch: Value| {
+        let whole = json!({"url": "https://sms.example/{id}/{outcome}", "received": "y"});
+        json!({"answer": {"id": "/id"}, "feedback": with(whole, patch)})
+    };
     for (patch, field) in [
+        (told(json!({"url": "https://{id}.example/{outcome}"})), "feedback.url"),
+        (told(json!({"url": "https://sms.example/{outcome}"})), "feedback.url"),
+        (told(json!({"url": "https://sms.example/{id}"})), "feedback.url"),
+        (told(json!({"url": "https://sms.example/{id}/{outcome}/{text}"})), "feedback.url"),
+        (told(json!({"url": "http://sms.example/{id}/{outcome}"})), "feedback.url"),
+        (told(json!({"url": "https://user:hunter2@sms.example/{id}/{outcome}"})), "feedback.url"),
+        (told(json!({"received": null})), "feedback.received"),
+        (told(json!({"url": "https://sms.example/{id}", "received": null, "not_received": "n"})), "feedback.received"),
+        (told(json!({"form": {"to": "{recipient}"}})), "feedback.form.to"),
+        (told(json!({"method": "GET", "json": {}})), "feedback.json"),
+        (told(json!({"headers": {"x": "{secret}"}})), "secret"),
+        (told(json!({"headers": {"Content-Type": "x"}})), "feedback.headers.Content-Type"),
+        (with(told(json!({})), json!({"answer": {}})), "answer.id"),
+        (json!({"method": "POST", "json": {"a": "{id}"}}), "json.a"),
         (json!({"url": "https://{recipient}.example/?{text}"}), "url"),
         (json!({"url": "https://sms.example/{text}"}), "url"),
         (json!({"url": "https://sms.example/{sender}?{text}"}), "url"),

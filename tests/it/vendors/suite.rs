@@ -13,8 +13,8 @@ use verigate::clock::Timestamp;
 use verigate::error::{Error, Kind, Result};
 use verigate::recipient::{Phone, Recipient};
 use verigate::vendor::{
-    Accepted, Balance, Channel, CodeHandle, CodeRequest, CodeVerdict, ContactRow, Failure, Outgoing, ReceiptCall,
-    ReceiptStatus, Rejection, Reported, Vendor,
+    Accepted, Balance, Channel, CodeHandle, CodeRequest, CodeVerdict, ContactRow, Failure, FeedbackOutcome, Outgoing,
+    ReceiptCall, ReceiptStatus, Rejection, Reported, Vendor,
 };
 
 use crate::support::log::Log;
@@ -77,6 +77,7 @@ pub(crate) enum Call {
     CheckCode(CodeHandle, &'static str),
     CancelCode(CodeHandle),
     Status(&'static str),
+    Feedback(&'static str, FeedbackOutcome),
     Balance,
     Push(ContactRow),
 }
@@ -89,6 +90,7 @@ pub(crate) enum Outcome {
     Checked(CodeVerdict),
     Canceled,
     Status(Option<ReceiptStatus>),
+    Told,
     Balance(Balance),
     Pushed,
 }
@@ -325,6 +327,7 @@ pub(crate) async fn capabilities(subject: &Subject) {
         ("checks", vendor.codes().is_some(), has(|call| matches!(call, Call::CheckCode(..)))),
         ("cancel", vendor.codes().is_some_and(|c| c.limits().cancel), has(|call| matches!(call, Call::CancelCode(_)))),
         ("statuses", vendor.statuses().is_some(), has(|call| matches!(call, Call::Status(_)))),
+        ("feedback", vendor.feedback().is_some(), has(|call| matches!(call, Call::Feedback(..)))),
         ("account", vendor.account().is_some(), has(|call| matches!(call, Call::Balance))),
         ("contacts", vendor.contacts().is_some(), has(|call| matches!(call, Call::Push(_)))),
         ("receipts", vendor.receipts().is_some(), !subject.receipts.is_empty()),
@@ -427,6 +430,9 @@ async fn perform(vendor: &dyn Vendor, call: &Call) -> Result<Outcome, Failure> {
         }
         Call::CancelCode(handle) => vendor.codes().unwrap().cancel(handle).await.map(|()| Outcome::Canceled),
         Call::Status(reference) => vendor.statuses().unwrap().status(reference).await.map(Outcome::Status),
+        Call::Feedback(reference, outcome) => {
+            vendor.feedback().unwrap().tell(reference, *outcome).await.map(|()| Outcome::Told)
+        }
         Call::Balance => vendor.account().unwrap().balance().await.map(Outcome::Balance),
         Call::Push(row) => vendor.contacts().unwrap().push(row).await.map(|()| Outcome::Pushed),
     }

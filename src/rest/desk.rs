@@ -1,0 +1,213 @@
+//! Where dialects hand in what they have read: the services behind all surfaces, in the few calls that a vendor's
+//! clients know. Counters, limits, events and idempotency are those of every other surface, for the services are.
+//!
+//! A vendor's client learns from the answer to its call whether the vendor took a message, so a call here waits a while
+//! for the outcome of the send. What is still on its way then is accepted, and will be seen to its end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::auth::Keys;
+use crate::clock::Clock;
+use crate::contacts::save::{Save, Saved};
+use crate::contacts::service::Contacts;
+use crate::contacts::table::NewColumn;
+use crate::error::{Error, Kind};
+use crate::id::{Id, TenantName};
+use crate::messaging::batch::NewBatch;
+use crate::messaging::holder::SendRecord;
+use crate::messaging::message::Message;
+use crate::messaging::oversight::Oversight;
+use crate::messaging::request::NewMessage;
+use crate::messaging::service::Messaging;
+use crate::random::Random;
+use crate::recipient::{Country, Recipient};
+use crate::rest::trouble::{Judged, Trouble};
+use crate::tenant::Tenant;
+use crate::vendor::{Balance, Channel};
+use crate::verification::policy::Policy;
+use crate::verification::request::{NewCheck, NewVerification};
+use crate::verification::service::Verifications;
+use crate::verification::view::{Started, View};
+
+/// What a surface for vendors' clients is built from.
+pub struct Desk {
+    pub keys: Arc<Keys>,
+    pub tenants: Arc<BTreeMap<TenantName, Arc<Tenant>>>,
+    pub verifications: Arc<Verifications>,
+    pub messaging: Arc<Messaging>,
+    pub contacts: Arc<Contacts>,
+    pub oversight: Arc<Oversight>,
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+    /// How long a call waits for the outcome of its send.
+    pub wait: Duration,
+    /// What callers are told is left, of tenants without a vendor whose balance they may see.
+    pub balance: u64,
+}
+
+/// What a batch of messages came to.
+pub struct Batched {
+    pub id: Id,
+    /// The same batch was asked for before, with the same key.
+    pub again: bool,
+    /// What became of each message.
+    pub results: Vec<Result<Message, Trouble>>,
+}
+
+// === impl Desk ===
+
+impl Desk {
+    /// The tenant behind the two credentials of a dialect.
+    ///
+    /// Errors: `Unauthorized`, whatever is wrong with them.
+    pub fn tenant(&self, id: &str, secret: &str) -> Result<Arc<Tenant>, Trouble> {
+        self.tenant_of(self.keys.check(id, secret))
+    }
+
+    /// The tenant behind the one credential of a dialect: `ID.SECRET`, or the secret of a key that opens by it alone.
+    ///
+    /// Errors: `Unauthorized`, whatever is wrong with it.
+    pub fn tenant_by_token(&self, token: &str) -> Result<Arc<Tenant>, Trouble> {
+        self.tenant_of(self.keys.check_token(token))
+    }
+
+    fn tenant_of(&self, caller: Result<crate::auth::Caller, Error>) -> Result<Arc<Tenant>, Trouble> {
+        let caller = caller.map_err(|error| Trouble::of(&error))?;
+        self.tenants.get(&caller.tenant).cloned().ok_or(Trouble::Fault)
+    }
+
+    /// Starts a verification and waits for what its vendor says.
+    pub async fn start(&self, tenant: &Tenant, new: NewVerification) -> Result<Started, Trouble> {
+        let new = NewVerification { delivery_wait: Some(self.wait), ..new };
+        let started = self.verifications.start(tenant, new).await.map_err(|error| Trouble::of(&error))?;
+        match started.view.verification.sends().last().and_then(Trouble::of_send) {
+            Some(trouble) => Err(trouble),
+            None => Ok(started),
+        }
+    }
+
+    /// The longest lifetime that a start may ask for.
+    pub fn max_lifetime(&self) -> Duration {
+        self.verifications.config.policy.max_lifetime
+    }
+
+    /// Judges a candidate. What nobody knows is [`Judged::NotFound`], not trouble.
+    pub async fn check(&self, tenant: &Tenant, check: NewCheck) -> Result<Judged, Trouble> {
+        match self.verifications.check(tenant, check).await {
+            Ok(checked) => Ok(Judged::of(&checked)),
+            Err(error) if error.kind() == Kind::NotFound => Ok(Judged::NotFound),
+            Err(error) => Err(Trouble::of(&error)),
+        }
+    }
+
+    /// Accepts a message and waits for what its vendor says, unless it is scheduled.
+    pub async fn send(&self, tenant: &Tenant, new: NewMessage) -> Result<Message, Trouble> {
+        let message = self.messaging.send(tenant, new).await.map_err(|error| Trouble::of(&error))?;
+        let message = if message.send_at.is_some() { message } else { self.outcome(&tenant.name, message).await? };
+        match Trouble::of_send(&message.sending) {
+            Some(trouble) => Err(trouble),
+            None => Ok(message),
+        }
+    }
+
+    /// Accepts many messages and waits for what their vendors say of them, of all at the same time. See
+    /// [`Messaging::send_batch`].
+    pub async fn send_batch(
+        &self,
+        tenant: &Arc<Tenant>,
+        new: NewBatch,
+        named: impl Fn(Id, NewMessage) -> NewMessage + Send + Sync + 'static,
+    ) -> Result<Batched, Trouble> {
+        let sent = self.messaging.send_batch(tenant, new, named).await.map_err(|error| Trouble::of(&error))?;
+        let settled = async |result: Result<Message, Error>| {
+            let message = result.map_err(|error| Trouble::of(&error))?;
+            let message = if message.send_at.is_some() { message } else { self.outcome(&tenant.name, message).await? };
+            Trouble::of_send(&message.sending).map_or(Ok(message), Err)
+        };
+        let results = join_all(sent.results.into_iter().map(settled)).await;
+        Ok(Batched { id: sent.id, again: sent.again, results })
+    }
+
+    /// The messages of a batch that is kept; another tenant's is not found.
+    pub async fn batch(&self, tenant: &TenantName, id: Id) -> Result<Vec<Message>, Trouble> {
+        self.messaging.batch(tenant, id).await.map_err(|error| Trouble::of(&error))
+    }
+
+    /// Calls off a message that no vendor was called for yet; `Refused` when it is too late.
+    pub async fn cancel_message(&self, tenant: &TenantName, id: Id) -> Result<Message, Trouble> {
+        self.messaging.cancel(tenant, id).await.map_err(|error| Trouble::of(&error))
+    }
+
+    async fn outcome(&self, tenant: &TenantName, message: Message) -> Result<Message, Trouble> {
+        let mut latest = message;
+        let mut watch = self.messaging.watch(tenant, latest.id);
+        let mut deadline = self.clock.sleep_until(self.clock.now() + self.wait);
+        while !latest.sending.status.is_outcome() {
+            let seen = tokio::select! {
+                seen = watch.next() => seen,
+                () = &mut deadline => break,
+            };
+            match seen {
+                Ok(Some(message)) => latest = message,
+                // It is accepted, whatever can be seen of it.
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Ok(latest)
+    }
+
+    /// A message by its id; another tenant's is not found.
+    pub async fn message(&self, tenant: &TenantName, id: Id) -> Result<Message, Trouble> {
+        self.messaging.get(tenant, id).await.map_err(|error| Trouble::of(&error))
+    }
+
+    /// The verification of a recipient that was sent last in a scope.
+    pub async fn newest(&self, tenant: &TenantName, scope: &str, recipient: &Recipient) -> Result<Id, Trouble> {
+        self.verifications.newest(tenant, scope, recipient).await.map_err(|error| Trouble::of(&error))
+    }
+
+    /// A verification by its id; another tenant's is not found.
+    pub async fn verification(&self, tenant: &TenantName, id: Id) -> Result<View, Trouble> {
+        self.verifications.get(tenant, id).await.map_err(|error| Trouble::of(&error))
+    }
+
+    /// What codes look like where a call does not say.
+    pub fn policy(&self) -> &Policy {
+        &self.verifications.config.policy
+    }
+
+    /// Whether messages on this channel can get there.
+    pub fn carries(&self, tenant: &TenantName, channel: Channel, country: Option<Country>) -> bool {
+        self.messaging.carries(tenant, channel, country)
+    }
+
+    /// Adds what is missing of these columns of the contact list, and of their options.
+    pub async fn prepare_contacts(&self, tenant: &TenantName, wanted: &[NewColumn]) -> Result<(), Trouble> {
+        self.contacts.prepare(tenant, wanted).await.map(drop).map_err(|error| Trouble::of(&error))
+    }
+
+    /// Saves contacts, each by itself; see [`Contacts::save_rows`].
+    pub async fn save_contacts(
+        &self,
+        tenant: &Tenant,
+        key: &str,
+        saves: &[Save],
+        overwrite: bool,
+    ) -> Result<Vec<Result<Saved, Trouble>>, Trouble> {
+        let saved = self.contacts.save_rows(tenant, key, saves, overwrite).await;
+        let saved = saved.map_err(|error| Trouble::of(&error))?.into_iter();
+        Ok(saved.map(|saved| saved.map_err(|error| Trouble::of(&error))).collect())
+    }
+
+    /// What is left in the account of the vendor that the tenant may see, or the configured number of credits.
+    pub async fn balance(&self, tenant: &Tenant) -> Result<Balance, Trouble> {
+        match &tenant.balance_of {
+            Some(vendor) => self.oversight.balance(vendor).await.map_err(|_| Trouble::Down(None)),
+            None => Ok(Balance { amount: self.balance.to_string(), unit: "credits".to_owned() }),
+        }
+    }
+}
