@@ -77,7 +77,6 @@ pub struct Surroundings {
 pub struct Server {
     addresses: Addresses,
     listeners: Listeners,
-    closing: CancellationToken,
     grpc: Routes,
     around: Around,
     http: axum::Router,
@@ -178,7 +177,6 @@ impl Server {
         let (listeners, addresses) = Listeners::bind(&config.server).await?;
         let ready = Arc::new(AtomicBool::new(false));
         let first_send = console::first_send_command(&addresses.grpc.to_string(), loaded.example_key());
-        let closing = CancellationToken::new();
         let http = http::router(http::Parts {
             config: &config.rest,
             grpc: grpc.clone(),
@@ -186,13 +184,11 @@ impl Server {
             desk: wired.for_dialects(config),
             outbox: Arc::clone(&wired.outbox),
             clock: Arc::clone(&clock),
-            closing: closing.clone(),
         })?;
         let admin = admin::router(&first_send, inboxes, metrics.clone(), Arc::clone(&store), Arc::clone(&ready));
         Ok(Self {
             addresses,
             listeners,
-            closing,
             grpc,
             around,
             http,
@@ -220,7 +216,7 @@ impl Server {
     ///
     /// Errors: a listener that failed, or a store that could not be closed cleanly.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<()> {
-        let closing = self.closing;
+        let closing = CancellationToken::new();
         let mut background = JoinSet::new();
         background.spawn(Worker::new(Arc::clone(&self.outbox), self.steps, self.workers).run());
         for receipts in self.receipts {
