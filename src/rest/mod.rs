@@ -34,10 +34,9 @@ use crate::rest::dialect::Dialect;
 use crate::rest::esms::EsmsDialect;
 use crate::rest::hasun::HasunDialect;
 use crate::rest::hosts::Hosts;
-use crate::rest::input::Call;
+use crate::rest::input::{Call, peer_of};
 use crate::rest::octopush::OctopushDialect;
 use crate::rest::simpu::SimpuDialect;
-use crate::rest::input::{Call, peer_of};
 use crate::rest::trouble::Trouble;
 use crate::violations::Violations;
 
