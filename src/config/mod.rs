@@ -30,6 +30,7 @@ use crate::messaging::route::{RouteConfig, RouteVendor};
 use crate::messaging::service::MessagingConfig;
 use crate::messaging::template::{TemplateConfig, Templates};
 use crate::receipts;
+use crate::recipient::Country;
 use crate::telemetry;
 use crate::vendor::Channel;
 use crate::verification::policy::VerificationConfig;
@@ -99,11 +100,16 @@ pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, Stri
     let dev_profile = file.is_none();
     let violations = config.violations(dev_profile);
     if !violations.is_empty() {
-        let place = |v: Violation| Fault::new(root.origin_of(&v.field), v.field.as_str(), v.description);
-        return Err(ConfigError::new(violations.into_iter().map(place).collect()));
+        return Err(placed(&root, violations));
     }
     let warnings = if dev_profile { Vec::new() } else { config.warnings() };
     Ok(Loaded { config, dev_profile, warnings, tree: Tree(root) })
+}
+
+/// Violations with the places at which their keys were written.
+fn placed(root: &Node, violations: Vec<Violation>) -> ConfigError {
+    let place = |v: Violation| Fault::new(root.origin_of(&v.field), v.field.as_str(), v.description);
+    ConfigError::new(violations.into_iter().map(place).collect())
 }
 
 /// The variables of this process. Unlike [`std::env::vars`] it takes bytes that are not Unicode without a panic.
@@ -150,6 +156,11 @@ impl Loaded {
     /// The API key to show in examples: one that works as it is in the dev profile, else a placeholder.
     pub fn example_key(&self) -> &'static str {
         if self.dev_profile { DEV_KEY } else { "ID.SECRET" }
+    }
+
+    /// The error for violations that only who reads the vendors' own keys can find. `violations` is not empty.
+    pub fn refuse(&self, violations: Vec<Violation>) -> ConfigError {
+        placed(&self.tree.0, violations)
     }
 
     /// The merged configuration as TOML: secrets hidden, and beside every value that is no default where it came from.
@@ -285,8 +296,9 @@ impl Config {
                 self.check_tenant(&format!("{path}.tenants[{at}]"), name, found);
             }
             for (at, step) in workflow.steps.iter().enumerate() {
-                if let Some(gap) = self.gap(workflow, step.channel) {
-                    found.add(&format!("{path}.steps[{at}].channel"), gap);
+                let change = || self.change_of_maker(workflow, step.channel);
+                if let Some(wrong) = self.gap(workflow, step.channel).or_else(change) {
+                    found.add(&format!("{path}.steps[{at}].channel"), wrong);
                 }
             }
         }
@@ -306,6 +318,32 @@ impl Config {
             };
             let message = format!("has no route for tenant {:?}{missing}", tenant.as_str());
             Some(format!("{message}; add a [[routes]] entry for {channel}"))
+        })
+    }
+
+    /// Of whom the codes of a step would always be made by somebody else than those of the first step, if of anybody: a
+    /// verification keeps who makes its code, so such a step would never be taken.
+    fn change_of_maker(&self, workflow: &WorkflowConfig, channel: Channel) -> Option<String> {
+        let first = workflow.steps.first()?.channel;
+        let every: Vec<_> = self.tenants.iter().map(|tenant| &tenant.name).collect();
+        let tenants = if workflow.tenants.is_empty() { every } else { workflow.tenants.iter().collect() };
+        let countries: Vec<_> = workflow.countries.iter().copied().map(Some).collect();
+        let countries = if countries.is_empty() { vec![None] } else { countries };
+        let makers = |tenant, channel, country: Option<Country>| {
+            let routes = self.routes.iter().filter(move |route| route.carries(tenant, channel, country));
+            // Where the country is open, any of them may be taken.
+            routes.take(if country.is_some() { 1 } else { usize::MAX }).map(|route| route.codes)
+        };
+        tenants.into_iter().find_map(|tenant| {
+            let kept = |country: Option<Country>| {
+                let firsts: Vec<_> = makers(tenant, first, country).collect();
+                makers(tenant, channel, country).any(|maker| firsts.contains(&maker))
+            };
+            let lost = countries.iter().any(|country| !kept(*country));
+            let message = "is on a route whose codes are made by somebody else than those of the first step, which";
+            lost.then(|| {
+                format!("{message} the code of a verification of tenant {:?} cannot change to", tenant.as_str())
+            })
         })
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A vendor has room for a call when it has few enough under way, its rate and its retry budget are not spent, and its
 //! breaker lets calls through. Room that becomes free goes to those who wait for it: while somebody does, nobody else gets
-//! any, so a send that has just come does not overtake those before it.
+//! any, so a send that has just come does not overtake those before it. A question that a person waits for, whether a code
+//! is right, goes before all sends.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::messaging::breaker::{Breaker, BreakerState, Ticket, Verdict};
 use crate::messaging::budget::{Budget, Try};
 use crate::messaging::health::{CallLog, Health};
@@ -49,7 +50,11 @@ struct Room {
     limits: Limits,
     state: Mutex<State>,
     freed: Arc<Notify>,
+    freed_for_urgent: Notify,
 }
+
+/// How long those wait who come while a vendor is probed.
+const PROBED: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct State {
@@ -58,11 +63,16 @@ struct State {
     /// Sends that wait for room, and those of them that wait to be tried again.
     waiting: usize,
     waiting_again: usize,
+    /// Questions that wait for room, for each of which some is kept free.
+    urgent: usize,
     rate: Option<Rate>,
     budget: Option<Budget>,
     breaker: Breaker,
     log: CallLog,
 }
+
+/// A question that waits for room.
+struct Urgent<'a>(&'a Room);
 
 // === impl Vendors ===
 
@@ -106,6 +116,32 @@ impl Vendors {
     /// The same for a send that waits and whose turn it is.
     pub(crate) fn permit_in_turn(&self, names: &[String], of: Try, now: Timestamp) -> Option<(String, Permit)> {
         names.iter().find_map(|name| Some((name.clone(), self.slots.get(name)?.permit(of, now, |_| true)?)))
+    }
+
+    /// Leave to ask `name` something that a person waits for. Goes before all sends, and waits for room until then at most.
+    /// `None` when there was none by then, or the vendor is not called for now.
+    pub(crate) async fn permit_soon(&self, name: &str, clock: &dyn Clock, until: Timestamp) -> Option<Permit> {
+        let slot = self.slots.get(name)?;
+        let _urgent = Urgent::new(&slot.room);
+        loop {
+            let now = clock.now();
+            let permit = slot.take(now, |state| state.urgent_free_at(now) == Some(now), None);
+            if permit.is_some() || now >= until || self.closed_until(name, now).is_some() {
+                return permit;
+            }
+            let free_at = slot.room.lock().urgent_free_at(now);
+            tokio::select! {
+                () = slot.room.freed_for_urgent.notified() => {}
+                () = clock.sleep_until(free_at.filter(|free_at| *free_at > now).unwrap_or(until).min(until)) => {}
+            }
+        }
+    }
+
+    /// When a vendor that is not called for now, for it fails, may be called again; `None` when it may be now.
+    pub(crate) fn closed_until(&self, name: &str, now: Timestamp) -> Option<Timestamp> {
+        let free_at = self.slots.get(name)?.room.lock().breaker.free_at(now);
+        // While it is probed, the probes under way decide.
+        Some(free_at.unwrap_or(now + PROBED)).filter(|free_at| *free_at > now)
     }
 
     /// Whether the breakers of all of these let no call through.
@@ -152,15 +188,20 @@ impl Vendors {
 
 impl Slot {
     fn permit(&self, of: Try, now: Timestamp, fits: impl Fn(&mut State) -> bool) -> Option<Permit> {
+        self.take(now, |state| state.free_at(of, now) == Some(now) && fits(state), Some(of))
+    }
+
+    /// `of`: for a try of a send.
+    fn take(&self, now: Timestamp, fits: impl Fn(&mut State) -> bool, of: Option<Try>) -> Option<Permit> {
         let mut state = self.room.lock();
-        if state.free_at(of, now) != Some(now) || !fits(&mut state) {
+        if !fits(&mut state) {
             return None;
         }
         state.free -= 1;
         if let Some(rate) = &mut state.rate {
             rate.take(now);
         }
-        if let Some(budget) = &mut state.budget {
+        if let (Some(budget), Some(of)) = (&mut state.budget, of) {
             budget.take(of, now);
         }
         let ticket = self.room.tell_change(&mut state, Breaker::enter);
@@ -178,12 +219,14 @@ impl Room {
             free: limits.concurrency,
             waiting: 0,
             waiting_again: 0,
+            urgent: 0,
             rate: limits.rate.map(Rate::per_second),
             budget: limits.retry_budget.map(Budget::new),
             breaker: Breaker::new(limits.breaker),
             log: CallLog::default(),
         };
-        let room = Self { name: name.to_owned(), limits, state: Mutex::new(state), freed };
+        let freed_for_urgent = Notify::new();
+        let room = Self { name: name.to_owned(), limits, state: Mutex::new(state), freed, freed_for_urgent };
         room.show(BreakerState::Closed);
         room
     }
@@ -233,9 +276,38 @@ impl Room {
         }
     }
 
+    /// Tells those who wait that there may be room.
+    fn tell_free(&self, state: &State) {
+        if state.urgent > 0 {
+            self.freed_for_urgent.notify_one();
+        }
+        if state.waiting > 0 {
+            self.freed.notify_one();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Urgent ===
+
+impl<'a> Urgent<'a> {
+    fn new(room: &'a Room) -> Self {
+        room.lock().urgent += 1;
+        Self(room)
+    }
+}
+
+/// Also when whoever asks has hung up.
+impl Drop for Urgent<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.urgent -= 1;
+        // What was kept free for it, or told to it, is for the next.
+        self.0.tell_free(&state);
     }
 }
 
@@ -244,13 +316,22 @@ impl Room {
 impl State {
     /// When such a try may begin; `None` when that depends on the end of another call.
     fn free_at(&mut self, of: Try, now: Timestamp) -> Option<Timestamp> {
-        if self.free == 0 {
+        if self.free <= self.urgent {
             return None;
         }
         let breaker = self.breaker.free_at(now)?;
         let rate = self.rate.as_ref().map_or(now, |rate| rate.free_at(now));
         let budget = self.budget.as_mut().map_or(now, |budget| budget.free_at(of, now));
         Some(breaker.max(rate).max(budget))
+    }
+
+    /// When a question may be asked; `None` when that depends on the end of another call.
+    fn urgent_free_at(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.free == 0 {
+            return None;
+        }
+        let rate = self.rate.as_ref().map_or(now, |rate| rate.free_at(now));
+        self.breaker.free_at(now).map(|breaker| breaker.max(rate))
     }
 
     /// Whether nobody waits who could go instead. Those whose budget is spent hold up nobody who needs none.
@@ -299,11 +380,7 @@ impl Drop for Permit {
             state.breaker.give_back(ticket);
         }
         state.free += 1;
-        let awaited = state.waiting > 0;
-        drop(state);
-        if awaited {
-            self.room.freed.notify_one();
-        }
+        self.room.tell_free(&state);
     }
 }
 

@@ -100,11 +100,13 @@ pub struct Server {
     drain_deadline: Duration,
 }
 
-/// Checks what only the server can read of a configuration: the vendors' own keys. Opens and binds nothing.
+/// Checks what only the server can read of a configuration: the vendors' own keys, and what that makes them able to do.
+/// Opens and binds nothing.
 ///
 /// Errors: `Invalid`, a line for each fault with its file, line and key.
 pub fn check(loaded: &Loaded, clock: Arc<dyn Clock>) -> Result<()> {
-    vendors::build(&loaded.config, &clock).map(drop)
+    let Built { vendors, .. } = vendors::build(&loaded.config, &clock)?;
+    vendors::check_codes(loaded, &vendors)
 }
 
 /// Makes a file with a new key to seal the store with. One that is there already is read, and never replaced.
@@ -176,6 +178,7 @@ impl Server {
         let ground = Ground { store: Arc::clone(&store), keys, clock: Arc::clone(&clock), random };
 
         let Built { vendors, inboxes, receipts: later, .. } = vendors::build(config, &clock)?;
+        vendors::check_codes(loaded, &vendors)?;
         let oversight = Arc::new(Oversight::new(vendors.clone(), Arc::clone(&clock), config.messaging.attempt_timeout));
         let outbox = Arc::new(build_outbox(config, ground, vendors)?);
         let tenants = settings::tenants(config);

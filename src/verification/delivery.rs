@@ -1,0 +1,52 @@
+//! Waiting for what comes of a send, for callers who want to know before they are answered.
+
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use crate::error::Result;
+use crate::messaging::holder::SendRecord;
+use crate::store::keys::SendRef;
+use crate::verification::service::Verifications;
+use crate::verification::view::View;
+
+impl Verifications {
+    /// Waits until a vendor has the send, perhaps has it or will not get it, if the caller wants that, and looks at the
+    /// verification again. A send that waits for room or goes on to another vendor is waited for, too.
+    pub(crate) async fn after_delivery(
+        &self,
+        view: View,
+        send: &SendRef,
+        call: Option<JoinHandle<()>>,
+        wait: Option<Duration>,
+    ) -> Result<View> {
+        let Some(wait) = wait.filter(|wait| !wait.is_zero()) else { return Ok(view) };
+        let tenant = &view.verification.tenant;
+        let mut deadline = self.ground.clock.sleep_until(self.ground.clock.now() + wait);
+        let mut waits = true;
+        if let Some(call) = call {
+            tokio::select! {
+                _ = call => {}
+                () = &mut deadline => waits = false,
+            }
+        }
+        // As a rule the first call tells, and nothing needs to be watched.
+        let mut watch = None;
+        loop {
+            let view = self.get(tenant, send.id).await?;
+            let sending = view.verification.sends().iter().find(|sending| sending.number == send.number);
+            if !waits || sending.is_none_or(|sending| sending.status.is_outcome()) {
+                return Ok(view);
+            }
+            let Some(watch) = &mut watch else {
+                watch = Some(self.outbox.watches.watch(send.id));
+                continue;
+            };
+            tokio::select! {
+                () = watch.changed() => {}
+                () = &mut deadline => waits = false,
+                () = self.outbox.stopped().cancelled() => waits = false,
+            }
+        }
+    }
+}
