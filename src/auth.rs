@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use subtle::{Choice, ConstantTimeEq};
 
 use crate::error::{Error, Kind, Reason, Result, Violation};
 use crate::id::TenantName;
+use crate::network::Network;
 use crate::random::Random;
 
 /// Longest key id, in bytes.
@@ -43,6 +45,9 @@ pub struct KeyConfig {
     /// Whether the secret opens without the id, where a vendor's clients send but one credential.
     #[serde(default)]
     pub alone: bool,
+    /// Where it opens from; empty for everywhere.
+    #[serde(default)]
+    pub from: Vec<Network>,
 }
 
 /// Every key that may call. Made once at start; reading it needs no lock.
@@ -59,7 +64,12 @@ pub struct Keys {
 pub struct Caller {
     pub tenant: TenantName,
     pub key_id: Arc<str>,
+    from: Arc<[Network]>,
 }
+
+/// Where the connection of a call comes from, for surfaces that hand calls on within the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
 
 /// The SHA-256 of a secret. Written `sha256:` and 64 hexadecimal digits.
 #[derive(Clone, Copy)]
@@ -140,7 +150,8 @@ impl Keys {
         let mut alone = HashMap::new();
         for (tenant, config) in configs {
             let key_id: Arc<str> = config.id.as_str().into();
-            let caller = Caller { tenant: tenant.clone(), key_id: Arc::clone(&key_id) };
+            let from = config.from.as_slice().into();
+            let caller = Caller { tenant: tenant.clone(), key_id: Arc::clone(&key_id), from };
             if config.alone && alone.insert(config.hash()?.0, caller.clone()).is_some() {
                 return Err(Error::invalid("alone", "must not be set for two keys with one secret"));
             }
@@ -207,6 +218,23 @@ impl Keys {
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.by_id.keys()).finish()
+    }
+}
+
+// === impl Caller ===
+
+impl Caller {
+    /// Lets a caller pass whose key opens from there. A connection without an address, such as one to a Unix socket, comes
+    /// from this machine.
+    ///
+    /// Errors: `Forbidden` as `NOT_PERMITTED`.
+    pub fn admit(self, peer: Option<Peer>) -> Result<Self> {
+        let address = peer.map_or(Ipv4Addr::LOCALHOST.into(), |Peer(address)| address.to_canonical());
+        if self.from.is_empty() || self.from.iter().any(|network| network.contains(address)) {
+            return Ok(self);
+        }
+        let message = format!("this API key does not open from {address}; add the network to its `from`");
+        Err(Error::new(Kind::Forbidden, Reason::NotPermitted, message))
     }
 }
 
@@ -300,7 +328,7 @@ mod tests {
 
     fn config(id: &str, secret: Option<&str>, secret_hash: Option<&str>) -> KeyConfig {
         let (secret, secret_hash) = (secret.map(Into::into), secret_hash.map(Into::into));
-        KeyConfig { id: id.into(), secret, secret_hash, alone: false }
+        KeyConfig { id: id.into(), secret, secret_hash, alone: false, from: Vec::new() }
     }
 
     fn keys() -> Keys {
@@ -481,5 +509,29 @@ mod tests {
         assert!(!shown.contains(&key.hash.to_string()[7..]));
         let shown = format!("{:?} {:?} {:?}", keys(), config("one", Some("canary"), Some("canary")), keys().nobody);
         assert!(!shown.contains("canary"), "{shown}");
+    }
+
+    #[test]
+    fn a_key_opens_from_its_networks_only() {
+        let acme = "acme".parse().unwrap();
+        let from = vec!["10.1.0.0/16".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
+        let fixed = KeyConfig { from, ..config("one", Some("canary-one"), None) };
+        let open = config("two", Some("canary-two"), None);
+        let local = KeyConfig { from: vec!["127.0.0.0/8".parse().unwrap()], ..config("three", Some("three"), None) };
+        let keys = Keys::new([(&acme, &fixed), (&acme, &open), (&acme, &local)]).unwrap();
+        let admit = |id: &str, secret: &str, peer: Option<&str>| {
+            keys.check(id, secret).unwrap().admit(peer.map(|peer| Peer(peer.parse().unwrap())))
+        };
+        for peer in ["10.1.255.255", "::ffff:10.1.0.1", "2001:db8::9"] {
+            assert!(admit("one", "canary-one", Some(peer)).is_ok(), "{peer}");
+        }
+        for peer in [Some("10.2.0.0"), Some("2001:db9::"), Some("127.0.0.1"), Some("::1"), None] {
+            let error = admit("one", "canary-one", peer).unwrap_err();
+            assert_eq!((error.kind(), error.reason()), (Kind::Forbidden, Reason::NotPermitted), "{peer:?}");
+        }
+        for peer in [Some("10.2.0.0"), Some("::1"), None] {
+            assert!(admit("two", "canary-two", peer).is_ok(), "{peer:?}");
+        }
+        assert!(admit("three", "three", None).is_ok() && admit("three", "three", Some("10.1.0.1")).is_err());
     }
 }

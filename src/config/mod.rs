@@ -218,6 +218,9 @@ impl Config {
         }
         self.check_workflows(&mut found);
         self.check_templates(&mut found);
+        for (at, name) in self.rest.simpu.v1_tenants.iter().enumerate() {
+            self.check_tenant(&format!("rest.simpu.v1_tenants[{at}]"), name, &mut found);
+        }
         found.0
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
-use crate::auth::Keys;
+use crate::auth::{Keys, Peer};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::grpc::convert::to_status;
 use crate::id::TenantName;
@@ -35,7 +35,7 @@ impl Access {
     fn tenant(&self, request: &Request<()>) -> Result<Arc<Tenant>> {
         // A header that is not text is as wrong as any other wrong one.
         let header = request.metadata().get("authorization").map(|value| value.to_str().unwrap_or_default());
-        let caller = self.keys.authenticate(header)?;
+        let caller = self.keys.authenticate(header)?.admit(peer_of(request))?;
         let tenant = self.tenants.get(&caller.tenant).cloned();
         let tenant = tenant.ok_or_else(|| Error::internal("an API key belongs to a tenant that is not configured"))?;
         if self.only_administrators && !tenant.may_administer {
@@ -51,6 +51,12 @@ impl Interceptor for Access {
         request.extensions_mut().insert(tenant);
         Ok(request)
     }
+}
+
+/// Where a call comes from: what the surface says that handed it on, else the other end of the connection.
+fn peer_of(request: &Request<()>) -> Option<Peer> {
+    let handed_on = request.extensions().get::<Peer>().copied();
+    handed_on.or_else(|| request.remote_addr().map(|address| Peer(address.ip())))
 }
 
 fn may_not_administer() -> Error {

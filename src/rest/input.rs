@@ -1,11 +1,14 @@
 //! A call as it came in over HTTP, read whole and within bounds, before anybody asks what it means.
 
+use std::net::SocketAddr;
+
 use axum::body::Bytes;
-use axum::extract::Request;
-use http::{HeaderMap, Method, header};
+use axum::extract::{ConnectInfo, Request};
+use http::{Extensions, HeaderMap, Method, header};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
+use crate::auth::Peer;
 use crate::rest::json;
 use crate::rest::trouble::Trouble;
 
@@ -32,6 +35,11 @@ pub enum ContentType {
     /// None is given.
     Absent,
     Other,
+}
+
+/// Where a request comes from. Headers do not count: anybody can write them.
+pub(crate) fn peer_of(extensions: &Extensions) -> Option<Peer> {
+    extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| Peer(address.ip()))
 }
 
 // === impl Call ===

@@ -14,6 +14,7 @@ pub mod input;
 pub mod json;
 pub mod native;
 pub mod octopush;
+pub mod simpu;
 pub mod trouble;
 
 use std::collections::BTreeMap;
@@ -33,8 +34,9 @@ use crate::rest::dialect::Dialect;
 use crate::rest::esms::EsmsDialect;
 use crate::rest::hasun::HasunDialect;
 use crate::rest::hosts::Hosts;
-use crate::rest::input::Call;
+use crate::rest::input::{Call, peer_of};
 use crate::rest::octopush::OctopushDialect;
+use crate::rest::simpu::SimpuDialect;
 use crate::rest::trouble::Trouble;
 use crate::violations::Violations;
 
@@ -55,6 +57,7 @@ pub struct Config {
     /// What is told to be left, of tenants that may see no vendor's balance.
     pub balance: u64,
     pub hasun: hasun::settings::Config,
+    pub simpu: simpu::Config,
     /// Dialects at the root of hosts.
     #[serde(default)]
     pub hosts: BTreeMap<String, Kind>,
@@ -69,6 +72,7 @@ pub enum Kind {
     Esms,
     Hasun,
     Octopush,
+    Simpu,
 }
 
 /// A dialect and what it stands on.
@@ -116,13 +120,14 @@ impl Counter {
     async fn serve(&self, path: &str, request: Request) -> Response {
         let refuse = |trouble: Trouble| self.dialect.refuse(path.trim_matches('/'), &trouble);
         let Ok(_room) = self.room.try_acquire() else { return refuse(Trouble::Down(Some(Duration::from_secs(1)))) };
+        let desk = self.desk.for_caller_at(peer_of(request.extensions()));
         let clock = &self.desk.clock;
         let call = tokio::select! {
             call = Call::read(path, request) => call,
             () = clock.sleep_until(clock.now() + READ_LIMIT) => Err(Trouble::Unreadable("the call took too long".to_owned())),
         };
         match call {
-            Ok(call) => self.dialect.answer(&self.desk, &call).await,
+            Ok(call) => self.dialect.answer(&desk, &call).await,
             Err(trouble) => refuse(trouble),
         }
     }
@@ -131,13 +136,14 @@ impl Counter {
 // === impl Kind ===
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Esms, Self::Hasun, Self::Octopush];
+    const ALL: [Self; 4] = [Self::Esms, Self::Hasun, Self::Octopush, Self::Simpu];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Esms => "esms",
             Self::Hasun => "hasun",
             Self::Octopush => "octopush",
+            Self::Simpu => "simpu",
         }
     }
 
@@ -146,6 +152,7 @@ impl Kind {
             Self::Esms => Arc::new(EsmsDialect::new(Arc::clone(&desk.clock), Arc::clone(&desk.random))),
             Self::Hasun => Arc::new(HasunDialect::new(config.hasun.clone())),
             Self::Octopush => Arc::new(OctopushDialect::new(config.octopush.clone())),
+            Self::Simpu => Arc::new(SimpuDialect::new(config.simpu.clone())),
         }
     }
 }

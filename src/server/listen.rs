@@ -138,6 +138,7 @@ async fn serve_http(
 ) -> Result<()> {
     // Without it the kernel holds back small answers for tens of milliseconds.
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+    let router = router.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, router).with_graceful_shutdown(closing).await.map_err(Error::internal)
 }
 

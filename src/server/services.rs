@@ -93,6 +93,7 @@ impl Wired {
             random: Arc::clone(random),
             wait: config.rest.wait,
             balance: config.rest.balance,
+            peer: None,
         }
     }
 }

@@ -232,9 +232,15 @@ impl Keys {
         RequestTag(first(&hash))
     }
 
-    /// Where it is noted how well vendors do.
-    pub fn conversion(&self) -> Key {
-        Key::new(Partition::new(0), [&[META][..], b"conversion"].concat())
+    /// Where it is noted how well a vendor does.
+    pub fn conversion(&self, vendor: &str) -> Key {
+        let hash = self.hash(&["conversion", vendor]);
+        Key::new(Partition::new(0), [&[META][..], b"measured", &first::<16>(&hash)].concat())
+    }
+
+    /// Where it is noted of all vendors.
+    pub fn conversions(&self) -> Prefix {
+        Prefix::new([&[META][..], b"measured"].concat(), Some(Partition::new(0)))
     }
 
     /// Where it is noted what an idempotency key was used for.

@@ -418,6 +418,27 @@ mod tests {
     }
 
     #[test]
+    fn a_number_begins_with_no_zero_and_is_otherwise_as_likely_as_any() {
+        let mut first = [0_u32; 10];
+        let mut last = [0_u32; 10];
+        for _ in 0..20_000 {
+            let code = Code::generate_number(6, &Alphabet::default(), &OsRandom).unwrap();
+            let number: u32 = code.expose().parse().unwrap();
+            assert!((100_000..=999_999).contains(&number) && code.expose().len() == 6);
+            first[(number / 100_000) as usize] += 1;
+            last[(number % 10) as usize] += 1;
+        }
+        assert_eq!(first[0], 0);
+        // Each is off by more than six standard deviations once in a billion runs.
+        for count in &first[1..] {
+            assert!((1_960..=2_490).contains(count), "{first:?}");
+        }
+        for count in last {
+            assert!((1_740..=2_260).contains(&count), "{last:?}");
+        }
+    }
+
+    #[test]
     fn codes_from_the_system_differ() {
         let draw = |_| Code::generate(16, &Alphabet::default(), &OsRandom).unwrap().expose().to_owned();
         assert_eq!((0..1_000).map(draw).collect::<BTreeSet<_>>().len(), 1_000);

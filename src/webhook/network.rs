@@ -3,11 +3,12 @@
 //!
 //! Judged is where a connection ends, so an IPv6 address that only carries an IPv4 one is judged by that.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
+
+use crate::network::Network;
 
 /// Where we may be sent.
 #[derive(Debug, Clone, Default)]
@@ -15,14 +16,6 @@ pub struct Reach {
     /// Networks that may be reached although they are not public.
     pub allow: Vec<Network>,
     pub ports: Vec<Ports>,
-}
-
-/// All addresses with the same first bits, written `10.0.0.0/8`; an address alone is a network of one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    /// How many bits they share.
-    bits: u8,
 }
 
 /// Ports in a row, written `443` or `1024-65535`.
@@ -93,12 +86,12 @@ impl Reach {
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
-    let special = |(first, bits): &([u8; 4], u8)| Network { address: Ipv4Addr::from(*first).into(), bits: *bits };
+    let special = |(first, bits): &([u8; 4], u8)| Network::new(Ipv4Addr::from(*first).into(), *bits);
     !SPECIAL_V4.iter().any(|network| special(network).contains(address.into()))
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let network = |(first, bits): &([u16; 8], u8)| Network { address: Ipv6Addr::from(*first).into(), bits: *bits };
+    let network = |(first, bits): &([u16; 8], u8)| Network::new(Ipv6Addr::from(*first).into(), *bits);
     let within = |it| network(it).contains(address.into());
     within(&PUBLIC_V6) && !SPECIAL_V6.iter().any(within)
 }
@@ -124,70 +117,6 @@ fn carried(address: Ipv6Addr) -> Carried {
         // ISATAP, in any network (RFC 5214 §6.1).
         [.., 0 | 0x200, 0x5efe, high, low] => Carried::Beside(v4(high, low)),
         _ => Carried::Nothing,
-    }
-}
-
-// === impl Network ===
-
-impl Network {
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                let differ = u32::from(own) ^ u32::from(other);
-                differ.leading_zeros() >= u32::from(self.bits)
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                let differ = u128::from(own) ^ u128::from(other);
-                differ.leading_zeros() >= u32::from(self.bits)
-            }
-            _ => false,
-        }
-    }
-
-    /// How many bits of its address are not shared.
-    fn host_bits(&self) -> u32 {
-        let all = if self.address.is_ipv4() { 32 } else { 128 };
-        all - u32::from(self.bits)
-    }
-
-    fn begins_at_its_address(&self) -> bool {
-        let zeros = match self.address {
-            IpAddr::V4(address) => u32::from(address).trailing_zeros(),
-            IpAddr::V6(address) => u128::from(address).trailing_zeros(),
-        };
-        zeros >= self.host_bits()
-    }
-}
-
-impl FromStr for Network {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wanted = "must be a network such as \"10.1.0.0/16\" or \"fd00::/8\"";
-        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
-        let address: IpAddr = address.parse().map_err(|_| wanted)?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Ok(most), |bits| bits.parse().map_err(|_| wanted))?;
-        let network = Self { address, bits };
-        if bits > most {
-            return Err(wanted);
-        }
-        if !network.begins_at_its_address() {
-            return Err("must be a network whose address has no bits beyond those that it shares");
-        }
-        Ok(network)
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.bits)
-    }
-}
-
-impl<'de> Deserialize<'de> for Network {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -356,16 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_and_ports_are_read_and_printed_as_people_write_them() {
-        for text in ["10.0.0.0/8", "0.0.0.0/0", "::/0", "fd00::/8", "127.0.0.1/32", "::1/128"] {
-            assert_eq!(text.parse::<Network>().unwrap().to_string(), text);
-        }
-        assert_eq!("::1".parse::<Network>().unwrap().to_string(), "::1/128");
-        for bad in
-            ["", "10.0.0.0/33", "::/129", "10.0.0.1/8", "fd00::1/8", "10.0.0.0/", "10/8", "localhost", "1.2.3.4/-1"]
-        {
-            assert!(bad.parse::<Network>().is_err(), "{bad}");
-        }
+    fn ports_are_read_as_people_write_them() {
         let reach =
             |ports: &[&str]| Reach { allow: vec![], ports: ports.iter().map(|it| it.parse().unwrap()).collect() };
         let usual = reach(&["80", "443", "1024-65535"]);

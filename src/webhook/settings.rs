@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::error::Violation;
+use crate::network::Network;
 use crate::violations::Violations;
-use crate::webhook::network::{Network, Ports, Reach};
+use crate::webhook::network::{Ports, Reach};
 
 /// How URLs of callers are called.
 #[derive(Debug, Clone, Deserialize)]

@@ -1,5 +1,6 @@
 //! Attacks on verification, over real gRPC against a whole gateway: what public systems got wrong, and its neighbours.
 
+mod addresses;
 mod canary;
 mod counters;
 mod inputs;

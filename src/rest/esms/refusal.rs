@@ -62,7 +62,7 @@ impl Refusal {
             Trouble::InvalidRecipient => (4, "Phone number not recognised, please begin it with its country code"),
             Trouble::NoCredit => (5, "Insufficient credits"),
             Trouble::Unauthorized => (3, "Invalid API key or secret"),
-            Trouble::Forbidden => (2, "This is not allowed from where you call, or for your account"),
+            Trouble::Forbidden => (2, "Invalid calling IP, your account may not call from it"),
             Trouble::NotFound => (16, "Invalid OTP"),
             // There is no number for it; this one at least is tried again.
             Trouble::Limited(_) => (6, "Too many requests, please retry later"),

@@ -12,6 +12,7 @@ use tracing::{Span, error};
 
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::rest::input::peer_of;
 use crate::rest::native::answer::to_json;
 use crate::rest::native::call::Call;
 use crate::rest::native::events::Events;
@@ -68,7 +69,8 @@ impl Desk {
             }
             (Some(call), Some(in_path)) => {
                 let query = head.uri.query().unwrap_or_default().to_owned();
-                let asked = Asked { in_path, query, headers: head.headers.clone(), body: Arc::clone(&body) };
+                let (headers, peer) = (head.headers.clone(), peer_of(&head.extensions));
+                let asked = Asked { in_path, query, headers, body: Arc::clone(&body), peer };
                 self.put_through(call, asked, request_id.clone()).await
             }
         };
@@ -120,10 +122,11 @@ impl Desk {
     /// The first answer, and where more would come from.
     async fn ask(&self, call: &Call, asked: Asked) -> Result<(Bytes, Streaming<Bytes>), Problem> {
         let headers = to_headers(call, &asked.headers).map_err(|error| Problem::of(&to_status(&error), None))?;
+        let peer = asked.peer;
         let refused = Arc::new(OnceLock::new());
         let message = to_message(call.clone(), asked, Arc::clone(&refused));
         let answers = async {
-            let mut answers = self.means.rpcs.call(&call.rpc, headers, message).await?;
+            let mut answers = self.means.rpcs.call(&call.rpc, headers, peer, message).await?;
             let first = answers.message().await?;
             Ok((first.ok_or_else(|| to_status(&Error::internal("an rpc answered nothing")))?, answers))
         };

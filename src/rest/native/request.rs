@@ -9,6 +9,7 @@ use http::{HeaderMap, StatusCode, header};
 use prost::Message;
 use prost_reflect::{DynamicMessage, Value};
 
+use crate::auth::Peer;
 use crate::error::{Error, Result, Violation};
 use crate::rest::native::call::{Call, IDEMPOTENCY_KEY};
 use crate::rest::native::place::BODY;
@@ -33,6 +34,8 @@ pub(crate) struct Asked {
     pub(crate) query: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Arc<Unread>,
+    /// Where it comes from.
+    pub(crate) peer: Option<Peer>,
 }
 
 /// A body until somebody reads it.

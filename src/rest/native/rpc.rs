@@ -17,6 +17,8 @@ use tonic::{Code, Status, Streaming};
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt};
 
+use crate::auth::Peer;
+
 /// The services, with all that lies around their calls.
 #[derive(Clone)]
 pub(crate) struct Rpcs(BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>);
@@ -42,6 +44,7 @@ impl Rpcs {
         &self,
         rpc: &PathAndQuery,
         headers: HeaderMap,
+        peer: Option<Peer>,
         message: impl Future<Output = Option<Bytes>> + Send + 'static,
     ) -> Result<Streaming<Bytes>, Status> {
         let message = once(async { message.await.ok_or_else(|| Status::invalid_argument("there is no message")) });
@@ -51,6 +54,9 @@ impl Rpcs {
         *request.version_mut() = Version::HTTP_2;
         *request.uri_mut() = Uri::from(rpc.clone());
         *request.headers_mut() = headers;
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
         request.headers_mut().insert(header::CONTENT_TYPE, GRPC_CONTENT_TYPE);
         request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
         let Ok(response) = self.0.clone().oneshot(request).await;

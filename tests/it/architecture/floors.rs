@@ -39,6 +39,7 @@ const HOUSE: &[Module] = &[
     assembler("random", 1, ALL),
     assembler("id", 1, ALL),
     assembler("status", 2, SURFACES),
+    assembler("network", 2, ALL),
     assembler("recipient", 2, ALL),
     assembler("segment", 2, ALL),
     assembler("tenant", 2, ALL),

@@ -201,7 +201,10 @@ impl Gateway {
     }
 
     pub(crate) async fn channel(&self) -> Channel {
-        let address = format!("http://{}", self.grpc());
+        let address = match &self.addresses.grpc {
+            Address::Tcp(address) => format!("http://{address}"),
+            Address::Unix(path) => format!("unix://{}", path.display()),
+        };
         Channel::from_shared(address).unwrap().connect().await.unwrap()
     }
 
