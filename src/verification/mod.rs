@@ -3,8 +3,8 @@
 
 pub mod answers;
 pub mod code;
-pub mod feedback;
 pub mod delivery;
+pub mod feedback;
 pub mod fields;
 pub mod fitting;
 pub mod judging;

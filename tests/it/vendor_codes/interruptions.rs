@@ -183,6 +183,7 @@ impl House {
             brand: None,
             sender: None,
             may_return_code: false,
+            balance_of: None,
             may_administer: false,
         });
         Self { node: node(&ground, &maker), ground, clock, maker, tenant, _place: place }
@@ -201,25 +202,10 @@ impl House {
 
     async fn begin(&self, max_checks: u32) -> Id {
         let new = NewVerification {
-            recipient: Some(Address::Phone(PHONE.to_owned())),
-            channel: None,
-            workflow: None,
-            scope: None,
             policy: PolicyOverrides { max_checks: Some(max_checks), ..PolicyOverrides::default() },
-            custom_code: None,
-            locale: None,
-            template: None,
-            variables: BTreeMap::new(),
-            text: None,
-            web_otp_domain: None,
-            android_app_hash: None,
-            sender: None,
-            metadata: BTreeMap::new(),
             on_existing: OnExisting::Replace,
             delivery_wait: Some(30 * SECOND),
-            idempotency_key: None,
-            return_code: false,
-            unread: Vec::new(),
+            ..NewVerification::to(Address::Phone(PHONE.to_owned()))
         };
         let id = self.node.start(&self.tenant, new).await.unwrap().view.verification.id;
         self.clock.advance(SECOND);
