@@ -144,17 +144,18 @@ impl Verifications {
         key: Option<CheckKey>,
         now: Timestamp,
     ) -> Result<Option<Question>> {
+        let is_being_made = loaded.value.sends().iter().any(|sending| sending.is_making_code());
         let codes = match self.outbox.live_codes(&loaded.value.codes_of_vendors()).await? {
             Live::Codes(codes) => codes,
+            Live::Displaced | Live::Nothing if is_being_made => {
+                let message = "the vendor has not made the code yet; nothing was compared or counted, try again";
+                return Err(vendor_unavailable(message, SOON));
+            }
             // A newer verification has what was this one's.
             Live::Displaced => {
                 loaded.value.cancel(now);
                 self.put(&loaded).await?;
                 return Ok(None);
-            }
-            Live::Nothing if loaded.value.sends().iter().any(|sending| sending.is_making_code()) => {
-                let message = "the vendor has not made the code yet; nothing was compared or counted, try again";
-                return Err(vendor_unavailable(message, SOON));
             }
             Live::Nothing => Vec::new(),
         };

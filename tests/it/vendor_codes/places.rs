@@ -9,7 +9,7 @@ use verigate::proto::verification::v1::{
 
 use crate::support::code_maker::{CodeMaker, Kind};
 use crate::support::gateway::{
-    Gateway, Verifications, cancel, eventually, get_verification, judge, resend, start, start_now,
+    Gateway, Verifications, cancel, check, eventually, get_verification, judge, reason, resend, start, start_now,
 };
 use crate::support::vendor_server::Fault;
 use crate::vendor_codes::{config, house};
@@ -80,6 +80,35 @@ async fn one_that_is_sent_again_takes_the_place_back() {
         assert_eq!(judge(&mut client, &beside, &newest).await, CheckOutcome::Canceled, "{kind:?}");
         assert_eq!(judge(&mut client, &login, &newest).await, CheckOutcome::Approved, "{kind:?}");
     }
+}
+
+/// A new code is on its way, so there is no reason yet to give it up.
+#[tokio::test]
+async fn one_that_is_being_sent_again_is_not_canceled_for_its_lost_place() {
+    let maker = CodeMaker::start(Kind::Hasun).await;
+    let gateway = house(&[&maker]).await;
+    let (phone, mut client) = (maker.kind.phone(1), gateway.verifications().await);
+    let login = begin(&mut client, &phone, "login").await.id;
+    pause(&gateway);
+    begin(&mut client, &phone, "payment").await;
+    pause(&gateway);
+    maker.set_fault(Fault::Refuse).await;
+    resend(&mut client, &login).await.unwrap();
+    eventually(async || {
+        let send = get_verification(&mut client, &login).await.sends.remove(1);
+        (send.attempts == 1 && send.status() == MessageStatus::Queued).then_some(())
+    })
+    .await;
+    let refused = check(&mut client, &login, "123456").await.unwrap_err();
+    assert_eq!(reason(&refused), "VENDOR_UNAVAILABLE");
+    maker.set_fault(None).await;
+    let code = eventually(async || {
+        gateway.clock.advance(Duration::from_millis(100));
+        let send = get_verification(&mut client, &login).await.sends.remove(1);
+        (send.status() == MessageStatus::Sent).then(|| maker.code(&phone))
+    })
+    .await;
+    assert_eq!(judge(&mut client, &login, &code).await, CheckOutcome::Approved);
 }
 
 /// A start of which nobody knows whether it came about may have left the code of another verification where it is.
