@@ -700,6 +700,12 @@ fn urls_that_accounts_are_told_at_are_checked_and_their_queries_hidden() {
     assert!(loaded.render().contains("acme = \"<redacted>\""));
 }
 
+#[test]
+fn whoever_speaks_an_old_interface_is_a_tenant() {
+    let told = refused("[rest.simpu]\nv1_tenants = [\"acme\", \"nobody\"]\n");
+    assert_eq!(told, "verigate.toml:7: rest.simpu.v1_tenants[1]: must be a configured tenant, but is \"nobody\"");
+}
+
 // === vendors' sections ===
 
 #[derive(Debug, Deserialize)]

@@ -17,8 +17,9 @@ pub const KIND: &str = "simpu";
 /// Where the caller's own reference is kept with a message.
 pub(super) const EXTERNAL_REF: &str = "external_ref";
 
-/// Where the id is kept by which the caller knows the message, when that is not the message's own.
-const ID: &str = "id";
+/// Where the id of the call is kept with each of several messages: by it the caller knows them, and it leads whoever looks
+/// at one over another surface to the others.
+const BATCH: &str = "batch_id";
 
 /// Writes the calls.
 pub struct SimpuCallbacks;
@@ -27,18 +28,17 @@ pub(super) fn to_callback(url: &str) -> NewCallback {
     NewCallback { kind: KIND, url: CallbackUrl::new(url), context: Context::default() }
 }
 
-/// A message that is told of by the id of the call that sent several.
-pub(super) fn with_id(new: NewMessage, id: Id) -> NewMessage {
-    let context = Context::from([(ID, to_hex(id))]);
-    let callback = new.callback.map(|callback| NewCallback { context, ..callback });
-    NewMessage { callback, ..new }
+/// One of several messages, which are known by the id of the call.
+pub(super) fn in_batch(mut new: NewMessage, id: Id) -> NewMessage {
+    new.metadata.insert(BATCH.to_owned(), to_hex(id));
+    new
 }
 
 impl CallbackWriter for SimpuCallbacks {
     fn write(&self, message: &Message, callback: &Callback) -> Result<Option<CallbackCall>> {
         let Some((status, description)) = to_message_state(message.sending.status) else { return Ok(None) };
         let body = json!({
-            "id": callback.context.get(ID).map_or_else(|| to_hex(message.id), str::to_owned),
+            "id": message.metadata.get(BATCH).cloned().unwrap_or_else(|| to_hex(message.id)),
             "external_ref": message.metadata.get(EXTERNAL_REF),
             "recipient": to_number(&message.recipient),
             "status": status,

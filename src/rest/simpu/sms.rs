@@ -16,7 +16,7 @@ use crate::messaging::request::{Content, NewMessage};
 use crate::recipient::{Address, Phone};
 use crate::rest::desk::Desk;
 use crate::rest::input::Call;
-use crate::rest::simpu::callback::{EXTERNAL_REF, to_callback, with_id};
+use crate::rest::simpu::callback::{EXTERNAL_REF, in_batch, to_callback};
 use crate::rest::simpu::fields::{Fields, parse_phone};
 use crate::rest::simpu::personal::Personal;
 use crate::rest::simpu::problem::{Fault, Problem, UNREACHABLE, Wrong};
@@ -79,7 +79,7 @@ pub(super) async fn send(desk: &Desk, tenant: &Arc<Tenant>, call: &Call, version
     let several = messages.len() > 1;
     let new = NewBatch { key: asked.idempotency_key.clone(), messages };
     // One has an id of its own.
-    let named = move |id, new| if several { with_id(new, id) } else { new };
+    let named = move |id, new| if several { in_batch(new, id) } else { new };
     let (batch, balance) = tokio::join!(desk.send_batch(tenant, new, named), desk.balance(tenant));
     let batch = batch.map_err(|trouble| Problem::of(&trouble, "recipients"))?;
     // Of a call that comes again there are only those that were accepted.
