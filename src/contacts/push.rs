@@ -269,7 +269,7 @@ fn is_settled(outcome: &Result<(), Failure>) -> bool {
         Ok(()) => true,
         Err(Failure::Rejected(rejection)) => match rejection {
             Rejection::InvalidRecipient | Rejection::InvalidContent | Rejection::Blocked => true,
-            Rejection::Unauthorized | Rejection::InsufficientCredit => false,
+            Rejection::Unauthorized | Rejection::InsufficientCredit | Rejection::Occupied => false,
         },
         Err(Failure::Throttled { .. } | Failure::Unavailable | Failure::Unknown) => false,
     }

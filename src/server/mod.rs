@@ -95,11 +95,13 @@ pub struct Server {
     drain_deadline: Duration,
 }
 
-/// Checks what only the server can read of a configuration: the vendors' own keys. Opens and binds nothing.
+/// Checks what only the server can read of a configuration: the vendors' own keys, and what that makes them able to do.
+/// Opens and binds nothing.
 ///
 /// Errors: `Invalid`, a line for each fault with its file, line and key.
 pub fn check(loaded: &Loaded, clock: Arc<dyn Clock>) -> Result<()> {
     let built = vendors::build(&loaded.config, &clock)?;
+    vendors::check_codes(loaded, &built.vendors)?;
     vendors::books(loaded, &built.vendors, &clock).map(drop)
 }
 
@@ -172,6 +174,7 @@ impl Server {
         let ground = Ground { store: Arc::clone(&store), keys, clock: Arc::clone(&clock), random };
 
         let Built { vendors, inboxes, receipts: later, .. } = vendors::build(config, &clock)?;
+        vendors::check_codes(loaded, &vendors)?;
         let wired = Wired::build(loaded, &ground, vendors).await?;
         let (grpc, health) = grpc::routes(wired.for_grpc(config.server.reflection))?;
         let (listeners, addresses) = Listeners::bind(&config.server).await?;

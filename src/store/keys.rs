@@ -21,6 +21,7 @@ use crate::store::{Batch, Commit, Condition, Key, Prefix, Store};
 
 const META: u8 = b'_';
 const MESSAGE_BATCH: u8 = b'b';
+const CODE_PLACE: u8 = b'k';
 const CONTACT_ROW: u8 = b'c';
 const DUE: u8 = b'd';
 const IDEMPOTENCY: u8 = b'i';
@@ -230,6 +231,13 @@ impl Keys {
     pub fn request(&self, tenant: &TenantName, call: &str, idempotency_key: &str) -> RequestTag {
         let hash = self.hash(&["request", tenant.as_str(), call, idempotency_key]);
         RequestTag(first(&hash))
+    }
+
+    /// Where it is noted whose code a vendor keeps in a place of its own, whichever tenant that is.
+    pub fn code_place(&self, name: &str) -> Key {
+        let hash = self.hash(&["code place", name]);
+        let place: [u8; 16] = first(&hash);
+        Key::new(Partition::new(hash[16]), [&[CODE_PLACE][..], &place].concat())
     }
 
     /// Where it is noted how well a vendor does.

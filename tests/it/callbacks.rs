@@ -515,7 +515,7 @@ async fn those_who_wait_for_a_receiver_are_served_in_turn() {
 async fn those_for_whom_there_is_no_room_to_wait_come_again() {
     let terms = Terms::with(&[("TIMEOUT", "60s")]);
     let (house, server) = (House::on(terms).await, receiver().await);
-    let sent = 2_000 + 20;
+    let sent = 500 + 20;
     let sending = (0..sent).map(|last| {
         let (callback, send_at) = (Some(callback(&server.url())), Some(START + HOUR));
         house.send_new(NewMessage { callback, send_at, ..text_to(number(100 + last % 800)) })
