@@ -192,6 +192,12 @@ impl Phone {
         Self::read(text, default).map_err(|problem| Error::invalid("recipient.phone", problem))
     }
 
+    /// Whether these digits, without a `+` before them, begin with a calling code that exists. Says nothing else of them.
+    pub fn begins_with_calling_code(digits: &str) -> bool {
+        let plain = digits.len() <= MAX_PHONE_BYTES && digits.bytes().all(|byte| byte.is_ascii_digit());
+        plain && !matches!(PHONE_NUMBER_UTIL.parse(format!("+{digits}"), None), Err(ParseError::InvalidCountryCode))
+    }
+
     /// `+60123456789`
     pub fn e164(&self) -> &str {
         &self.e164

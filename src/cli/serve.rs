@@ -162,10 +162,15 @@ fn banner(loaded: &Loaded, addresses: &Addresses) -> String {
         Address::Tcp(tcp) => format!(" --address http://{tcp}"),
         Address::Unix(_) => format!(" --address {grpc}"),
     };
+    let docs = match loaded.config.rest.docs {
+        true => format!("docs   http://{http}/docs  (the calls as JSON over HTTP)\n  "),
+        false => String::new(),
+    };
     format!(
         "Verigate {version}, dev profile: for trying out. Nothing leaves this machine, and the key is published.\n\n  \
          gRPC   {grpc}\n  \
          HTTP   http://{http}\n  \
+         {docs}\
          admin  http://{admin}\n  \
          inbox  http://{admin}/inbox  (what was sent, with the codes)\n  \
          store  {data}\n\n\

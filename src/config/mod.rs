@@ -14,6 +14,7 @@ pub mod section;
 pub mod settings;
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use serde::{Deserialize, Deserializer};
@@ -163,7 +164,7 @@ impl Loaded {
 
     /// The merged configuration as TOML: secrets hidden, and beside every value that is no default where it came from.
     pub fn render(&self) -> String {
-        render::render(&self.tree.0, "vendors")
+        render::render(&self.tree.0, &["vendors", "rest.octopush.callbacks"])
     }
 }
 
@@ -210,6 +211,7 @@ impl Config {
         self.check_exposure(dev_profile, &mut found);
         self.check_key_file(dev_profile, &mut found);
         self.check_tenants(&mut found);
+        self.check_callbacks(&mut found);
         self.check_routes(&mut found);
         for (at, vendor) in self.contacts.push.iter().enumerate() {
             self.check_vendor(&format!("contacts.push[{at}]"), vendor, &mut found);
@@ -265,9 +267,8 @@ impl Config {
                 let message = format!("must be unique, but is {:?} like tenants[{first}]", tenant.name.as_str());
                 found.add(&format!("tenants[{index}].name"), message);
             }
-            if let Some(vendor) = tenant.balance_of.as_ref().filter(|vendor| !self.vendors.contains_key(*vendor)) {
-                let message = format!("must be a configured vendor ({}), but is {vendor:?}", self.vendor_names());
-                found.add(&format!("tenants[{index}].balance_of"), message);
+            if let Some(vendor) = &tenant.balance_of {
+                self.check_vendor(&format!("tenants[{index}].balance_of"), vendor, found);
             }
         }
         for name in self.rest.hasun.masks.keys() {
@@ -282,15 +283,16 @@ impl Config {
         }
     }
 
+    fn check_callbacks(&self, found: &mut Violations) {
+        found.nest("rest.octopush", self.rest.octopush.violations(&self.callbacks.reach()));
+        for tenant in self.rest.octopush.callbacks.keys() {
+            self.check_tenant(&format!("rest.octopush.callbacks.{tenant}"), tenant, found);
+        }
+    }
+
     fn check_routes(&self, found: &mut Violations) {
         for (index, route) in self.routes.iter().enumerate() {
             for (at, RouteVendor { vendor, weight }) in route.vendors.iter().enumerate() {
-                if !self.vendors.contains_key(vendor) {
-                    let key = if weight.is_some() { ".vendor" } else { "" };
-                    let known = self.vendor_names();
-                    let message = format!("must be a configured vendor ({known}), but is {vendor:?}");
-                    found.add(&format!("routes[{index}].vendors[{at}]{key}"), message);
-                }
                 let key = if weight.is_some() { ".vendor" } else { "" };
                 self.check_vendor(&format!("routes[{index}].vendors[{at}]{key}"), vendor, found);
             }
@@ -298,11 +300,6 @@ impl Config {
                 self.check_tenant(&format!("routes[{index}].tenants[{at}]"), name, found);
             }
         }
-    }
-
-    fn vendor_names(&self) -> String {
-        let known = self.vendors.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-        if known.is_empty() { "none".to_owned() } else { known }
     }
 
     fn check_workflows(&self, found: &mut Violations) {
@@ -368,7 +365,11 @@ impl Config {
             format!("{path}.secret: is shorter than {least} characters and can be guessed; make one with `key new`")
         });
         let unrouted = self.routes.is_empty().then(|| "routes: there is none, so nothing can be sent".to_owned());
-        weak.chain(unrouted).collect()
+        let exposed = self.callbacks.reach().may_reach(Ipv4Addr::LOCALHOST.into()).then(|| {
+            let message = "callbacks.allow: holds this machine, so whoever may send a message can have calls made to";
+            format!("{message} whatever listens here, server.admin among it")
+        });
+        weak.chain(unrouted).chain(exposed).collect()
     }
 
     /// Every key with its path, such as `tenants[0].keys[1]`.

@@ -7,9 +7,9 @@ use crate::config::read::is_secret;
 
 const HIDDEN: &str = "<redacted>";
 
-/// Writes the tree. In the tables under `opaque`, whose keys are not known here, every text is hidden that is not
+/// Writes the tree. In the tables under `opaque`, of whose texts nobody knows what they hold, every text is hidden that is not
 /// plainly harmless: the `kind`, a path to a file, a time, a URL without credentials.
-pub(crate) fn render(root: &Node, opaque: &str) -> String {
+pub(crate) fn render(root: &Node, opaque: &[&str]) -> String {
     let mut page = String::new();
     if let Value::Table(table) = &root.value {
         Renderer { opaque, page: &mut page }.table(table, "", false);
@@ -18,7 +18,7 @@ pub(crate) fn render(root: &Node, opaque: &str) -> String {
 }
 
 struct Renderer<'p> {
-    opaque: &'p str,
+    opaque: &'p [&'p str],
     page: &'p mut String,
 }
 
@@ -31,7 +31,7 @@ impl Renderer<'_> {
         }
         for (key, node) in table.iter().filter(|(_, node)| is_nested(node)) {
             let inner = join(path, &quote_key(key));
-            let opaque = opaque || inner == self.opaque;
+            let opaque = opaque || self.opaque.contains(&inner.as_str());
             match &node.value {
                 Value::Table(table) => self.block(&format!("[{inner}]"), table, &inner, opaque),
                 Value::List(items) => {

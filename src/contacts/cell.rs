@@ -5,7 +5,7 @@ use std::fmt;
 
 use minicbor::{Decode, Encode};
 
-use crate::contacts::column::{Column, Kind};
+use crate::contacts::column::{Column, ColumnId, Kind};
 use crate::contacts::date;
 use crate::error::Error;
 use crate::recipient::{Country, Email, Phone};
@@ -26,6 +26,9 @@ pub enum Value {
 
 /// Values by the ids or names of their columns; `None` empties a cell.
 pub type Values = BTreeMap<String, Option<Value>>;
+
+/// Cells to write; `None` empties one.
+pub type Changes = Vec<(ColumnId, Option<Cell>)>;
 
 /// What a cell holds, in its one canonical form. `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Encode, Decode)]
@@ -149,7 +152,7 @@ fn described(error: Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contacts::column::{Choice, ColumnId};
+    use crate::contacts::column::Choice;
 
     fn column(kind: Kind) -> Column {
         let choice = |(number, name): (u32, &str)| Choice { number, name: name.to_owned() };

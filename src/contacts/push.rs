@@ -18,7 +18,7 @@ use tracing::{error, warn};
 
 use crate::contacts::cell::Value;
 use crate::contacts::column::Kind;
-use crate::contacts::row::RowView;
+use crate::contacts::row::{Row, RowView};
 use crate::contacts::table::{LISTS, TABLE, Table};
 use crate::error::Result;
 use crate::messaging::holder::Ground;
@@ -146,19 +146,18 @@ impl Pusher {
             return Ok(Round::Idle);
         }
         let this = &*self;
-        let give = async |mark: (Key, Record)| (this.give(&mark.0).await, mark);
+        let give = async |mark: (Key, Record)| (this.give(&mark).await, mark);
         let given: Vec<_> = iter(marks).map(give).buffer_unordered(AT_ONCE).collect().await;
         let (mut went, mut throttled) = (false, None);
         for (outcome, mark) in given {
-            let outcome = outcome?;
-            let given_up = outcome == Err(Failure::Unknown) && self.is_tried_enough(&mark.0);
-            match outcome {
-                Err(Failure::Throttled { after }) => throttled = throttled.max(Some(after)),
-                Err(Failure::Unavailable | Failure::Unknown) if !given_up => {}
-                Ok(()) | Err(Failure::Rejected(_) | Failure::Unavailable | Failure::Unknown) => {
+            match outcome? {
+                Ok(()) | Err(Failure::Rejected(_)) => {
                     went = true;
-                    self.take_away(&mark).await?;
+                    self.tries.remove(&mark.0);
                 }
+                Err(Failure::Throttled { after }) => throttled = throttled.max(Some(after)),
+                Err(Failure::Unknown) if self.is_tried_enough(&mark.0) => self.take_away(&mark).await?,
+                Err(Failure::Unavailable | Failure::Unknown) => {}
             }
         }
         Ok(match throttled {
@@ -168,15 +167,24 @@ impl Pusher {
         })
     }
 
-    /// Gives the marked row to the vendor, once for each list that it is to be in.
-    async fn give(&self, mark: &Key) -> Result<Result<(), Failure>> {
+    /// Gives the marked row to the vendor, and takes the mark away when that is settled.
+    async fn give(&self, mark: &(Key, Record)) -> Result<Result<(), Failure>> {
+        let outcome = self.hand_over(&mark.0).await?;
+        if matches!(outcome, Ok(()) | Err(Failure::Rejected(_))) {
+            self.take_away(mark).await?;
+        }
+        Ok(outcome)
+    }
+
+    /// Calls the vendor once for each list that the row is to be in.
+    async fn hand_over(&self, mark: &Key) -> Result<Result<(), Failure>> {
         let (tenant, id) = self.ground.keys.parse_contact_push(mark)?;
         let row = self.ground.store.get(&self.ground.keys.contact_row(tenant, id)).await?;
         let table = self.ground.store.get(&self.ground.keys.contact_table(tenant)).await?;
         // A row that was deleted is not given to anyone.
         let (Some(row), Some(table)) = (row, table) else { return Ok(Ok(())) };
         let table: Table = record::decode(&table.value)?;
-        let row = record::decode::<crate::contacts::row::Row>(&row.value)?.view(&table);
+        let row = record::decode::<Row>(&row.value)?.view(&table);
         let mut outcome = Ok(());
         for row in self.rows_for(&table, &row) {
             match self.book.push(&row).await {
@@ -233,12 +241,15 @@ impl Pusher {
     fn is_tried_enough(&mut self, mark: &Key) -> bool {
         let tries = self.tries.entry(mark.clone()).or_default();
         *tries += 1;
-        *tries >= MAX_TRIES
+        let enough = *tries >= MAX_TRIES;
+        if enough {
+            self.tries.remove(mark);
+        }
+        enough
     }
 
     /// Takes a mark away, unless it was left again meanwhile.
-    async fn take_away(&mut self, (mark, read): &(Key, Record)) -> Result<()> {
-        self.tries.remove(mark);
+    async fn take_away(&self, (mark, read): &(Key, Record)) -> Result<()> {
         let batch = Batch::new(mark.partition()).require(mark, Some(read)).delete(mark.clone());
         self.ground.store.commit(batch).await.map(drop)
     }

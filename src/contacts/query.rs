@@ -105,12 +105,12 @@ impl Contacts {
             let Some(last) = slice.last() else { return Ok(()) };
             before = Some(last.row.id);
             slice.into_iter().for_each(|read| visit(read.row));
-            // There may be many slices, and the store answers without a wait.
-            tokio::task::yield_now().await;
         }
     }
 
     async fn slice(&self, tenant: TenantTag, before: Option<Id>) -> Result<Vec<Read>> {
+        // There may be many slices, and the store answers without a wait.
+        tokio::task::yield_now().await;
         let rows = self.ground.keys.contact_rows(tenant).descending();
         let after = before.map(|id| self.ground.keys.contact_row(tenant, id));
         let records = self.ground.store.scan(&rows, after.as_ref(), SLICE).await?;

@@ -5,16 +5,13 @@ use std::collections::BTreeMap;
 use minicbor::{Decode, Encode};
 
 use crate::clock::Timestamp;
-use crate::contacts::cell::{Cell, Value};
+use crate::contacts::cell::{Cell, Changes, Value};
 use crate::contacts::column::ColumnId;
 use crate::contacts::table::Table;
 use crate::id::Id;
 
 /// Most bytes that a row takes in the store. Keeps pages of rows within what clients read by default.
 pub const MAX_ROW_BYTES: usize = 32 * 1024;
-
-/// Cells to write, `None` to empty one.
-pub type Changes = Vec<(ColumnId, Option<Cell>)>;
 
 /// A contact.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]

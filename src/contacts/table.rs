@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use minicbor::{Decode, Encode};
 
 use crate::clock::Timestamp;
-use crate::contacts::cell::{Cell, Values};
+use crate::contacts::cell::{Cell, Changes, Values};
 use crate::contacts::column::{Choice, Column, ColumnId, Kind, check_name, check_option};
-use crate::contacts::row::Changes;
 use crate::error::{Error, Kind as ErrorKind, Reason, Result};
 use crate::id::Id;
 use crate::random::Random;
@@ -203,20 +202,19 @@ impl Table {
     }
 
     /// Sees to it that columns with these names and options are there, whatever else there is. A column that is there
-    /// keeps its type; options are added to those that select.
+    /// keeps its type; options are added to those that select. Whether anything was missing.
     ///
     /// Errors: `Invalid` when there is no room.
     pub(crate) fn prepare(&mut self, wanted: &[NewColumn], now: Timestamp, random: &dyn Random) -> Result<bool> {
         let before = self.clone();
         for new in wanted {
-            match self.column(&new.name).map(|column| (column.kind, column.id)) {
-                None => drop(self.add_column(new, now, random)?),
-                Some((kind, id)) if kind.selects() => {
-                    let change = ColumnChange { add_options: new.options.clone(), ..ColumnChange::default() };
-                    self.change_column(&id.to_string(), &change, now)?;
-                }
-                Some(_) => {}
-            }
+            let id = match self.column(&new.name) {
+                Some(column) if column.kind.selects() => column.id,
+                Some(_) => continue,
+                None => self.add_column(&NewColumn { options: Vec::new(), ..new.clone() }, now, random)?,
+            };
+            let change = ColumnChange { add_options: new.options.clone(), ..ColumnChange::default() };
+            self.change_column(&id.to_string(), &change, now)?;
         }
         let changed = self.columns != before.columns;
         self.updated_at = if changed { now } else { before.updated_at };

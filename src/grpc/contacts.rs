@@ -190,11 +190,11 @@ fn parse_values(columns: HashMap<String, prost_types::Value>, unread: &mut Viola
     values
 }
 
-/// `None` for null.
+/// `None` for null, and for a value with nothing in it: that is what grpcurl makes of a null in a map.
 fn parse_value(value: prost_types::Value) -> Result<Option<Value>, String> {
     let wrong = || "must be a text, a number, a list of texts, or null".to_owned();
     match value.kind {
-        Some(PbKind::NullValue(_)) => Ok(None),
+        Some(PbKind::NullValue(_)) | None => Ok(None),
         Some(PbKind::NumberValue(number)) => Ok(Some(Value::Number(number))),
         Some(PbKind::StringValue(text)) => Ok(Some(Value::Text(text))),
         Some(PbKind::ListValue(list)) => {
@@ -204,7 +204,7 @@ fn parse_value(value: prost_types::Value) -> Result<Option<Value>, String> {
             });
             texts.collect::<Result<_, _>>().map(|texts| Some(Value::List(texts)))
         }
-        Some(PbKind::BoolValue(_) | PbKind::StructValue(_)) | None => Err(wrong()),
+        Some(PbKind::BoolValue(_) | PbKind::StructValue(_)) => Err(wrong()),
     }
 }
 

@@ -310,7 +310,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_message_is_no_fault_of_the_vendor() {
-        let of = |failure| Verdict::of(&Err::<(), _>(failure));
+        let of = |failure| Verdict::of::<Accepted>(&Err(failure));
         for rejection in [Rejection::InvalidRecipient, Rejection::InvalidContent, Rejection::Blocked] {
             assert_eq!(of(Failure::Rejected(rejection)), GOOD);
         }

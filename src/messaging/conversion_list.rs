@@ -107,7 +107,9 @@ impl FromStr for ConversionToken {
 
     fn from_str(text: &str) -> Result<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok();
-        let token = bytes.and_then(|bytes| minicbor::decode(&bytes).ok());
+        let token = bytes.and_then(|bytes| minicbor::decode::<Self>(&bytes).ok());
+        // Bytes behind the end are not read, and would make two tokens of one.
+        let token = token.filter(|token| token.to_string() == text);
         token.ok_or_else(|| Error::invalid("page_token", "must be a next_page_token as it was returned"))
     }
 }

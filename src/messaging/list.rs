@@ -12,7 +12,7 @@ use crate::messaging::route::Placed;
 use crate::messaging::sending::SendStatus;
 use crate::messaging::service::Messaging;
 use crate::messaging::watches::{Watch, stopping};
-use crate::recipient::{Address, Recipient};
+use crate::recipient::{Address, Country, Recipient};
 use crate::segment::{Segments, measure};
 use crate::tenant::Tenant;
 use crate::vendor::Channel;
@@ -91,6 +91,15 @@ impl Messaging {
     pub fn watch(self: &Arc<Self>, tenant: &TenantName, id: Id) -> MessageWatch {
         let watch = self.outbox.watches.watch(id);
         MessageWatch { messaging: Arc::clone(self), tenant: tenant.clone(), id, watch, seen: None }
+    }
+
+    /// Whether a route leads there whose vendors, or one of them, carry the channel.
+    pub fn carries(&self, tenant: &TenantName, channel: Channel, country: Option<Country>) -> bool {
+        let carries = |vendor: &String| {
+            let vendor = self.outbox.vendors.get(vendor);
+            vendor.is_some_and(|vendor| vendor.capabilities().channels.contains(&channel))
+        };
+        self.outbox.route(tenant, channel, country).is_ok_and(|route| route.vendors().iter().any(carries))
     }
 
     /// What a message would cost and which way it would go. Sends nothing.

@@ -1,6 +1,7 @@
 //! Messages: accepted means committed, and from then on the outbox sees each to its end.
 
 pub mod backoff;
+pub mod batch;
 pub mod breaker;
 pub mod budget;
 pub mod callback;

@@ -43,10 +43,10 @@ pub struct Messaging {
     pub(crate) ground: Ground,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) records: Arc<Records<Message>>,
-    idempotency: Idempotency,
+    pub(crate) idempotency: Idempotency,
     pub(crate) templates: Arc<Templates>,
     receivers: Option<Arc<dyn Receivers>>,
-    retention: Duration,
+    pub(crate) retention: Duration,
 }
 
 // === impl MessagingConfig ===

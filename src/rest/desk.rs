@@ -8,22 +8,30 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
 use crate::auth::{Caller, Keys, Peer};
 use crate::clock::Clock;
+use crate::contacts::save::{Save, Saved};
+use crate::contacts::service::Contacts;
+use crate::contacts::table::NewColumn;
 use crate::error::{Error, Kind};
 use crate::id::{Id, TenantName};
+use crate::messaging::batch::NewBatch;
 use crate::messaging::holder::SendRecord;
 use crate::messaging::message::Message;
 use crate::messaging::oversight::Oversight;
 use crate::messaging::request::NewMessage;
 use crate::messaging::service::Messaging;
 use crate::random::Random;
+use crate::recipient::{Country, Recipient};
 use crate::rest::trouble::{Judged, Trouble};
 use crate::tenant::Tenant;
-use crate::vendor::Balance;
+use crate::vendor::{Balance, Channel};
+use crate::verification::policy::Policy;
 use crate::verification::request::{NewCheck, NewVerification};
 use crate::verification::service::Verifications;
-use crate::verification::view::Started;
+use crate::verification::view::{Started, View};
 
 /// What a surface for vendors' clients is built from.
 #[derive(Clone)]
@@ -32,6 +40,7 @@ pub struct Desk {
     pub tenants: Arc<BTreeMap<TenantName, Arc<Tenant>>>,
     pub verifications: Arc<Verifications>,
     pub messaging: Arc<Messaging>,
+    pub contacts: Arc<Contacts>,
     pub oversight: Arc<Oversight>,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
@@ -41,6 +50,15 @@ pub struct Desk {
     pub balance: u64,
     /// Where the caller is; `None` before one has come.
     pub peer: Option<Peer>,
+}
+
+/// What a batch of messages came to.
+pub struct Batched {
+    pub id: Id,
+    /// The same batch was asked for before, with the same key.
+    pub again: bool,
+    /// What became of each message.
+    pub results: Vec<Result<Message, Trouble>>,
 }
 
 // === impl Desk ===
@@ -80,11 +98,6 @@ impl Desk {
         }
     }
 
-    /// The longest lifetime that a start may ask for.
-    pub fn max_lifetime(&self) -> Duration {
-        self.verifications.config.policy.max_lifetime
-    }
-
     /// Judges a candidate. What nobody knows is [`Judged::NotFound`], not trouble.
     pub async fn check(&self, tenant: &Tenant, check: NewCheck) -> Result<Judged, Trouble> {
         match self.verifications.check(tenant, check).await {
@@ -102,6 +115,34 @@ impl Desk {
             Some(trouble) => Err(trouble),
             None => Ok(message),
         }
+    }
+
+    /// Accepts many messages and waits for what their vendors say of them, of all at the same time. See
+    /// [`Messaging::send_batch`].
+    pub async fn send_batch(
+        &self,
+        tenant: &Arc<Tenant>,
+        new: NewBatch,
+        named: impl Fn(Id, NewMessage) -> NewMessage + Send + Sync + 'static,
+    ) -> Result<Batched, Trouble> {
+        let sent = self.messaging.send_batch(tenant, new, named).await.map_err(|error| Trouble::of(&error))?;
+        let settled = async |result: Result<Message, Error>| {
+            let message = result.map_err(|error| Trouble::of(&error))?;
+            let message = if message.send_at.is_some() { message } else { self.outcome(&tenant.name, message).await? };
+            Trouble::of_send(&message.sending).map_or(Ok(message), Err)
+        };
+        let results = join_all(sent.results.into_iter().map(settled)).await;
+        Ok(Batched { id: sent.id, again: sent.again, results })
+    }
+
+    /// The messages of a batch that is kept; another tenant's is not found.
+    pub async fn batch(&self, tenant: &TenantName, id: Id) -> Result<Vec<Message>, Trouble> {
+        self.messaging.batch(tenant, id).await.map_err(|error| Trouble::of(&error))
+    }
+
+    /// Calls off a message that no vendor was called for yet; `Refused` when it is too late.
+    pub async fn cancel_message(&self, tenant: &TenantName, id: Id) -> Result<Message, Trouble> {
+        self.messaging.cancel(tenant, id).await.map_err(|error| Trouble::of(&error))
     }
 
     async fn outcome(&self, tenant: &TenantName, message: Message) -> Result<Message, Trouble> {
@@ -125,6 +166,44 @@ impl Desk {
     /// A message by its id; another tenant's is not found.
     pub async fn message(&self, tenant: &TenantName, id: Id) -> Result<Message, Trouble> {
         self.messaging.get(tenant, id).await.map_err(|error| Trouble::of(&error))
+    }
+
+    /// The verification of a recipient that was sent last in a scope.
+    pub async fn newest(&self, tenant: &TenantName, scope: &str, recipient: &Recipient) -> Result<Id, Trouble> {
+        self.verifications.newest(tenant, scope, recipient).await.map_err(|error| Trouble::of(&error))
+    }
+
+    /// A verification by its id; another tenant's is not found.
+    pub async fn verification(&self, tenant: &TenantName, id: Id) -> Result<View, Trouble> {
+        self.verifications.get(tenant, id).await.map_err(|error| Trouble::of(&error))
+    }
+
+    /// What codes look like where a call does not say.
+    pub fn policy(&self) -> &Policy {
+        &self.verifications.config.policy
+    }
+
+    /// Whether messages on this channel can get there.
+    pub fn carries(&self, tenant: &TenantName, channel: Channel, country: Option<Country>) -> bool {
+        self.messaging.carries(tenant, channel, country)
+    }
+
+    /// Adds what is missing of these columns of the contact list, and of their options.
+    pub async fn prepare_contacts(&self, tenant: &TenantName, wanted: &[NewColumn]) -> Result<(), Trouble> {
+        self.contacts.prepare(tenant, wanted).await.map(drop).map_err(|error| Trouble::of(&error))
+    }
+
+    /// Saves contacts, each by itself; see [`Contacts::save_rows`].
+    pub async fn save_contacts(
+        &self,
+        tenant: &Tenant,
+        key: &str,
+        saves: &[Save],
+        overwrite: bool,
+    ) -> Result<Vec<Result<Saved, Trouble>>, Trouble> {
+        let saved = self.contacts.save_rows(tenant, key, saves, overwrite).await;
+        let saved = saved.map_err(|error| Trouble::of(&error))?.into_iter();
+        Ok(saved.map(|saved| saved.map_err(|error| Trouble::of(&error))).collect())
     }
 
     /// What is left in the account of the vendor that the tenant may see, or the configured number of credits.

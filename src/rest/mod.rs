@@ -13,6 +13,7 @@ mod hosts;
 pub mod input;
 pub mod json;
 pub mod native;
+pub mod octopush;
 pub mod trouble;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ use crate::rest::esms::EsmsDialect;
 use crate::rest::hasun::HasunDialect;
 use crate::rest::hosts::Hosts;
 use crate::rest::input::{Call, peer_of};
+use crate::rest::octopush::OctopushDialect;
 use crate::rest::trouble::Trouble;
 use crate::violations::Violations;
 
@@ -56,6 +58,8 @@ pub struct Config {
     /// Dialects at the root of hosts.
     #[serde(default)]
     pub hosts: BTreeMap<String, Kind>,
+    #[serde(default)]
+    pub octopush: octopush::settings::Config,
 }
 
 /// A dialect by its name.
@@ -64,6 +68,7 @@ pub struct Config {
 pub enum Kind {
     Esms,
     Hasun,
+    Octopush,
 }
 
 /// A dialect and what it stands on.
@@ -127,12 +132,13 @@ impl Counter {
 // === impl Kind ===
 
 impl Kind {
-    const ALL: [Self; 2] = [Self::Esms, Self::Hasun];
+    const ALL: [Self; 3] = [Self::Esms, Self::Hasun, Self::Octopush];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Esms => "esms",
             Self::Hasun => "hasun",
+            Self::Octopush => "octopush",
         }
     }
 
@@ -140,6 +146,7 @@ impl Kind {
         match self {
             Self::Esms => Arc::new(EsmsDialect::new(Arc::clone(&desk.clock), Arc::clone(&desk.random))),
             Self::Hasun => Arc::new(HasunDialect::new(config.hasun.clone())),
+            Self::Octopush => Arc::new(OctopushDialect::new(config.octopush.clone())),
         }
     }
 }

@@ -11,7 +11,8 @@ use crate::messaging::callback::Called;
 use crate::messaging::callback_writer::{CallbackCall, CallbackWriters};
 use crate::messaging::callbacks::{Callbacks, Receivers, Settings, Turn};
 use crate::messaging::outbox::Outbox;
-use crate::rest::esms::report;
+use crate::rest::esms::report::{self, ReportWriter};
+use crate::rest::octopush::status::{self, StatusWriter};
 use crate::webhook::client::{self, Call, Client, Outcome};
 
 /// The receivers of callbacks, behind the client that guards against their callers.
@@ -21,7 +22,7 @@ struct GuardedTurn(client::Turn);
 
 /// Who writes what became of a message, one entry for each kind.
 fn writers() -> CallbackWriters {
-    CallbackWriters::default().add(report::KIND, Arc::new(report::ReportWriter))
+    CallbackWriters::default().add(report::KIND, Arc::new(ReportWriter)).add(status::KIND, Arc::new(StatusWriter))
 }
 
 pub(crate) fn build(config: &Config, outbox: &Arc<Outbox>, receivers: Arc<dyn Receivers>) -> Callbacks {

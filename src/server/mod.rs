@@ -7,10 +7,10 @@ mod admin;
 pub mod callbacks;
 mod http;
 pub mod listen;
+mod services;
 mod settings;
 mod vendors;
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,42 +26,28 @@ use tonic_health::server::HealthReporter;
 use tracing::{error, info, warn};
 
 use crate::clock::Clock;
-use crate::config::{Config, Loaded};
+use crate::config::Loaded;
 use crate::console;
-use crate::contacts::push::{Pusher, Queue};
-use crate::contacts::service::Contacts;
+use crate::contacts::push::Pusher;
 use crate::error::{Error, Kind, Reason, Result};
-use crate::grpc::access::Access;
+use crate::grpc;
 use crate::grpc::deadline::Deadlines;
 use crate::grpc::request_id::RequestIds;
-use crate::grpc::{self, Services};
-use crate::id::TenantName;
-use crate::messaging::callbacks::Receivers;
 use crate::messaging::holder::Ground;
 use crate::messaging::outbox::Outbox;
-use crate::messaging::oversight::Oversight;
 use crate::messaging::receipt_urls::ReceiptUrls;
-use crate::messaging::route::Routes as MessageRoutes;
-use crate::messaging::service::Messaging;
-use crate::messaging::template::Templates;
-use crate::messaging::vendors::Vendors;
 use crate::messaging::worker::{Steps, Worker};
 use crate::random::Random;
-use crate::rest::desk::Desk;
-use crate::server::callbacks::Guarded;
 use crate::server::listen::{Addresses, Around, Listeners};
+use crate::server::services::Wired;
 use crate::server::vendors::Built;
 use crate::store::Store;
 use crate::store::keys::{Keys, ReceiptTokens};
 use crate::store::seal::{KeyRing, SealedStore};
 use crate::store::sled::{self, SledStore};
 use crate::telemetry::Metrics;
-use crate::tenant::Tenant;
 use crate::vendor::ReceiptSink;
 use crate::vendor::inbox::Receipts;
-use crate::verification::service::Verifications;
-use crate::verification::workflow::Workflows;
-use crate::webhook::client::Client;
 
 /// How often the store is asked whether it still takes writes.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
@@ -187,39 +173,8 @@ impl Server {
         let ground = Ground { store: Arc::clone(&store), keys, clock: Arc::clone(&clock), random };
 
         let Built { vendors, inboxes, receipts: later, .. } = vendors::build(config, &clock)?;
-        let (contacts, pushers) = contacts(loaded, &ground, &vendors)?;
-        let timeout = config.messaging.attempt_timeout;
-        let outbox = Arc::new(build_outbox(config, ground.clone(), vendors.clone())?);
-        let measuring = Arc::clone(outbox.measuring());
-        let oversight = Arc::new(Oversight::new(vendors, measuring, Arc::clone(&clock), timeout));
-        let tenants = settings::tenants(config);
-        let templates = Arc::new(config.templates()?);
-        let receivers = Arc::new(Guarded::new(Client::new(&config.callbacks)?)) as Arc<dyn Receivers>;
-        let messaging = Messaging::new(Arc::clone(&outbox), Arc::clone(&templates), config.messaging.retention);
-        let messaging = Arc::new(messaging.telling(Arc::clone(&receivers)));
-        let verifications = Arc::new(verifications(config, &outbox, templates, &tenants));
-        outbox.hold(messaging.holder(), verifications.holder());
-        outbox.load_measures().await?;
-        let callbacks = Arc::new(callbacks::build(config, &outbox, receivers));
-        let steps = Steps { messages: Some(callbacks), verifications: Some(Arc::clone(&verifications) as _) };
-
-        let (callers, tenants) = (Arc::new(config.keys()?), Arc::new(tenants));
-        let desk = Desk {
-            keys: Arc::clone(&callers),
-            tenants: Arc::clone(&tenants),
-            verifications: Arc::clone(&verifications),
-            messaging: Arc::clone(&messaging),
-            oversight: Arc::clone(&oversight),
-            clock: Arc::clone(&clock),
-            random: Arc::clone(&ground.random),
-            wait: config.rest.wait,
-            balance: config.rest.balance,
-            peer: None,
-        };
-        let access = Access::new(callers, tenants);
-        let reflection = config.server.reflection;
-        let services = Services { access, verifications, messaging, contacts, oversight, reflection };
-        let (grpc, health) = grpc::routes(services)?;
+        let wired = Wired::build(loaded, &ground, vendors).await?;
+        let (grpc, health) = grpc::routes(wired.for_grpc(config.server.reflection))?;
         let (listeners, addresses) = Listeners::bind(&config.server).await?;
         let ready = Arc::new(AtomicBool::new(false));
         let first_send = console::first_send_command(&addresses.grpc.to_string(), loaded.example_key());
@@ -228,8 +183,8 @@ impl Server {
             config: &config.rest,
             grpc: grpc.clone(),
             around: &around,
-            desk,
-            outbox: Arc::clone(&outbox),
+            desk: wired.for_dialects(config),
+            outbox: Arc::clone(&wired.outbox),
             clock: Arc::clone(&clock),
             closing: closing.clone(),
         })?;
@@ -246,9 +201,9 @@ impl Server {
             clock,
             store,
             sled,
-            outbox,
-            steps,
-            pushers,
+            outbox: wired.outbox,
+            steps: wired.steps,
+            pushers: wired.pushers,
             metrics,
             workers: config.messaging.workers as usize,
             receipts: later,
@@ -318,41 +273,10 @@ fn open_sealed(
     Ok((sled, Arc::new(sealed)))
 }
 
-fn build_outbox(config: &Config, ground: Ground, vendors: Vendors) -> Result<Outbox> {
-    let tokens = settings::receipt_tokens(&config.receipts)?.unwrap_or_else(|| ground.keys.receipt_tokens());
-    let receipt_urls = ReceiptUrls::new(config.receipts.public_url.as_deref(), tokens);
-    let routes = MessageRoutes::new(config.routes.clone());
-    let outbox = Outbox::new(ground, vendors, routes, settings::outbox(&config.messaging));
-    Ok(outbox.reachable_at(receipt_urls))
-}
-
-/// The contacts, and who gives them to vendors.
-fn contacts(loaded: &Loaded, ground: &Ground, vendors: &Vendors) -> Result<(Arc<Contacts>, Vec<Pusher>)> {
-    let config = &loaded.config.contacts;
-    let queue = Arc::new(Queue::new(config.push.clone()));
-    let books = vendors::books(loaded, vendors, &ground.clock)?;
-    let pushers = books.into_iter().map(|book| Pusher::new(ground.clone(), &queue, Arc::new(book))).collect();
-    Ok((Arc::new(Contacts::new(ground.clone(), config, queue)), pushers))
-}
-
 fn key_ring(loaded: &Loaded, random: &dyn Random) -> Result<KeyRing> {
     let path = loaded.config.store.key_file.as_deref();
     let path = path.ok_or_else(|| Error::invalid("store.key_file", "is missing"))?;
     if loaded.dev_profile { KeyRing::load_or_create(path, random) } else { KeyRing::load(path) }
-}
-
-fn verifications(
-    config: &Config,
-    outbox: &Arc<Outbox>,
-    templates: Arc<Templates>,
-    tenants: &BTreeMap<TenantName, Arc<Tenant>>,
-) -> Verifications {
-    let workflows = Workflows::new(config.workflows.clone());
-    Verifications::new(Arc::clone(outbox), config.verification.clone(), templates, brands(tenants), workflows)
-}
-
-fn brands(tenants: &BTreeMap<TenantName, Arc<Tenant>>) -> BTreeMap<TenantName, String> {
-    tenants.iter().filter_map(|(name, tenant)| Some((name.clone(), tenant.brand.clone()?))).collect()
 }
 
 /// Tells clients that watch our health when the store stops or resumes taking writes.

@@ -20,6 +20,7 @@ use crate::recipient::Recipient;
 use crate::store::{Batch, Commit, Condition, Key, Prefix, Store};
 
 const META: u8 = b'_';
+const MESSAGE_BATCH: u8 = b'b';
 const CONTACT_ROW: u8 = b'c';
 const DUE: u8 = b'd';
 const IDEMPOTENCY: u8 = b'i';
@@ -154,6 +155,11 @@ impl Keys {
     /// All messages of a tenant, in the order in which they were accepted.
     pub fn messages(&self, tenant: TenantTag) -> Prefix {
         records(MESSAGE, tenant)
+    }
+
+    /// Where it is noted which messages were asked for at once.
+    pub fn message_batch(&self, tenant: TenantTag, id: Id) -> Key {
+        record(MESSAGE_BATCH, tenant, id)
     }
 
     /// The mark that a message went to a recipient. It has no value.

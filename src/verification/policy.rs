@@ -96,8 +96,7 @@ impl Policy {
     ///
     /// Errors: `Invalid` that names every field out of its range, and the range.
     pub fn with(&self, asked: &PolicyOverrides) -> Result<Self> {
-        let longest = self.max_lifetime.min(*LIFETIME.end());
-        let lifetimes = *LIFETIME.start()..=longest;
+        let lifetimes = self.lifetimes();
         let mut violations = Vec::new();
         let mut check = |field: &str, fits: bool, range: String| {
             if !fits {
@@ -135,6 +134,23 @@ impl Policy {
             max_checks: asked.max_checks.unwrap_or(self.max_checks),
             max_lifetime: self.max_lifetime,
         })
+    }
+
+    /// What is asked for, with each value out of its range moved to the nearest end of it, for surfaces whose callers expect
+    /// that and no refusal: [`Policy::with`] takes it.
+    pub fn nearest(&self, asked: PolicyOverrides) -> PolicyOverrides {
+        let lifetimes = self.lifetimes();
+        PolicyOverrides {
+            length: asked.length.map(|length| length.clamp(*LENGTH.start(), *LENGTH.end())),
+            alphabet: asked.alphabet.filter(|alphabet| !alphabet.is_empty()),
+            exclude_confusing: asked.exclude_confusing,
+            lifetime: asked.lifetime.map(|lifetime| lifetime.clamp(*lifetimes.start(), *lifetimes.end())),
+            max_checks: asked.max_checks.map(|checks| checks.clamp(*MAX_CHECKS.start(), *MAX_CHECKS.end())),
+        }
+    }
+
+    fn lifetimes(&self) -> std::ops::RangeInclusive<Duration> {
+        *LIFETIME.start()..=self.max_lifetime.min(*LIFETIME.end())
     }
 
     /// Errors: `Invalid` when no class is named.
@@ -216,6 +232,25 @@ mod tests {
             let policy = policy().with(&asked).unwrap();
             assert_eq!((policy.length, policy.lifetime.as_secs(), policy.max_checks), (length, lifetime, checks));
         }
+    }
+
+    #[test]
+    fn the_nearest_of_what_is_asked_is_always_taken() {
+        let asked = |length, lifetime, checks| PolicyOverrides {
+            length: Some(length),
+            alphabet: Some(Vec::new()),
+            exclude_confusing: Some(true),
+            lifetime: Some(lifetime),
+            max_checks: Some(checks),
+        };
+        let policy = policy();
+        let low = policy.with(&policy.nearest(asked(0, Duration::ZERO, 0))).unwrap();
+        assert_eq!((low.length, low.lifetime.as_secs(), low.max_checks), (4, 3, 1));
+        let high = policy.with(&policy.nearest(asked(u32::MAX, Duration::MAX, u32::MAX))).unwrap();
+        assert_eq!((high.length, high.lifetime, high.max_checks), (32, policy.max_lifetime, 10));
+        assert_eq!((high.alphabet, high.exclude_confusing), (vec![Class::Digits], true));
+        let fits = PolicyOverrides { length: Some(8), ..PolicyOverrides::default() };
+        assert_eq!(policy.nearest(fits.clone()), fits);
     }
 
     #[test]

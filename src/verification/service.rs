@@ -161,7 +161,10 @@ impl Verifications {
         Ok(self.view(loaded.value, &state.value, self.ground.clock.now()))
     }
 
-    async fn newest(&self, tenant: &TenantName, scope: &str, recipient: &Recipient) -> Result<Id> {
+    /// The verification of a recipient that was sent last in a scope, ended or not.
+    ///
+    /// Errors: `NotFound` when nothing was started.
+    pub async fn newest(&self, tenant: &TenantName, scope: &str, recipient: &Recipient) -> Result<Id> {
         let state = self.storage.load_state(self.storage.tags(tenant, recipient)).await?;
         state.value.newest(scope).ok_or_else(not_found)
     }

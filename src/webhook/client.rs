@@ -1,29 +1,27 @@
 //! The one client that calls URLs which callers name.
 //!
-//! The guard stands where the connection is made. A host that is an address is judged before the call, in whatever way
-//! it is spelled, for the URL is read as every browser reads it; a name is resolved here, once, and the connection goes
-//! to an address that was judged and to no other. What a URL may not hold is refused before that: another scheme, a
-//! password, a port that is not allowed.
+//! Judged is where the connection goes. A host that is an address is judged in whatever way it is spelled, for the URL is
+//! read as every browser reads it; a name is resolved once for each call, and the connection goes to an address that was
+//! judged and to no other. What a URL may not hold is refused before that: another scheme, a password, a port that is not
+//! allowed.
 //!
 //! Of an answer only the head counts. Its body is read as far as is needed to use the connection again, and thrown away.
 //!
 //! Its time limits run on Tokio's timer and not on the passed-in clock: they bound real sockets.
 
-use std::error::Error as StdError;
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::CONNECTION;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Response, Url};
 use tokio::time::timeout;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::error::{Error, Result};
 use crate::http_client::{self, Chain, retry_after};
+use crate::webhook::names::{Names, Pin, Unresolved};
 use crate::webhook::network::Reach;
 use crate::webhook::rooms::{Room, Rooms};
 use crate::webhook::settings::Config;
@@ -40,7 +38,10 @@ const IDLE_TIME: Duration = Duration::from_secs(5);
 pub struct Client {
     http: reqwest::Client,
     reach: Arc<Reach>,
+    names: Names,
     rooms: Rooms,
+    /// For a call from its start to the head of the answer.
+    timeout: Duration,
 }
 
 /// A URL that we would call, should its name lead to where we may.
@@ -50,8 +51,14 @@ pub struct Target(Url);
 /// Leave to make one call.
 pub struct Turn {
     client: Client,
-    target: Option<Target>,
-    room: Option<Room>,
+    /// `None` for a URL that may not be called.
+    place: Option<Place>,
+}
+
+/// Room at a receiver.
+struct Place {
+    receiver: String,
+    room: Arc<Room>,
 }
 
 /// What to say to a receiver.
@@ -74,60 +81,75 @@ pub enum Outcome {
     Forbidden,
 }
 
-/// Resolves names, and passes on only addresses that may be reached.
-struct Guard(Arc<Reach>);
-
-/// The error of a name that leads nowhere else.
-#[derive(Debug)]
-struct LeadsInside;
-
 // === impl Client ===
 
 impl Client {
     /// Errors: `Internal` when no client can be built.
     pub fn new(config: &Config) -> Result<Self> {
         let reach = Arc::new(config.reach());
+        let names = Names::new(Arc::clone(&reach), config.connect_timeout);
         let http = http_client::builder(config.connect_timeout, config.timeout)?
-            .dns_resolver(Guard(Arc::clone(&reach)))
+            .dns_resolver(names.clone())
             .pool_idle_timeout(IDLE_TIME)
             .pool_max_idle_per_host(config.per_receiver as usize)
             .build()
             .map_err(Error::internal)?;
         let rooms = Rooms::new(config.concurrency as usize, config.per_receiver as usize);
-        Ok(Self { http, reach, rooms })
+        Ok(Self { http, reach, names, rooms, timeout: config.timeout })
     }
 
     /// Reads a URL that a caller names. Where a name leads is found out at each call.
     ///
     /// Errors: `Invalid`, field `url`, which say what is wrong and never repeat the value.
     pub fn parse(&self, url: &str) -> Result<Target> {
-        let wrong = |description: &str| Err(Error::invalid("url", description));
-        let Ok(url) = Url::parse(url) else { return wrong("must be a URL such as https://example.com/callback") };
-        if !matches!(url.scheme(), "http" | "https") {
-            return wrong("must begin with http:// or https://");
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return wrong("must not hold a user name or password");
-        }
-        let Some(port) = url.port_or_known_default().filter(|port| self.reach.may_use_port(*port)) else {
-            return wrong("must have a port that the configuration allows, usually 80, 443 or one from 1024 on");
-        };
-        match (port, address_of(&url)) {
-            (_, Some(address)) if !self.reach.may_reach(address) => {
-                wrong("must lead to a public address, or to one that the configuration allows")
-            }
-            _ => Ok(Target(url)),
-        }
+        Target::parse(url, &self.reach)
     }
 
     /// Waits until one more call of an account may go to a URL. `None` when too many wait for that already. For a URL
     /// that may not be called it is nobody's turn: see [`Outcome::Forbidden`].
     pub async fn turn(&self, account: &str, url: &str) -> Option<Turn> {
-        let Ok(target) = self.parse(url) else {
-            return Some(Turn { client: self.clone(), target: None, room: None });
+        let place = match self.parse(url) {
+            Ok(target) => {
+                let receiver = target.receiver();
+                let room = Arc::new(self.rooms.enter(account, &receiver).await?);
+                Some(Place { receiver, room })
+            }
+            Err(_) => None,
         };
-        let room = self.rooms.enter(account, &target.receiver()).await?;
-        Some(Turn { client: self.clone(), target: Some(target), room: Some(room) })
+        Some(Turn { client: self.clone(), place })
+    }
+
+    /// Calls a receiver up to the head of its answer. Errors: what came of it instead.
+    async fn call(&self, receiver: &str, room: &Arc<Room>, call: Call) -> Result<Response, Outcome> {
+        let target = self.parse(&call.url).ok().filter(|target| target.receiver() == receiver);
+        let Some(Target(url)) = target else {
+            warn!(receiver, "a call was not made: it is written for another receiver than the one whose turn it is");
+            return Err(Outcome::Forbidden);
+        };
+        let _pin = self.pin(&url, room).await.map_err(|why| {
+            info!(receiver, "a receiver was not called: {}", why.as_str());
+            match why {
+                Unresolved::Unknown => Outcome::Unanswered,
+                Unresolved::LeadsInside => Outcome::Forbidden,
+            }
+        })?;
+        let mut request = self.http.request(call.method, url).headers(call.headers).body(call.body);
+        // Connections are worth keeping only where more is to be said. Of the others there may be any number.
+        if !room.is_shared() {
+            request = request.header(CONNECTION, HeaderValue::from_static("close"));
+        }
+        request.send().await.map_err(|error| {
+            info!(receiver, error = %Chain(&error.without_url()), "a receiver was not reached or did not answer");
+            Outcome::Unanswered
+        })
+    }
+
+    /// `None` for a host that is an address.
+    async fn pin(&self, url: &Url, room: &Arc<Room>) -> Result<Option<Pin>, Unresolved> {
+        match (address_of(url), url.host_str()) {
+            (None, Some(name)) => self.names.pin(name, Arc::clone(room)).await.map(Some),
+            _ => Ok(None),
+        }
     }
 }
 
@@ -140,6 +162,25 @@ fn address_of(url: &Url) -> Option<IpAddr> {
 // === impl Target ===
 
 impl Target {
+    /// Errors: `Invalid`, field `url`, for one that we would never call.
+    pub fn parse(url: &str, reach: &Reach) -> Result<Self> {
+        let wrong = |description: &str| Err(Error::invalid("url", description));
+        let Ok(url) = Url::parse(url) else { return wrong("must be a URL such as https://example.com/callback") };
+        if !matches!(url.scheme(), "http" | "https") {
+            return wrong("must begin with http:// or https://");
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return wrong("must not hold a user name or password");
+        }
+        if !url.port_or_known_default().is_some_and(|port| reach.may_use_port(port)) {
+            return wrong("must have a port that the configuration allows, usually 80, 443 or one from 1024 on");
+        }
+        if address_of(&url).is_some_and(|address| !reach.may_reach(address)) {
+            return wrong("must lead to a public address, or to one that the configuration allows");
+        }
+        Ok(Self(url))
+    }
+
     /// Who is called: the host and its port, and nothing that could be a secret.
     pub fn receiver(&self) -> String {
         let host = self.0.host_str().unwrap_or_default().trim_end_matches('.');
@@ -150,26 +191,27 @@ impl Target {
 // === impl Turn ===
 
 impl Turn {
-    /// Makes the call and ends when the head of the answer is there, or the time is over.
+    /// Makes the call. Ends when there is an answer, but for its body, or the time is over.
     pub async fn call(self, call: Call) -> Outcome {
-        let Some(receiver) = self.target.as_ref().map(Target::receiver) else { return Outcome::Forbidden };
-        let target = self.client.parse(&call.url).ok().filter(|target| target.receiver() == receiver);
-        let Some(Target(url)) = target else { return Outcome::Forbidden };
-        let mut request = self.client.http.request(call.method, url).headers(call.headers).body(call.body);
-        // Connections are worth keeping only where more is to be said. Of the others there may be any number.
-        if !self.room.as_ref().is_some_and(Room::is_shared) {
-            request = request.header(CONNECTION, HeaderValue::from_static("close"));
-        }
-        let answer = match request.send().await {
-            Ok(answer) => answer,
-            Err(error) => return failure(&receiver, error),
+        let Self { client, place } = self;
+        let Some(Place { receiver, room }) = place else {
+            info!("a receiver was not called: the configuration does not allow its URL");
+            return Outcome::Forbidden;
         };
-        let outcome = Outcome::Answered { status: answer.status(), after: retry_after(answer.headers()) };
-        let status = answer.status().as_u16();
-        match answer.status().is_success() {
-            true => debug!(receiver, status, "a receiver answered"),
-            false => info!(receiver, status, "a receiver did not take a call"),
+        let Ok(answered) = timeout(client.timeout, client.call(&receiver, &room, call)).await else {
+            info!(receiver, "a receiver did not answer in time");
+            return Outcome::Unanswered;
+        };
+        let answer = match answered {
+            Ok(answer) => answer,
+            Err(outcome) => return outcome,
+        };
+        let status = answer.status();
+        match status.is_success() {
+            true => debug!(receiver, status = status.as_u16(), "a receiver took a call"),
+            false => info!(receiver, status = status.as_u16(), "a receiver did not take a call"),
         }
+        let outcome = Outcome::Answered { status, after: retry_after(answer.headers()) };
         // What else it has to say is not heard.
         let _cut = timeout(BODY_TIME, read_out(answer)).await;
         outcome
@@ -185,52 +227,6 @@ async fn read_out(mut answer: Response) {
         }
     }
 }
-
-fn failure(receiver: &str, error: reqwest::Error) -> Outcome {
-    let error = error.without_url();
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
-    while let Some(known) = cause {
-        if known.is::<LeadsInside>() {
-            info!(receiver, "a receiver was not called: {LeadsInside}");
-            return Outcome::Forbidden;
-        }
-        cause = known.source();
-    }
-    info!(receiver, error = %Chain(&error), "a receiver was not reached or did not answer");
-    Outcome::Unanswered
-}
-
-// === impl Guard ===
-
-impl Guard {
-    /// Those of a name's addresses that may be reached.
-    fn admit(&self, found: impl Iterator<Item = SocketAddr>) -> Result<Vec<SocketAddr>, LeadsInside> {
-        let admitted: Vec<_> = found.filter(|address| self.0.may_reach(address.ip())).collect();
-        if admitted.is_empty() { Err(LeadsInside) } else { Ok(admitted) }
-    }
-}
-
-impl Resolve for Guard {
-    fn resolve(&self, name: Name) -> Resolving {
-        let guard = Self(Arc::clone(&self.0));
-        Box::pin(async move {
-            // The port is that of the URL.
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let admitted = guard.admit(found)?;
-            Ok(Box::new(admitted.into_iter()) as Addrs)
-        })
-    }
-}
-
-// === impl LeadsInside ===
-
-impl fmt::Display for LeadsInside {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("its name leads to no public address, and to none that callbacks.allow names")
-    }
-}
-
-impl StdError for LeadsInside {}
 
 #[cfg(test)]
 mod tests {
@@ -351,18 +347,5 @@ mod tests {
             let url = format!("http://{host}/");
             assert!(strict.parse(&url).is_err() && local.parse(&url).is_err(), "{url}");
         }
-    }
-
-    #[test]
-    fn of_a_name_only_addresses_that_may_be_reached_are_passed_on() {
-        let guard = |allow| Guard(Arc::clone(&client(allow).reach));
-        let of =
-            |addresses: &[&str]| addresses.iter().map(|it| SocketAddr::new(it.parse().unwrap(), 0)).collect::<Vec<_>>();
-        let mixed = of(&["127.0.0.1", "8.8.8.8", "::1", "169.254.169.254", "2606:4700::1111", "::ffff:10.0.0.1"]);
-        assert_eq!(guard("").admit(mixed.clone().into_iter()).unwrap(), of(&["8.8.8.8", "2606:4700::1111"]));
-        let local = guard("\"127.0.0.0/8\"").admit(mixed.into_iter()).unwrap();
-        assert_eq!(local, of(&["127.0.0.1", "8.8.8.8", "2606:4700::1111"]));
-        assert!(guard("").admit(of(&["127.0.0.1", "::1"]).into_iter()).is_err());
-        assert!(guard("").admit(std::iter::empty()).is_err());
     }
 }

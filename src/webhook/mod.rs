@@ -5,6 +5,7 @@
 //! how often it is tried, is not known here.
 
 pub mod client;
+pub mod names;
 pub mod network;
 pub mod rooms;
 pub mod settings;

@@ -4,25 +4,22 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 use verigate::clock::Clock;
-use verigate::proto::admin::v1::admin_service_client::AdminServiceClient;
 use verigate::proto::admin::v1::{
-    BreakerState, GetVendorBalanceRequest, GetVendorBalanceResponse, ListVendorsRequest, Vendor, VendorCalls,
+    BreakerState, Conversion, FeedbackOutcome, GetVendorBalanceRequest, GetVendorBalanceResponse,
+    ListConversionsRequest, ListConversionsResponse, ListVendorsRequest, SubmitFeedbackRequest, Vendor, VendorCalls,
 };
 use verigate::proto::messaging::v1::Channel as Medium;
-use verigate::proto::messaging::v1::{Recipient, SendMessageRequest};
+use verigate::proto::messaging::v1::{Recipient, SendMessageRequest, recipient};
+use verigate::proto::verification::v1::{CheckOutcome, StartVerificationRequest};
 
 use crate::support::gateway::{
-    CONFIG, Credentials, Gateway, PHONE, email, eventually, reason, retry_after, text_to, wrong_fields,
+    Admin, CONFIG, Gateway, PHONE, email, eventually, judge, phone, reason, retry_after, start_now, text_to,
+    wrong_fields,
 };
 use crate::support::vendor_server::{Answer, Fault, RETRY_AFTER, Recorded, VendorServer};
 
-type Admin = AdminServiceClient<InterceptedService<Channel, Credentials>>;
-
-const ADMINISTRATOR: &str = "acme.acme-secret-of-some-length";
 const TENANT: &str = "other.other-secret-of-some-length";
 const PASS: &str = "admin-test-secret-7f3a";
 const BREAKER_PAUSE: Duration = Duration::from_secs(40);
@@ -59,10 +56,6 @@ fn refusal(status: u32) -> Fault {
     Fault::Answer(Answer::json(200, json!({"status": status, "message": format!("bad key {PASS}"), "id": "1"})))
 }
 
-async fn admin(gateway: &Gateway, key: &str) -> Admin {
-    AdminServiceClient::with_interceptor(gateway.channel().await, Credentials::new(key))
-}
-
 async fn list(client: &mut Admin) -> Vec<Vendor> {
     client.list_vendors(ListVendorsRequest {}).await.unwrap().into_inner().vendors
 }
@@ -93,10 +86,17 @@ fn told(status: &Status) -> (Code, String) {
 #[tokio::test]
 async fn who_is_no_administrator_learns_nothing() {
     let (server, gateway) = start().await;
-    let mut client = admin(&gateway, TENANT).await;
+    let mut client = gateway.admin_as(TENANT).await;
     let mut refusals = vec![client.list_vendors(ListVendorsRequest {}).await.unwrap_err()];
     for name in ["carrier", "inbox", "nobody", ""] {
         refusals.push(balance(&mut client, name).await.unwrap_err());
+    }
+    refusals.push(client.list_conversions(ListConversionsRequest::default()).await.unwrap_err());
+    // Not even of what is their own, nor with fields that make no sense.
+    let tenants = ["other", "acme", "", "A b"].map(str::to_owned);
+    for tenant in tenants {
+        let request = SubmitFeedbackRequest { tenant, outcome: FeedbackOutcome::Received.into(), subject: None };
+        refusals.push(client.submit_feedback(request).await.unwrap_err());
     }
     for status in &refusals {
         assert_eq!(told(status), (Code::PermissionDenied, "NOT_PERMITTED".to_owned()));
@@ -106,7 +106,7 @@ async fn who_is_no_administrator_learns_nothing() {
     }
 
     for key in ["acme.wrong", "nobody.acme-secret-of-some-length"] {
-        let mut client = admin(&gateway, key).await;
+        let mut client = gateway.admin_as(key).await;
         let status = client.list_vendors(ListVendorsRequest {}).await.unwrap_err();
         assert_eq!(told(&status), (Code::Unauthenticated, "CREDENTIALS_INVALID".to_owned()));
         let status = balance(&mut client, "carrier").await.unwrap_err();
@@ -118,7 +118,7 @@ async fn who_is_no_administrator_learns_nothing() {
 #[tokio::test]
 async fn vendors_are_listed_by_name_with_what_they_offer() {
     let (server, gateway) = start().await;
-    let vendors = list(&mut admin(&gateway, ADMINISTRATOR).await).await;
+    let vendors = list(&mut gateway.admin().await).await;
     let quiet = || Vendor {
         reports_delivery: true,
         breaker: BreakerState::Closed.into(),
@@ -136,7 +136,7 @@ async fn vendors_are_listed_by_name_with_what_they_offer() {
 #[tokio::test]
 async fn what_happens_to_a_vendor_is_seen() {
     let (server, gateway) = start().await;
-    let mut client = admin(&gateway, ADMINISTRATOR).await;
+    let mut client = gateway.admin().await;
     server.set_fault(Fault::Refuse).await;
     send(&gateway, text_to(PHONE, "one")).await;
     let once = carrier_becomes(&mut client, |vendor| vendor.calls.unwrap().unavailable == 1).await;
@@ -189,7 +189,7 @@ async fn what_happens_to_a_vendor_is_seen() {
 #[tokio::test]
 async fn a_balance_is_what_the_vendor_says() {
     let (server, gateway) = start().await;
-    let mut client = admin(&gateway, ADMINISTRATOR).await;
+    let mut client = gateway.admin().await;
     let told_balance = balance(&mut client, "carrier").await.unwrap();
     let expected = GetVendorBalanceResponse { amount: "279974".to_owned(), unit: "credits".to_owned() };
     assert_eq!(told_balance, expected);
@@ -201,7 +201,7 @@ async fn a_balance_is_what_the_vendor_says() {
 #[tokio::test]
 async fn a_balance_that_cannot_be_had_says_why() {
     let (server, gateway) = start().await;
-    let mut client = admin(&gateway, ADMINISTRATOR).await;
+    let mut client = gateway.admin().await;
     for (name, code, reason) in [
         ("inbox", Code::FailedPrecondition, "NOT_OFFERED"),
         ("nobody", Code::NotFound, "VENDOR_NOT_FOUND"),
@@ -240,7 +240,7 @@ async fn a_balance_that_cannot_be_had_says_why() {
 async fn a_vendor_that_does_not_answer_is_not_waited_for_long() {
     let (server, gateway) = start().await;
     server.set_fault(Fault::Silence).await;
-    let mut client = admin(&gateway, ADMINISTRATOR).await;
+    let mut client = gateway.admin().await;
     let mut asking = client.clone();
     let call = tokio::spawn(async move { balance(&mut asking, "carrier").await });
     eventually(async || (server.requests().len() == 1).then_some(())).await;
@@ -251,4 +251,146 @@ async fn a_vendor_that_does_not_answer_is_not_waited_for_long() {
     gateway.clock.advance(Duration::from_millis(1));
     let ended = tokio::time::timeout(Duration::from_secs(60), call).await.expect("an end").unwrap();
     assert_eq!(told(&ended.unwrap_err()), (Code::Unavailable, "VENDOR_UNAVAILABLE".to_owned()));
+}
+
+// === conversion ===
+
+/// Text messages to Singapore go to a vendor of their own.
+async fn start_measured() -> Gateway {
+    let config = CONFIG.replace("brand = \"Acme\"", "brand = \"Acme\"\nadmin = true").replacen(
+        "[[routes]]",
+        "[vendors.second]\nkind = \"inbox\"\n\n[[routes]]\nchannel = \"sms\"\ncountries = [\"SG\"]\n\
+         vendors = [\"second\"]\n\n[[routes]]",
+        1,
+    );
+    Gateway::start_with(&config).await
+}
+
+/// Starts a verification, and gives the code back or does not.
+async fn verify(gateway: &Gateway, recipient: Recipient, gives_back: bool) {
+    let mut client = gateway.verifications().await;
+    let Some(recipient::Address::Phone(text) | recipient::Address::Email(text)) = recipient.address.clone() else {
+        unreachable!("a recipient has an address")
+    };
+    let request = StartVerificationRequest { recipient: Some(recipient), ..StartVerificationRequest::default() };
+    let id = start_now(&mut client, request).await.unwrap().id;
+    if gives_back {
+        assert_eq!(judge(&mut client, &id, &gateway.code(&text).await).await, CheckOutcome::Approved);
+    }
+}
+
+async fn conversions(client: &mut Admin, request: ListConversionsRequest) -> Result<ListConversionsResponse, Status> {
+    client.list_conversions(request).await.map(tonic::Response::into_inner)
+}
+
+async fn rows(client: &mut Admin, request: ListConversionsRequest) -> Vec<Conversion> {
+    let all = conversions(client, request).await.unwrap();
+    assert_eq!(all.next_page_token, "");
+    all.conversions
+}
+
+fn row(vendor: &str, channel: Medium, country: &str, (sends, approvals): (i32, i32), rate: i32) -> Conversion {
+    let (vendor, channel, country) = (vendor.to_owned(), channel.into(), country.to_owned());
+    Conversion { vendor, channel, country, sends, approvals, rate, enough: false }
+}
+
+#[tokio::test]
+async fn conversion_is_listed_by_vendor_channel_and_country() {
+    let gateway = start_measured().await;
+    let mut client = gateway.admin().await;
+    assert_eq!(rows(&mut client, ListConversionsRequest::default()).await, []);
+    for (recipient, gives_back) in [
+        (phone("+6581234567"), true),
+        (phone("+60123456781"), false),
+        (email("ann@example.com"), false),
+        (phone("+60123456782"), true),
+        (phone("+6581234568"), true),
+        (phone("+60123456783"), false),
+    ] {
+        verify(&gateway, recipient, gives_back).await;
+    }
+    // Messages without codes are not counted.
+    send(&gateway, text_to(PHONE, "Hello")).await;
+    let all = [
+        row("inbox", Medium::Sms, "MY", (3, 1), 400),
+        row("inbox", Medium::Email, "", (1, 0), 333),
+        row("second", Medium::Sms, "SG", (2, 2), 750),
+    ];
+    assert_eq!(rows(&mut client, ListConversionsRequest::default()).await, all);
+    let of = |vendor: &str, channel: Medium, country: &str| ListConversionsRequest {
+        vendor: vendor.to_owned(),
+        channel: channel.into(),
+        country: country.to_owned(),
+        ..ListConversionsRequest::default()
+    };
+    let any = Medium::Unspecified;
+    for (request, expected) in [
+        (of("inbox", any, ""), &all[..2]),
+        (of("second", any, ""), &all[2..]),
+        (of("", Medium::Email, ""), &all[1..2]),
+        (of("", any, "SG"), &all[2..]),
+        (of("inbox", Medium::Sms, "MY"), &all[..1]),
+        (of("inbox", any, "SG"), &[]),
+        (of("nobody", any, ""), &[]),
+    ] {
+        assert_eq!(rows(&mut client, request.clone()).await, expected, "{request:?}");
+    }
+
+    // It outlives the process, fades, and is forgotten.
+    let gateway = gateway.restart().await;
+    let mut client = gateway.admin().await;
+    assert_eq!(rows(&mut client, ListConversionsRequest::default()).await, all);
+    let day = Duration::from_secs(24 * 3600);
+    gateway.clock.advance(6 * day);
+    let faded = [
+        row("inbox", Medium::Sms, "MY", (1, 0), 455),
+        row("inbox", Medium::Email, "", (0, 0), 444),
+        row("second", Medium::Sms, "SG", (1, 1), 600),
+    ];
+    assert_eq!(rows(&mut client, ListConversionsRequest::default()).await, faded);
+    gateway.clock.advance(20 * day);
+    assert_eq!(rows(&mut client, ListConversionsRequest::default()).await, []);
+}
+
+#[tokio::test]
+async fn conversion_comes_in_pages_that_neither_repeat_nor_hide() {
+    let gateway = start_measured().await;
+    let mut client = gateway.admin().await;
+    for recipient in [phone("+60123456781"), email("ann@example.com"), phone("+6581234567")] {
+        verify(&gateway, recipient, false).await;
+    }
+    let page = |page_size, page_token: &str| ListConversionsRequest {
+        page_size,
+        page_token: page_token.to_owned(),
+        ..ListConversionsRequest::default()
+    };
+    let all = rows(&mut client, page(500, "")).await;
+    assert_eq!(all.len(), 3);
+    let first = conversions(&mut client, page(1, "")).await.unwrap();
+    assert_eq!(first.conversions, all[..1]);
+    // What is counted meanwhile before the place where the list goes on.
+    verify(&gateway, phone("+14155552671"), false).await;
+    verify(&gateway, phone("+61412345678"), false).await;
+    let token = first.next_page_token;
+    let second = conversions(&mut client, page(2, &token)).await.unwrap();
+    assert_eq!(second.conversions.iter().map(|row| row.country.as_str()).collect::<Vec<_>>(), ["US", ""]);
+    let third = conversions(&mut client, page(2, &second.next_page_token)).await.unwrap();
+    assert_eq!((third.conversions.as_slice(), third.next_page_token.as_str()), (&all[2..], ""));
+
+    let refused = |request: ListConversionsRequest| {
+        let mut client = client.clone();
+        async move {
+            let status = conversions(&mut client, request).await.unwrap_err();
+            assert_eq!(status.code(), Code::InvalidArgument);
+            wrong_fields(&status)
+        }
+    };
+    let vendor = "inbox".to_owned();
+    assert_eq!(refused(ListConversionsRequest { vendor, ..page(1, &token) }).await, ["page_token"]);
+    for other in ["x", "!", &token[1..], &format!("{token}AA"), &"A".repeat(43)] {
+        assert_eq!(refused(page(1, other)).await, ["page_token"], "{other}");
+    }
+    let country = "Malaysia".to_owned();
+    let wrong = ListConversionsRequest { country, channel: 99, page_size: -1, ..page(1, "~") };
+    assert_eq!(refused(wrong).await, ["channel", "country", "page_size", "page_token"]);
 }

@@ -503,6 +503,11 @@ fn what_should_not_stay_so_is_warned_of() {
     assert_eq!(warnings.len(), 2);
     assert!(warnings[0].starts_with("tenants[0].keys[0].secret: ") && warnings[1].starts_with("routes: "));
     assert!(!warnings[0].contains("canary"));
+    for (allow, warned) in [("'10.0.0.0/8'", 0), ("'127.0.0.1'", 1), ("'10.0.0.0/8', '0.0.0.0/0'", 1)] {
+        let text = format!("{TENANT}{routed}[callbacks]\nallow = [{allow}]");
+        let warnings = home.load(&text, &[]).unwrap().warnings;
+        assert_eq!(warnings.iter().filter(|line| line.starts_with("callbacks.allow: ")).count(), warned, "{allow}");
+    }
 }
 
 // === secrets ===
@@ -669,6 +674,28 @@ fn what_is_rendered_loads_again_but_for_its_secrets() {
     assert_eq!(again.config.routes.len(), 4);
 }
 
+/// What a query holds may be as good as a password.
+#[test]
+fn urls_that_accounts_are_told_at_are_checked_and_their_queries_hidden() {
+    let at = |url: &str| format!("[rest.octopush.callbacks]\nacme = \"{url}\"\n");
+    let place = "verigate.toml:7: rest.octopush.callbacks.acme: ";
+    for (url, wrong) in [
+        ("nowhere", "must be a URL such as https://example.com/callback"),
+        ("ftp://example.com", "must begin with http:// or https://"),
+        ("https://10.0.0.1/status", "must lead to a public address, or to one that the configuration allows"),
+        (&format!("https://example.com/{}", "x".repeat(2_048)), "must be at most 2048 bytes long"),
+    ] {
+        let told = refused(&at(url));
+        assert!(told.starts_with(&format!("{place}{wrong}")), "{told}");
+    }
+    let told = refused("[rest.octopush.callbacks]\nnobody = \"https://example.com\"\n");
+    assert_eq!(told, "verigate.toml:7: rest.octopush.callbacks.nobody: must be a configured tenant, but is \"nobody\"");
+    let text = format!("{TENANT}{}[callbacks]\nallow = [\"10.0.0.1\"]\n", at("https://10.0.0.1/status?key=canary-url"));
+    let loaded = Home::new().load(&text, &[]).unwrap();
+    assert!(!format!("{loaded:?}{}", loaded.render()).contains("canary-url"));
+    assert!(loaded.render().contains("acme = \"<redacted>\""));
+}
+
 // === vendors' sections ===
 
 #[derive(Debug, Deserialize)]
@@ -721,6 +748,34 @@ fn a_section_has_a_plain_name_a_kind_and_no_empty_text() {
     );
     assert!(refused("[vendors.Acme]\nkind = 'any'").contains("vendors.Acme: must have a name of"));
     assert_eq!(refused("[vendors]\nacme = 7"), "verigate.toml:7: vendors.acme: must be a table");
+}
+
+// === callbacks ===
+
+#[test]
+fn callbacks_say_what_is_wrong_with_them() {
+    let public = Home::new().load(TENANT, &[]).unwrap().config.callbacks;
+    assert!((public.allow.len(), public.attempts) == (0, 10) && public.reach().may_use_port(8080));
+    let network = "callbacks.allow[1]: must be a network";
+    for (wrong, told) in [
+        ("allow = ['10.0.0.0/8', '10.0.0.0/33']", format!("{network} such as \"10.1.0.0/16\" or \"fd00::/8\"")),
+        ("allow = ['10.0.0.0/8', 'localhost']", format!("{network} such as \"10.1.0.0/16\" or \"fd00::/8\"")),
+        (
+            "allow = ['10.0.0.0/8', '10.1.2.3/8']",
+            format!("{network} whose address has no bits beyond those that it shares"),
+        ),
+        ("ports = ['0']", "callbacks.ports[0]: must be ports such as \"443\" or \"1024-65535\"".to_owned()),
+        ("ports = []", "callbacks.ports: must hold at least one, or nobody can be called".to_owned()),
+        ("timeout = '2m'", "callbacks.timeout: must be 10ms to 1m, but is 2m".to_owned()),
+        ("timeout = '3s'", "callbacks.connect_timeout: must be shorter than callbacks.timeout".to_owned()),
+        ("attempts = 21", "callbacks.attempts: must be 1 to 20, but is 21".to_owned()),
+        ("concurrency = 0", "callbacks.concurrency: must be 1 to 4096, but is 0".to_owned()),
+        ("per_receiver = 0", "callbacks.per_receiver: must be 1 to 4096, but is 0".to_owned()),
+        ("attemps = 1", "callbacks.attemps: is not a known key; did you mean attempts?".to_owned()),
+    ] {
+        let error = refused(&format!("[callbacks]\n{wrong}"));
+        assert!(error.contains(&told), "{error}");
+    }
 }
 
 // === routes and workflows ===

@@ -13,11 +13,16 @@ use verigate::clock::{ManualClock, Timestamp};
 use verigate::error::{Error, Kind, Reason, Result};
 use verigate::event::EventKind;
 use verigate::id::Id;
+use verigate::messaging::batch::{NewBatch, SentBatch};
 use verigate::messaging::holder::{Ground, SendRecord, StepTaker, Taken};
+use verigate::messaging::list::MessageFilter;
+use verigate::messaging::message::Text;
 use verigate::messaging::outbox::{LONGEST_LINE, Outbox, Settings};
 use verigate::messaging::page::PageRequest;
+use verigate::messaging::request::NewMessage;
 use verigate::messaging::route::Routes;
 use verigate::messaging::sending::Persistence;
+use verigate::messaging::service::Messaging;
 use verigate::messaging::template::Templates;
 use verigate::messaging::vendors::Vendors;
 use verigate::random::OsRandom;
@@ -145,8 +150,7 @@ fn config() -> VerificationConfig {
     VerificationConfig { retention: 3600 * SECOND, policy, limits }
 }
 
-/// A node on a store: what a process of its own would have.
-fn node(ground: &Ground) -> Arc<Verifications> {
+fn outbox(ground: &Ground) -> Arc<Outbox> {
     let inbox: InboxConfig = toml::from_str("").unwrap();
     let (vendor, _) = inbox.build("inbox", Arc::clone(&ground.clock)).unwrap();
     let mut vendors = Vendors::default();
@@ -157,12 +161,26 @@ fn node(ground: &Ground) -> Arc<Verifications> {
         persistence: Persistence { max_attempts: 3, backoff: SECOND },
         longest_line: LONGEST_LINE,
     };
-    let outbox = Arc::new(Outbox::new(ground.clone(), vendors, Routes::new(routes), settings));
+    Arc::new(Outbox::new(ground.clone(), vendors, Routes::new(routes), settings))
+}
+
+/// A node on a store: what a process of its own would have.
+fn node(ground: &Ground) -> Arc<Verifications> {
+    let outbox = outbox(ground);
     let templates = Arc::new(Templates::builtin().unwrap());
     let verifications =
         Arc::new(Verifications::new(Arc::clone(&outbox), config(), templates, BTreeMap::new(), ladder()));
     outbox.hold(verifications.holder(), verifications.holder());
     verifications
+}
+
+/// The same for messages.
+fn messenger(ground: &Ground) -> Arc<Messaging> {
+    let outbox = outbox(ground);
+    let templates = Arc::new(Templates::builtin().unwrap());
+    let messaging = Arc::new(Messaging::new(Arc::clone(&outbox), templates, 3600 * SECOND));
+    outbox.hold(messaging.holder(), messaging.holder());
+    messaging
 }
 
 /// The same channel three times.
@@ -461,4 +479,59 @@ async fn a_start_whose_process_died_is_repeated_without_harm() {
             assert_eq!((ids.len(), listed), (1, ids), "commit {commits}, {applied}");
         }
     }
+}
+
+/// Three that are to be sent later, so that no vendor's word is among the commits.
+async fn send_three(messaging: &Arc<Messaging>, house: &House, key: &str) -> Result<SentBatch> {
+    let send_at = Some(START + 24 * 3600 * SECOND);
+    let message = |last: u8| {
+        let to = Address::Phone(format!("+6012345678{last}"));
+        NewMessage { send_at, ..NewMessage::to(to, Text::new("Hi".to_owned())) }
+    };
+    let new = NewBatch { key: Some(key.to_owned()), messages: (0..3).map(message).collect() };
+    let named = |id: Id, new| NewMessage { metadata: BTreeMap::from([("batch".to_owned(), id.to_string())]), ..new };
+    messaging.send_batch(&house.tenant, new, named).await
+}
+
+#[tokio::test]
+async fn a_batch_whose_process_died_is_completed_and_nothing_of_it_is_sent_twice() {
+    // One to reserve the batch's key, three for each message, one to keep the batch, and one to settle its key.
+    for commits in 1..=12 {
+        for applied in [false, true] {
+            let house = House::new().await;
+            let store =
+                Dying { inner: Arc::clone(&house.ground.store), commits: commits.into(), last_is_applied: applied };
+            let dying = messenger(&Ground { store: Arc::new(store), ..house.ground.clone() });
+            assert_eq!(send_three(&dying, &house, "k").await.map(drop).unwrap_err().kind(), Kind::Unavailable);
+            house.clock.advance(LEASE);
+            let messaging = messenger(&house.ground);
+            let mut ids = Vec::new();
+            for _ in 0..2 {
+                let batch = send_three(&messaging, &house, "k").await.unwrap();
+                let messages: Vec<_> = batch.results.into_iter().map(Result::unwrap).collect();
+                assert!(messages.iter().all(|message| message.metadata["batch"] == batch.id.to_string()));
+                ids.push((batch.id, messages.iter().map(|message| message.id).collect::<Vec<_>>()));
+            }
+            assert_eq!(ids[0], ids[1], "commit {commits}, {applied}");
+            let page = messaging.list(&house.tenant, &MessageFilter::default(), &PageRequest::default()).await.unwrap();
+            let listed: std::collections::BTreeSet<_> = page.items.iter().map(|message| message.id).collect();
+            assert_eq!((listed.len(), listed), (3, ids[0].1.iter().copied().collect()), "commit {commits}, {applied}");
+            let kept = messaging.batch(&house.tenant.name, ids[0].0).await.unwrap();
+            assert_eq!(kept.iter().map(|message| message.id).collect::<Vec<_>>(), ids[0].1);
+        }
+    }
+}
+
+/// While one is at it, another one with the same key is told to come again, and sends nothing.
+#[tokio::test]
+async fn a_batch_that_is_under_way_is_not_begun_again() {
+    let house = House::new().await;
+    let store = Dying { inner: Arc::clone(&house.ground.store), commits: 3.into(), last_is_applied: true };
+    let dying = messenger(&Ground { store: Arc::new(store), ..house.ground.clone() });
+    drop(send_three(&dying, &house, "k").await);
+    let messaging = messenger(&house.ground);
+    let error = send_three(&messaging, &house, "k").await.map(drop).unwrap_err();
+    assert_eq!((error.kind(), error.reason()), (Kind::Conflict, Reason::IdempotencyInFlight));
+    let unknown = messaging.batch(&house.tenant.name, Id::first_at(START)).await.unwrap_err();
+    assert_eq!(unknown.kind(), Kind::NotFound);
 }

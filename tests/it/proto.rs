@@ -13,6 +13,7 @@ use tonic_reflection::pb::v1::{ListServiceResponse, ServerReflectionRequest, Ser
 use verigate::error::Reason;
 use verigate::proto::FILE_DESCRIPTOR_SET;
 use verigate::proto::admin::v1::admin_service_server;
+use verigate::proto::contacts::v1::{CreateRowRequest, Row, RowFilter, UpdateRowRequest, contacts_service_server};
 use verigate::proto::messaging::v1::messaging_service_server;
 use verigate::proto::messaging::v1::recipient::Address;
 use verigate::proto::messaging::v1::{
@@ -24,8 +25,9 @@ use verigate::proto::verification::v1::{
 };
 use verigate::vendor::{Channel, Rejection};
 
-const SERVICES: [&str; 3] = [
+const SERVICES: [&str; 4] = [
     admin_service_server::SERVICE_NAME,
+    contacts_service_server::SERVICE_NAME,
     messaging_service_server::SERVICE_NAME,
     verification_service_server::SERVICE_NAME,
 ];
@@ -122,7 +124,13 @@ fn each_package_is_its_directory() {
     let packages: BTreeSet<_> = own_files().iter().map(|file| file.package_name().to_owned()).collect();
     assert_eq!(
         packages.iter().map(String::as_str).collect::<Vec<_>>(),
-        ["verigate.admin.v1", "verigate.error.v1", "verigate.messaging.v1", "verigate.verification.v1"]
+        [
+            "verigate.admin.v1",
+            "verigate.contacts.v1",
+            "verigate.error.v1",
+            "verigate.messaging.v1",
+            "verigate.verification.v1"
+        ]
     );
     for file in own_files() {
         let (directory, _) = file.name().rsplit_once('/').unwrap();
@@ -181,7 +189,7 @@ fn enums_begin_unspecified_and_prefix_their_values() {
 
 #[test]
 fn each_method_has_a_request_and_a_response_of_its_own() {
-    assert_eq!(methods().len(), 18);
+    assert_eq!(methods().len(), 27);
     for method in methods() {
         let package = method.parent_file().package_name().to_owned();
         assert_eq!(method.input().full_name(), format!("{package}.{}Request", method.name()));
@@ -193,7 +201,8 @@ fn each_method_has_a_request_and_a_response_of_its_own() {
 
 #[test]
 fn lists_come_in_pages() {
-    let lists = methods().into_iter().filter(|method| method.name().starts_with("List"));
+    let is_list = |method: &MethodDescriptor| ["List", "Query"].iter().any(|verb| method.name().starts_with(verb));
+    let lists = methods().into_iter().filter(is_list);
     let (whole, lists): (Vec<_>, Vec<_>) = lists.partition(|list| WHOLE_LISTS.contains(&list.full_name()));
     assert_eq!((whole.len(), lists.len()), (WHOLE_LISTS.len(), 3));
     for list in lists {
@@ -210,9 +219,13 @@ fn lists_come_in_pages() {
 fn time_and_numbers_have_the_types_that_every_language_knows() {
     for file in own_files() {
         for import in file.dependencies() {
-            let known = ["google/protobuf/duration.proto", "google/protobuf/timestamp.proto"];
+            let known = ["duration", "struct", "timestamp"].map(|name| format!("google/protobuf/{name}.proto"));
             let name = import.name();
-            assert!(name.starts_with("verigate/") || known.contains(&name), "{} imports {name}", file.name());
+            assert!(
+                name.starts_with("verigate/") || known.iter().any(|known| known == name),
+                "{} imports {name}",
+                file.name()
+            );
         }
     }
     for field in fields() {
@@ -290,7 +303,13 @@ fn no_debug_output_shows_a_code_a_text_or_a_recipient() {
     let scoped = ScopedRecipient { scope: "login".to_owned(), recipient: phone() };
     let template = Template { variables: variables(), ..Template::default() };
     let text = send_message_request::Content::Text(canary());
+    let cell = || prost_types::Value { kind: Some(prost_types::value::Kind::StringValue(canary())) };
+    let columns = || [("c".to_owned(), cell())].into();
     let outputs = [
+        format!("{:?}", Row { columns: columns(), ..Row::default() }),
+        format!("{:?}", CreateRowRequest { columns: columns(), ..CreateRowRequest::default() }),
+        format!("{:?}", UpdateRowRequest { columns: columns(), ..UpdateRowRequest::default() }),
+        format!("{:?}", RowFilter { value: Some(cell()), ..RowFilter::default() }),
         format!("{:?}", phone()),
         format!("{:?}", email()),
         format!("{:?}", Address::Phone(canary())),

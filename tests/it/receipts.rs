@@ -5,6 +5,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use serde_json::json;
 use verigate::messaging::sending::SendStatus;
+use verigate::proto::admin::v1::{BreakerState, ListVendorsRequest, VendorCalls};
 use verigate::proto::messaging::v1::{GetMessageRequest, MessageStatus};
 use verigate::store::keys::ReceiptTokens;
 use verigate::vendor::{Accepted, Failure, ReceiptStatus};
@@ -12,7 +13,7 @@ use verigate::vendor::{Accepted, Failure, ReceiptStatus};
 use crate::support::gateway::{CONFIG, Gateway, PHONE, eventually, text_to};
 use crate::support::http::{call, get};
 use crate::support::reporting::{House, Tells};
-use crate::support::vendor_server::{Answer, Recorded, VendorServer};
+use crate::support::vendor_server::{Answer, Fault, Recorded, VendorServer};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -164,7 +165,8 @@ const SECRET: &str = "a secret for receipt tokens, of some length";
 
 /// A gateway that sends through one vendor of this kind, played by a script.
 async fn gateway_with(kind: &str, keys: &str, server: &VendorServer) -> Gateway {
-    let (before, _) = CONFIG.split_once("[vendors.inbox]").unwrap();
+    let config = CONFIG.replace("brand = \"Acme\"", "brand = \"Acme\"\nadmin = true");
+    let (before, _) = config.split_once("[vendors.inbox]").unwrap();
     let url = server.url();
     Gateway::start_with(&format!(
         "{before}\n[receipts]\npublic_url = \"http://public.test/base/\"\nsecret = \"{SECRET}\"\n\n[vendors.one]\n\
@@ -238,4 +240,79 @@ async fn hasun_is_asked() {
     let id = send(&gateway, "+94771234568").await;
     gateway.clock.advance(10 * SECOND);
     until(&gateway, &id, MessageStatus::Delivered).await;
+}
+
+/// A vendor whose questions come to nothing is left alone as one that takes no messages is; how it fares with messages
+/// is another matter.
+#[tokio::test]
+async fn questions_without_an_answer_count_against_a_vendor_but_not_as_sends() {
+    for (fault, in_a_row) in [
+        (Some(Fault::ServerError), 3),
+        (Some(Fault::Refuse), 3),
+        (Some(Fault::TooMany), 0),
+        (Some(Fault::Echo(401)), 3),
+        // It knows nothing final, which is an answer.
+        (None, 1),
+    ] {
+        let answer = |request: &Recorded| match request.path() {
+            path if path.ends_with("/sms/send") => {
+                Answer::json(200, json!({"status": "success", "message_uuid": "x-1"}))
+            }
+            _ => Answer::json(200, json!({"status": "pending"})),
+        };
+        let server = VendorServer::start(answer).await;
+        // Requests for fewer calls do not count in a row, but in a share.
+        let rules = format!("breaker = {{ in_a_row = {in_a_row}, share = 100, samples = 3, pause = \"1h\" }}");
+        let keys = format!("token = \"t\"\norganisation_token = \"o\"\nmask_token = \"m\"\n{rules}");
+        let gateway = gateway_with("hasun", &keys, &server).await;
+        for last in 1..=3 {
+            send(&gateway, &format!("+9477123456{last}")).await;
+        }
+        server.set_fault(fault.clone()).await;
+        gateway.clock.advance(10 * SECOND);
+        let mut admin = gateway.admin().await;
+        let mut look = async || admin.list_vendors(ListVendorsRequest {}).await.unwrap().into_inner().vendors.remove(0);
+        let expected = if fault.is_some() { BreakerState::Open } else { BreakerState::Closed };
+        if fault.is_none() {
+            eventually(async || (server.requests().len() == 6).then_some(())).await;
+        }
+        let vendor =
+            eventually(async || Some(look().await).filter(|it| it.breaker() == expected && it.under_way == 0)).await;
+        assert_eq!(vendor.calls, Some(VendorCalls { accepted: 3, ..VendorCalls::default() }), "{fault:?}");
+        assert!(vendor.latency_p99.unwrap().seconds < 10, "{fault:?}");
+        // What is left alone is not asked either, until its pause is over.
+        let asked = server.requests().len();
+        server.set_fault(None).await;
+        gateway.clock.advance(30 * SECOND);
+        let mut messages = gateway.messages().await;
+        messages.send_message(text_to("+94771234569", "Hello")).await.unwrap();
+        if fault.is_some() {
+            eventually(async || (look().await.waiting == 1).then_some(())).await;
+            assert_eq!(server.requests().len(), asked, "{fault:?}");
+        } else {
+            eventually(async || (server.requests().len() == asked + 4).then_some(())).await;
+        }
+    }
+}
+
+/// Vendors are asked with half of their room at most.
+#[tokio::test]
+async fn questions_leave_room_for_messages() {
+    let answer = |request: &Recorded| match request.path() {
+        path if path.ends_with("/sms/send") => Answer::json(200, json!({"status": "success", "message_uuid": "x-1"})),
+        _ => Answer::json(200, json!({"status": "pending"})),
+    };
+    let server = VendorServer::start(answer).await;
+    let keys = "token = \"t\"\norganisation_token = \"o\"\nmask_token = \"m\"\nconcurrency = 4\ntimeout = \"90s\"";
+    let gateway = gateway_with("hasun", keys, &server).await;
+    for last in 1..=5 {
+        send(&gateway, &format!("+9477123456{last}")).await;
+    }
+    server.set_fault(Fault::Silence).await;
+    // Less than a call may take.
+    gateway.clock.advance(10 * SECOND);
+    eventually(async || (server.requests().len() == 7).then_some(())).await;
+    server.set_fault(None).await;
+    send(&gateway, "+94771234569").await;
+    assert_eq!(server.requests().len(), 8);
 }

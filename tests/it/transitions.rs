@@ -16,10 +16,10 @@ use verigate::random::OsRandom;
 use verigate::recipient::{Phone, Recipient};
 use verigate::store::keys::Fingerprint;
 use verigate::store::record;
-use verigate::vendor::{Accepted, Channel, Failure, Receipt, ReceiptStatus, Rejection};
+use verigate::vendor::{Accepted, Channel, Failure, FeedbackOutcome, Receipt, ReceiptStatus, Rejection};
 use verigate::verification::answers::{Answer, CheckKey, Judgement, Known};
 use verigate::verification::code::{Candidate, Code};
-use verigate::verification::verification::{Beginning, Status, Verdict, Verification};
+use verigate::verification::verification::{Beginning, Heard, Status, Verdict, Verification};
 use verigate::verification::workflow::{Progress, Step, WorkflowConfig};
 
 const START: u64 = 1_800_000_000_000;
@@ -69,6 +69,8 @@ enum Happening {
         vendor: u8,
         status: ReceiptStatus,
     },
+    /// Somebody says whether the code arrived.
+    Feedback(FeedbackOutcome),
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -86,6 +88,8 @@ fn happening() -> impl Strategy<Value = Happening> {
             attempt,
             outcome
         }),
+        proptest::sample::select(vec![FeedbackOutcome::Received, FeedbackOutcome::NotReceived])
+            .prop_map(Happening::Feedback),
         (send, 0..5_u8, 0..2_u8, receipt_status()).prop_map(|(send, attempt, vendor, status)| Happening::Receipt {
             send,
             attempt,
@@ -185,6 +189,8 @@ fn apply(verification: &mut Verification, happening: &Happening, now: &mut Times
             if verification.due_at().is_some_and(|due_at| due_at <= *now) {
                 let until = locked.then_some(*now + Duration::from_secs(100));
                 if let Some(channel) = verification.begin_step(until, MAX_SENDS, |_| true, *now) {
+                    let waits = |sending: &Sending| sending.status == SendStatus::Queued;
+                    assert!(!verification.sends().iter().any(waits), "a step that was passed still sends");
                     assert!(verification.add_send(channel, MAX_SENDS, *now).is_some(), "a step without a send");
                 }
             }
@@ -216,8 +222,36 @@ fn apply(verification: &mut Verification, happening: &Happening, now: &mut Times
                 verification.send_moved(*now);
             }
         }
+        Happening::Feedback(outcome) => hear(verification, *outcome, *now),
     }
     None
+}
+
+/// Takes in somebody's word, which must change nothing else and be no news twice.
+fn hear(verification: &mut Verification, outcome: FeedbackOutcome, now: Timestamp) {
+    let known = verification.status(now) == Status::Approved || verification.is_told_received();
+    let carrier = verification.carrier().map(|sending| sending.number);
+    let plain = |verification: &Verification| {
+        let sends = verification.sends().iter().map(|sending| Sending { feedback: None, ..sending.clone() });
+        (verification.status(now), verification.due_at(), sends.collect::<Vec<_>>())
+    };
+    let before = plain(verification);
+    let heard = verification.hear(outcome, now);
+    assert_eq!(plain(verification), before);
+    let received = outcome == FeedbackOutcome::Received;
+    match &heard {
+        Heard::NothingSent => assert_eq!(carrier, None),
+        Heard::Known => assert!(known == received, "{heard:?}"),
+        Heard::Contradicts => assert!(known || received, "{heard:?}"),
+        Heard::New(sends) => {
+            assert!(!known && sends.iter().all(|sending| sending.feedback == Some(outcome)), "{heard:?}");
+            assert!(!received || sends.iter().map(|sending| Some(sending.number)).eq([carrier]), "{heard:?}");
+        }
+    }
+    // The same again is no news, and the other word then none either.
+    if matches!(heard, Heard::New(_) | Heard::Known) {
+        assert_eq!(verification.hear(outcome, now), Heard::Known);
+    }
 }
 
 fn check_send(sending: &Sending) -> Result<(), TestCaseError> {
@@ -284,6 +318,7 @@ proptest! {
         }
         let events = verification.history().events();
         prop_assert!(events.iter().filter(|event| event.kind == EventKind::Approved).count() <= 1);
+        prop_assert!(events.iter().filter(|event| matches!(event.kind, EventKind::Confirmed(_))).count() <= 1);
         for event in events {
             if let EventKind::Attempted(..) = event.kind {
                 prop_assert!(event.at < expires_at, "an attempt began after the code had expired");

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
-use verigate::proto::messaging::v1::{Channel, MessageStatus};
+use verigate::proto::messaging::v1::{Channel, MessageStatus, SendMessageRequest};
 use verigate::proto::verification::v1::{
     CheckOutcome, OnExisting, StartVerificationRequest, Verification, VerificationStatus, WatchVerificationRequest,
 };
 
 use crate::support::gateway::{
     CONFIG, Gateway, PHONE, Verifications, cancel, email, eventually, get_verification, judge, phone, resend, seconds,
-    start, start_now, violations,
+    start, start_now, text_to, violations,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -222,6 +222,99 @@ async fn nothing_is_sent_once_the_code_has_expired() {
     until_steps_are_taken(&gateway, client, "+60123456787").await;
     let expired = get_verification(client, &id).await;
     assert_eq!((expired.status(), expired.sends.len()), (VerificationStatus::Expired, 2));
+}
+
+// === what a step leaves behind ===
+
+/// Text messages go to a vendor with room for one, which somebody else's message takes for an hour.
+async fn without_room() -> Gateway {
+    let config = CONFIG.replace("[vendors.inbox]\n", "[vendors.inbox]\nconcurrency = 1\n");
+    // Far longer than a call, so that no wait ends because of it.
+    let messaging = "\n[messaging]\nattempt_timeout = \"120s\"\n";
+    let gateway = Gateway::start_with(&format!("{config}{WORKFLOWS}{messaging}")).await;
+    gateway.messages().await.send_message(text_to("+60123450006", "This takes all of the room.")).await.unwrap();
+    gateway
+}
+
+/// Ends the call that takes the room, and shows that the room goes to somebody else then.
+async fn until_there_is_room(gateway: &Gateway) {
+    gateway.clock.advance(120 * SECOND);
+    gateway.messages().await.send_message(text_to("+60123456700", "Hello")).await.unwrap();
+    eventually(async || (gateway.inbox("+60123456700").await.len() == 1).then_some(())).await;
+}
+
+#[tokio::test]
+async fn what_waits_for_room_is_withdrawn_when_the_next_step_is_taken() {
+    let gateway = without_room().await;
+    let client = &mut gateway.verifications().await;
+    let id = client.start_verification(ladder(PHONE)).await.unwrap().into_inner().verification.unwrap().id;
+    let waiting = get_verification(client, &id).await;
+    assert_eq!((waiting.sends[0].status(), waiting.sends[0].attempts), (MessageStatus::Queued, 0));
+    gateway.clock.advance(30 * SECOND);
+    let second = until_sent(client, &id, 2).await;
+    assert_eq!(
+        (channels(&second), second.status()),
+        (vec![Channel::Sms, Channel::Whatsapp], VerificationStatus::Pending)
+    );
+    assert_eq!((second.sends[0].status(), second.sends[0].attempts), (MessageStatus::Canceled, 0));
+    until_there_is_room(&gateway).await;
+    // The second step's wait is over by now as well, and that is all.
+    let third = until_sent(client, &id, 3).await;
+    assert_eq!(third.sends[0].status(), MessageStatus::Canceled);
+    let messages = eventually(async || Some(gateway.inbox(PHONE).await).filter(|all| all.len() == 2)).await;
+    assert!(messages.iter().all(|message| message["vendor"] == "second"), "{messages:?}");
+    assert_eq!(judge(client, &id, &code_in(&messages[0])).await, CheckOutcome::Approved);
+    // Neither it nor anybody else has left a mark behind, but for the message of which nobody knows what became.
+    let (gateway, marks) = gateway.due_marks().await;
+    assert_eq!(marks, 1);
+    until_steps_are_taken(&gateway, &mut gateway.verifications().await, "+60123456787").await;
+    assert_eq!(gateway.inbox(PHONE).await.len(), 0, "the inbox forgot, and got nothing more");
+}
+
+#[tokio::test]
+async fn what_is_under_way_or_perhaps_arrived_is_not_taken_back() {
+    // The first vendor delivers and does not say so; the one after it has no room. The workflow's other vendor refuses.
+    let config = CONFIG.replacen("vendors = [\"inbox\"]", "vendors = [\"inbox\", \"full\"]", 1).replacen(
+        "channel = \"email\"\nvendors = [\"inbox\"]",
+        "channel = \"email\"\nvendors = [\"full\"]",
+        1,
+    );
+    let full = "\n[vendors.full]\nkind = \"inbox\"\nconcurrency = 1\n\
+                outcomes = [{ pattern = \"*@example.com\", outcome = \"hang\" }]\n";
+    let refuses = WORKFLOWS.replace("\"*1002\"", "\"*0008\"");
+    let messaging = "\n[messaging]\nattempt_timeout = \"120s\"\n";
+    let gateway = Gateway::start_with(&format!("{config}{refuses}{full}{messaging}")).await;
+    let recipient = Some(email("ann@example.com"));
+    let fills = SendMessageRequest { recipient, ..text_to(PHONE, "This takes all of the room.") };
+    gateway.messages().await.send_message(fills).await.unwrap();
+    let client = &mut gateway.verifications().await;
+    let (in_doubt, under_way) = ("+60123450008", "+60123450006");
+    let mut ids = Vec::new();
+    for number in [in_doubt, under_way] {
+        ids.push(client.start_verification(ladder(number)).await.unwrap().into_inner().verification.unwrap().id);
+    }
+    eventually(async || {
+        let send = get_verification(client, &ids[0]).await.sends.remove(0);
+        ((send.status(), send.attempts) == (MessageStatus::Queued, 1)).then_some(())
+    })
+    .await;
+    gateway.clock.advance(30 * SECOND);
+    // Every other step is refused, but what perhaps arrived must still be good.
+    let refused = eventually(async || {
+        let verification = get_verification(client, &ids[0]).await;
+        let last = verification.sends.get(2).is_some_and(|send| send.status() == MessageStatus::Rejected);
+        last.then_some(verification)
+    })
+    .await;
+    let statuses: Vec<_> = refused.sends.iter().map(|send| (send.status(), send.attempts)).collect();
+    let rejected = (MessageStatus::Rejected, 1);
+    assert_eq!(statuses, [(MessageStatus::Unknown, 1), rejected, rejected]);
+    assert_eq!((refused.status(), refused.next_step_time), (VerificationStatus::Pending, None));
+    let going = until_sent(client, &ids[1], 2).await;
+    assert_eq!((going.sends[0].status(), going.sends[0].attempts), (MessageStatus::Sending, 1));
+    let code = gateway.code(in_doubt).await;
+    assert_eq!(judge(client, &ids[0], &code).await, CheckOutcome::Approved);
+    assert_eq!(gateway.inbox(in_doubt).await.len(), 1);
 }
 
 // === restarts and crowds ===

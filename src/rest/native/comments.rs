@@ -26,11 +26,10 @@ const CODES: [(&str, Code); 11] = [
 ];
 
 /// What gRPC calls by other names than HTTP does.
-const WORDS: [(&str, &str); 4] = [
+const WORDS: [(&str, &str); 3] = [
     ("the metadata `authorization", "the header `authorization"),
     ("`google.rpc.RetryInfo`", "`retry_after`"),
     ("`google.rpc.BadRequest`", "`violations`"),
-    ("names each field and says what would be right", "names each field and what would be right"),
 ];
 
 /// By file and by place in it.

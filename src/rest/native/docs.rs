@@ -84,7 +84,7 @@ fn call(operation: &Operation<'_>) -> Markup {
                 h4 { "Body" }
                 p { "A " (kind(&body["schema"])) "." }
                 @if body["schema"]["$ref"].is_null() { (properties(&body["schema"])) }
-                @if !body["example"].is_null() { pre tabindex="0" { code { (pretty(&body["example"])) } } }
+                @if let Some(example) = call.route.example { pre tabindex="0" { code { (example) } } }
             }
             (parameters(&described["parameters"]))
             h4 { "Answer" }
@@ -163,6 +163,7 @@ fn kind(schema: &Value) -> Markup {
         ("object", _) => html! { "JSON object" },
         (_, "date-time") => html! { "time" },
         ("string", _) if schema["examples"].is_array() => html! { "duration" },
+        ("", _) => html! { "any JSON" },
         (name, _) => html! { (name) },
     }
 }
@@ -194,8 +195,4 @@ fn text(value: &Value) -> &str {
 
 fn items(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
-}
-
-fn pretty(value: &Value) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_default()
 }

@@ -11,6 +11,8 @@ mod desk;
 mod docs;
 mod events;
 mod openapi;
+mod place;
+mod plain;
 mod problem;
 mod query;
 mod read;

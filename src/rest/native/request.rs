@@ -12,8 +12,9 @@ use prost_reflect::{DynamicMessage, Value};
 use crate::auth::Peer;
 use crate::error::{Error, Result, Violation};
 use crate::rest::native::call::{Call, IDEMPOTENCY_KEY};
+use crate::rest::native::place::BODY;
 use crate::rest::native::query::{parse_field, parse_query};
-use crate::rest::native::read::{BODY, parse_json};
+use crate::rest::native::read::parse_json;
 use crate::rest::native::routes::Verb;
 use crate::violations::Violations;
 

@@ -59,12 +59,24 @@ pub const ROUTES: &[Route] = &[
     get("/v1/admin/vendors/{name}/balance", "admin.v1.AdminService/GetVendorBalance"),
 ];
 
-const fn get(path: &'static str, rpc: &'static str) -> Route {
+pub const fn get(path: &'static str, rpc: &'static str) -> Route {
     Route::new(Verb::Get, path, rpc)
 }
 
-const fn post(path: &'static str, rpc: &'static str) -> Route {
+pub const fn post(path: &'static str, rpc: &'static str) -> Route {
     Route::new(Verb::Post, path, rpc)
+}
+
+pub const fn put(path: &'static str, rpc: &'static str) -> Route {
+    Route::new(Verb::Put, path, rpc)
+}
+
+pub const fn patch(path: &'static str, rpc: &'static str) -> Route {
+    Route::new(Verb::Patch, path, rpc)
+}
+
+pub const fn delete(path: &'static str, rpc: &'static str) -> Route {
+    Route::new(Verb::Delete, path, rpc)
 }
 
 // === impl Route ===
@@ -74,11 +86,11 @@ impl Route {
         Self { verb, path, rpc, name: None, example: None }
     }
 
-    const fn named(self, name: &'static str) -> Self {
+    pub const fn named(self, name: &'static str) -> Self {
         Self { name: Some(name), ..self }
     }
 
-    const fn example(self, json: &'static str) -> Self {
+    pub const fn example(self, json: &'static str) -> Self {
         Self { example: Some(json), ..self }
     }
 }

@@ -7,7 +7,6 @@ use base64::Engine;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use prost_reflect::{DynamicMessage, EnumDescriptor, Kind, MapKey, MessageDescriptor, Value};
-use serde::de::value::{Error as TextError, StrDeserializer};
 
 /// Where the types lie that have a form of their own in JSON.
 const WELL_KNOWN: &str = "google.protobuf.";
@@ -161,8 +160,25 @@ fn parse_enum(names: &EnumDescriptor, given: Given<'_>) -> Option<i32> {
 
 /// Those with a form of their own; the others are read field by field.
 fn parse_message(message: &MessageDescriptor, given: Given<'_>) -> Option<DynamicMessage> {
-    let text = parse_text(given).filter(|_| is_well_known(message))?;
-    DynamicMessage::deserialize(message.clone(), StrDeserializer::<TextError>::new(text)).ok()
+    let json = match given {
+        Given::Null => serde_json::Value::Null,
+        Given::Bool(value) => value.into(),
+        Given::Integer(number) => serde_json::Number::from_i128(number)?.into(),
+        Given::Float(number) => serde_json::Number::from_f64(number)?.into(),
+        Given::Text(text) => text.into(),
+        Given::Array | Given::Object => return None,
+    };
+    read_form(message, json)
+}
+
+/// A value whose form in JSON is an array or an object of any shape.
+pub(crate) fn parse_json_form(kind: &Kind, json: serde_json::Value) -> Option<Value> {
+    read_form(kind.as_message()?, json).map(Value::Message)
+}
+
+fn read_form(message: &MessageDescriptor, json: serde_json::Value) -> Option<DynamicMessage> {
+    let is_formed = is_well_known(message);
+    is_formed.then(|| DynamicMessage::deserialize(message.clone(), json).ok()).flatten()
 }
 
 fn wanted(kind: &Kind) -> String {
@@ -183,6 +199,8 @@ fn wanted(kind: &Kind) -> String {
             Some("Timestamp") => "a time such as \"2026-11-22T05:16:00Z\"".to_owned(),
             Some("Duration") => "a number of seconds such as \"90s\" or \"1.5s\", as a string".to_owned(),
             Some("FieldMask") => "names of fields with commas between them, as a string".to_owned(),
+            Some("Struct") => "an object".to_owned(),
+            Some("ListValue") => "an array".to_owned(),
             Some(name) => format!("a google.protobuf.{name}"),
             None => "an object".to_owned(),
         },

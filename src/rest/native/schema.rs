@@ -72,7 +72,9 @@ impl<'a> Schemas<'a> {
         }
         let mut schema = Map::new();
         schema.insert("type".to_owned(), json!("object"));
-        schema.insert("description".to_owned(), json!(self.comments.of(message)));
+        let oneofs = message.oneofs().filter(|oneof| !oneof.is_synthetic());
+        let choices: Vec<_> = oneofs.filter(|oneof| !oneof.fields().any(|field| is_left_out(&field))).collect();
+        schema.insert("description".to_owned(), json!(self.describe(message, &choices)));
         schema.insert("properties".to_owned(), Value::Object(properties));
         let required: Vec<_> =
             fields.iter().filter(|field| self.is_required(field, sent)).map(FieldDescriptor::name).collect();
@@ -82,10 +84,17 @@ impl<'a> Schemas<'a> {
         if sent {
             schema.insert("additionalProperties".to_owned(), json!(false));
         }
-        let oneofs = message.oneofs().filter(|oneof| !oneof.is_synthetic());
-        let choices: Vec<_> = oneofs.filter(|oneof| !oneof.fields().any(|field| is_left_out(&field))).collect();
         self.choose(&choices, &mut schema);
         Value::Object(schema)
+    }
+
+    /// What the comments say of a message and of the choices in it.
+    fn describe(&self, message: &MessageDescriptor, choices: &[OneofDescriptor]) -> String {
+        let each = choices.iter().map(|oneof| {
+            let names: Vec<_> = oneof.fields().map(|field| format!("`{}`", field.name())).collect();
+            format!("{}: {}", names.join(", "), self.comments.of(oneof))
+        });
+        std::iter::once(self.comments.of(message)).chain(each).collect::<Vec<_>>().join("\n\n")
     }
 
     /// The schema of one field, with what it is for.

@@ -4,6 +4,7 @@
 mod beside;
 mod clients;
 mod fixture;
+mod octopush;
 mod pattern;
 mod reports;
 mod runner;
@@ -16,4 +17,9 @@ async fn esms() {
 #[tokio::test]
 async fn hasun() {
     runner::run("hasun", 40).await;
+}
+
+#[tokio::test]
+async fn octopush() {
+    runner::run("octopush", 40).await;
 }

@@ -1,6 +1,7 @@
 //! Expectations with gaps. In a string `<kind>` stands for any text of that kind, and `<name:kind>` keeps it:
-//! `uuid`, `hexN` and `digitsN` (so many of them), `time` (RFC 3339), `int`, and `any`. A number is written as it is, or
-//! as `{"$number": "name"}` for any that is kept under that name. Everything else has to be exactly the same.
+//! `uuid`, `time` (RFC 3339), `int`, `any`, or so many characters of a class in [`CLASSES`], such as `digits6`. A number
+//! is written as it is, or as `{"$number": "name"}` for any that is kept under that name. Everything else has to be exactly
+//! the same.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +9,19 @@ use serde_json::Value;
 
 /// What was taken, by name.
 pub(crate) type Taken = BTreeMap<String, String>;
+
+type Fits = fn(u8) -> bool;
+
+/// Which characters a pattern may ask for.
+const CLASSES: [(&str, Fits); 6] = [
+    ("digits", |byte| byte.is_ascii_digit()),
+    ("hex", |byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase()),
+    ("uppers", |byte| byte.is_ascii_uppercase()),
+    ("lowers", |byte| byte.is_ascii_lowercase()),
+    ("specials", |byte| b"!#$%&?@".contains(&byte)),
+    // Capitals and digits that nobody takes for another.
+    ("clears", |byte| (byte.is_ascii_uppercase() || byte.is_ascii_digit()) && !b"0O1I".contains(&byte)),
+];
 
 /// Compares; tells the first difference with its place.
 pub(crate) fn compare(expected: &Value, actual: &Value, taken: &mut Taken) -> Result<(), String> {
@@ -63,12 +77,9 @@ fn is_gap(gap: &str) -> bool {
 }
 
 fn is(kind: &str, text: &str) -> bool {
-    let counted = |kind: &str, prefix: &str| kind.strip_prefix(prefix)?.parse::<usize>().ok();
-    if let Some(count) = counted(kind, "digits") {
-        return text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
-    }
-    if let Some(count) = counted(kind, "hex") {
-        return text.len() == count && text.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase());
+    let counted = |(class, fits): &(&str, Fits)| Some((kind.strip_prefix(class)?.parse::<usize>().ok()?, *fits));
+    if let Some((count, fits)) = CLASSES.iter().find_map(counted) {
+        return text.len() == count && text.bytes().all(fits);
     }
     match kind {
         "any" => !text.is_empty(),

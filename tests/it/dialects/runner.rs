@@ -8,7 +8,8 @@ use serde_json::Value;
 use super::fixture::{Call, Expect, Fixture, Step};
 use super::pattern::{Taken, compare, fill, fill_value, matches};
 use crate::support::gateway::{CONFIG, Gateway, eventually};
-use crate::support::http::{Answer, call_bytes};
+use crate::support::http;
+use crate::support::http::Answer;
 
 /// Runs all files in the folder of a dialect, of which there have to be at least so many.
 pub(crate) async fn run(dialect: &str, at_least: usize) {
@@ -91,7 +92,7 @@ impl Case {
             headers.push("Host: 127.0.0.1".to_owned());
         }
         let headers: Vec<_> = headers.iter().map(String::as_str).collect();
-        call_bytes(self.gateway.addresses.http, &call.method, &path, &headers, &body).await
+        http::call(self.gateway.addresses.http, &call.method, &path, &headers, &body).await
     }
 
     fn compare(&mut self, expect: &Expect, answer: &Answer) -> Result<(), String> {

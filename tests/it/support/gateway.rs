@@ -19,6 +19,8 @@ use verigate::clock::{ManualClock, Timestamp};
 use verigate::config;
 use verigate::config::settings::Address;
 use verigate::event::EventKind;
+use verigate::proto::admin::v1::admin_service_client::AdminServiceClient;
+use verigate::proto::contacts::v1::contacts_service_client::ContactsServiceClient;
 use verigate::proto::messaging::v1::messaging_service_client::MessagingServiceClient;
 use verigate::proto::messaging::v1::{Recipient, SendMessageRequest, recipient, send_message_request};
 use verigate::proto::verification::v1::verification_service_client::VerificationServiceClient;
@@ -33,7 +35,7 @@ use verigate::server::{Server, Surroundings};
 use verigate::store::keys::Keys;
 use verigate::store::seal::{KeyRing, SealedStore};
 use verigate::store::sled::{self, SledStore};
-use verigate::store::{Batch, Key, Store, record};
+use verigate::store::{Batch, Key, Prefix, Store, record};
 use verigate::telemetry;
 use verigate::verification::verification::Verification as Stored;
 
@@ -104,7 +106,9 @@ pub(crate) struct Gateway {
 pub(crate) struct Credentials(MetadataValue<tonic::metadata::Ascii>);
 
 pub(crate) type Verifications = VerificationServiceClient<InterceptedService<Channel, Credentials>>;
+pub(crate) type Admin = AdminServiceClient<InterceptedService<Channel, Credentials>>;
 pub(crate) type Messages = MessagingServiceClient<InterceptedService<Channel, Credentials>>;
+pub(crate) type Contacts = ContactsServiceClient<InterceptedService<Channel, Credentials>>;
 
 // === impl Gateway ===
 
@@ -177,6 +181,23 @@ impl Gateway {
             self.channel().await,
             Credentials::new("acme.acme-secret-of-some-length"),
         )
+    }
+
+    pub(crate) async fn contacts(&self) -> Contacts {
+        self.contacts_as("acme.acme-secret-of-some-length").await
+    }
+
+    pub(crate) async fn contacts_as(&self, key: &str) -> Contacts {
+        ContactsServiceClient::with_interceptor(self.channel().await, Credentials::new(key))
+    }
+
+    /// A client of tenant `acme`, which administers where its configuration says so.
+    pub(crate) async fn admin(&self) -> Admin {
+        self.admin_as("acme.acme-secret-of-some-length").await
+    }
+
+    pub(crate) async fn admin_as(&self, key: &str) -> Admin {
+        AdminServiceClient::with_interceptor(self.channel().await, Credentials::new(key))
     }
 
     pub(crate) async fn channel(&self) -> Channel {
@@ -286,6 +307,15 @@ impl Gateway {
             store.commit(Batch::new(key.partition()).put(key, value, None)).await.unwrap();
         })
         .await
+    }
+
+    /// How many due marks the store holds. The gateway stops for the reading and comes back as from a restart.
+    pub(crate) async fn due_marks(self) -> (Self, usize) {
+        let mut marks = 0;
+        let gateway = self
+            .at_rest(async |store, _| marks = store.scan(&Prefix::new([b'd'], None), None, 1_000).await.unwrap().len())
+            .await;
+        (gateway, marks)
     }
 
     async fn at_rest(mut self, work: impl AsyncFnOnce(&SealedStore, &Keys)) -> Self {

@@ -37,18 +37,14 @@ pub(crate) async fn get(address: SocketAddr, target: &str, fields: &[&str]) -> A
 }
 
 /// `method target`, with `fields` as the lines of its head and the length of the body added to them.
-pub(crate) async fn call(address: SocketAddr, method: &str, target: &str, fields: &[&str], body: &str) -> Answer {
-    call_bytes(address, method, target, fields, body.as_bytes()).await
-}
-
-/// The same with a body that need not be text.
-pub(crate) async fn call_bytes(
+pub(crate) async fn call(
     address: SocketAddr,
     method: &str,
     target: &str,
     fields: &[&str],
-    body: &[u8],
+    body: impl AsRef<[u8]>,
 ) -> Answer {
+    let body = body.as_ref();
     let mut stream = TcpStream::connect(address).await.unwrap();
     let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
     let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };

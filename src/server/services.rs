@@ -1,0 +1,130 @@
+//! The services behind all surfaces, wired on one store and one outbox.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::auth;
+use crate::config::{Config, Loaded};
+use crate::contacts::push::{Pusher, Queue};
+use crate::contacts::service::Contacts;
+use crate::error::Result;
+use crate::grpc::Services;
+use crate::grpc::access::Access;
+use crate::id::TenantName;
+use crate::messaging::callbacks::Receivers;
+use crate::messaging::holder::Ground;
+use crate::messaging::outbox::Outbox;
+use crate::messaging::oversight::Oversight;
+use crate::messaging::receipt_urls::ReceiptUrls;
+use crate::messaging::route::Routes;
+use crate::messaging::service::Messaging;
+use crate::messaging::template::Templates;
+use crate::messaging::vendors::Vendors;
+use crate::messaging::worker::Steps;
+use crate::rest::desk::Desk;
+use crate::server::callbacks::{self, Guarded};
+use crate::server::{settings, vendors};
+use crate::tenant::Tenant;
+use crate::verification::service::Verifications;
+use crate::verification::workflow::Workflows;
+use crate::webhook::client::Client;
+
+/// All services, and who may call them.
+pub(crate) struct Wired {
+    callers: Arc<auth::Keys>,
+    tenants: Arc<BTreeMap<TenantName, Arc<Tenant>>>,
+    verifications: Arc<Verifications>,
+    messaging: Arc<Messaging>,
+    contacts: Arc<Contacts>,
+    oversight: Arc<Oversight>,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) steps: Steps,
+    pub(crate) pushers: Vec<Pusher>,
+}
+
+// === impl Wired ===
+
+impl Wired {
+    /// Errors: those of a store that cannot be read, and of a vendor that is configured wrongly.
+    pub(crate) async fn build(loaded: &Loaded, ground: &Ground, vendors: Vendors) -> Result<Self> {
+        let config = &loaded.config;
+        let (contacts, pushers) = contacts(loaded, ground, &vendors)?;
+        let outbox = Arc::new(outbox(config, ground.clone(), vendors.clone())?);
+        let measuring = Arc::clone(outbox.measuring());
+        let timeout = config.messaging.attempt_timeout;
+        let oversight = Arc::new(Oversight::new(vendors, measuring, Arc::clone(&ground.clock), timeout));
+        let tenants = settings::tenants(config);
+        let templates = Arc::new(config.templates()?);
+        let receivers = Arc::new(Guarded::new(Client::new(&config.callbacks)?)) as Arc<dyn Receivers>;
+        let messaging = Messaging::new(Arc::clone(&outbox), Arc::clone(&templates), config.messaging.retention);
+        let messaging = Arc::new(messaging.telling(Arc::clone(&receivers)));
+        let verifications = Arc::new(verifications(config, &outbox, templates, &tenants));
+        outbox.hold(messaging.holder(), verifications.holder());
+        outbox.load_measures().await?;
+        let callbacks = Arc::new(callbacks::build(config, &outbox, receivers));
+        let steps = Steps { messages: Some(callbacks), verifications: Some(Arc::clone(&verifications) as _) };
+        let (callers, tenants) = (Arc::new(config.keys()?), Arc::new(tenants));
+        Ok(Self { callers, tenants, verifications, messaging, contacts, oversight, outbox, steps, pushers })
+    }
+
+    /// What the gRPC surface is built from.
+    pub(crate) fn for_grpc(&self, reflection: bool) -> Services {
+        Services {
+            access: Access::new(Arc::clone(&self.callers), Arc::clone(&self.tenants)),
+            verifications: Arc::clone(&self.verifications),
+            messaging: Arc::clone(&self.messaging),
+            contacts: Arc::clone(&self.contacts),
+            oversight: Arc::clone(&self.oversight),
+            reflection,
+        }
+    }
+
+    /// What the dialects are built from.
+    pub(crate) fn for_dialects(&self, config: &Config) -> Desk {
+        let Ground { clock, random, .. } = &self.outbox.ground;
+        Desk {
+            keys: Arc::clone(&self.callers),
+            tenants: Arc::clone(&self.tenants),
+            verifications: Arc::clone(&self.verifications),
+            messaging: Arc::clone(&self.messaging),
+            contacts: Arc::clone(&self.contacts),
+            oversight: Arc::clone(&self.oversight),
+            clock: Arc::clone(clock),
+            random: Arc::clone(random),
+            wait: config.rest.wait,
+            balance: config.rest.balance,
+            peer: None,
+        }
+    }
+}
+
+fn outbox(config: &Config, ground: Ground, vendors: Vendors) -> Result<Outbox> {
+    let tokens = settings::receipt_tokens(&config.receipts)?.unwrap_or_else(|| ground.keys.receipt_tokens());
+    let receipt_urls = ReceiptUrls::new(config.receipts.public_url.as_deref(), tokens);
+    let routes = Routes::new(config.routes.clone());
+    let outbox = Outbox::new(ground, vendors, routes, settings::outbox(&config.messaging));
+    Ok(outbox.reachable_at(receipt_urls))
+}
+
+/// The contacts, and who gives them to vendors.
+fn contacts(loaded: &Loaded, ground: &Ground, vendors: &Vendors) -> Result<(Arc<Contacts>, Vec<Pusher>)> {
+    let config = &loaded.config.contacts;
+    let queue = Arc::new(Queue::new(config.push.clone()));
+    let books = vendors::books(loaded, vendors, &ground.clock)?;
+    let pushers = books.into_iter().map(|book| Pusher::new(ground.clone(), &queue, Arc::new(book))).collect();
+    Ok((Arc::new(Contacts::new(ground.clone(), config, queue)), pushers))
+}
+
+fn verifications(
+    config: &Config,
+    outbox: &Arc<Outbox>,
+    templates: Arc<Templates>,
+    tenants: &BTreeMap<TenantName, Arc<Tenant>>,
+) -> Verifications {
+    let workflows = Workflows::new(config.workflows.clone());
+    Verifications::new(Arc::clone(outbox), config.verification.clone(), templates, brands(tenants), workflows)
+}
+
+fn brands(tenants: &BTreeMap<TenantName, Arc<Tenant>>) -> BTreeMap<TenantName, String> {
+    tenants.iter().filter_map(|(name, tenant)| Some((name.clone(), tenant.brand.clone()?))).collect()
+}

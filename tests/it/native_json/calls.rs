@@ -1,0 +1,292 @@
+//! Every call once, from its beginning to its end, and what all calls have in common.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use verigate::rest::native::routes::ROUTES;
+
+use crate::native_json::client::{ACME, Caller, OTHER, Reply, Told};
+use crate::support::gateway::{CONFIG, Gateway, PHONE};
+use crate::support::http::call;
+use crate::support::vendor_server::{Answer, VendorServer};
+
+/// A caller that notes which calls of the table it has seen succeed.
+struct Walker {
+    caller: Caller,
+    seen: BTreeSet<(&'static str, &'static str)>,
+}
+
+impl Walker {
+    async fn get(&mut self, path: &'static str, target: &str) -> Value {
+        let reply = self.caller.get(target).await;
+        self.note("GET", path, reply)
+    }
+
+    async fn post(&mut self, path: &'static str, target: &str, body: Value) -> Value {
+        let reply = self.caller.post(target, &body).await;
+        self.note("POST", path, reply)
+    }
+
+    fn note(&mut self, verb: &'static str, path: &'static str, reply: Reply) -> Value {
+        self.seen.insert((verb, path));
+        reply.ok()
+    }
+
+    /// Every call to these services was seen.
+    fn assert_walked(&self, services: &str) {
+        let routes = ROUTES.iter().filter(|route| route.rpc.starts_with(services));
+        let missing: Vec<_> = routes.filter(|route| !self.seen.contains(&(route.verb.as_str(), route.path))).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+}
+
+#[tokio::test]
+async fn verifications_are_started_checked_resent_canceled_read_and_watched() {
+    let gateway = Gateway::start().await;
+    let mut walker = Walker { caller: Caller::acme(&gateway), seen: BTreeSet::new() };
+    let body = json!({"recipient": {"phone": "012-345 6789"}, "scope": "login", "delivery_wait": "5s",
+        "policy": {"length": 8, "alphabet": ["ALPHABET_CLASS_DIGITS"]}, "metadata": {"order": "7"}});
+    let started = walker.post("/v1/verifications", "/v1/verifications", body).await;
+    assert_eq!(started["code"], "");
+    let begun = &started["verification"];
+    assert_eq!(begun["recipient"], json!({"phone": PHONE}));
+    assert_eq!((&begun["status"], &begun["checks_left"]), (&json!("VERIFICATION_STATUS_PENDING"), &json!(5)));
+    assert_eq!((&begun["metadata"], &begun["workflow"]), (&json!({"order": "7"}), &json!("")));
+    assert_eq!(begun["create_time"], "2026-11-22T05:16:00.125Z");
+    let id = begun["id"].as_str().unwrap();
+    let code = gateway.code(PHONE).await;
+    assert_eq!(code.len(), 8);
+
+    let one = format!("/v1/verifications/{id}");
+    let wrong = walker.post("/v1/verifications/{id}/check", &format!("{one}/check"), json!({"code": "x"})).await;
+    assert_eq!((&wrong["outcome"], &wrong["checks_left"]), (&json!("CHECK_OUTCOME_WRONG_CODE"), &json!(4)));
+    gateway.clock.advance(Duration::from_secs(30));
+    let resent = walker.post("/v1/verifications/{id}/resend", &format!("{one}/resend"), json!({})).await;
+    assert_eq!(resent["verification"]["sends"].as_array().unwrap().len(), 2);
+    let scoped = json!({"scoped_recipient": {"scope": "login", "recipient": {"phone": PHONE}}, "code": code});
+    let right = walker.post("/v1/checks", "/v1/checks", scoped).await;
+    assert_eq!(right["outcome"], "CHECK_OUTCOME_APPROVED");
+    let got = walker.get("/v1/verifications/{id}", &one).await;
+    assert_eq!(got["verification"], right["verification"]);
+    let listed = walker.get("/v1/verifications", "/v1/verifications?recipient.phone=%2B60123456789&page_size=5").await;
+    assert_eq!(listed["verifications"], json!([got["verification"]]));
+    let mut events = walker.caller.watch(&format!("{one}/watch"), &[]).await;
+    assert_eq!(events.event("verification").await, got);
+    assert_eq!(events.next().await, None);
+    walker.seen.insert(("GET", "/v1/verifications/{id}/watch"));
+
+    let body = json!({"recipient": {"email": "ann@example.com"}});
+    let other = walker.caller.post("/v1/verifications", &body).await.ok();
+    let one = format!("/v1/verifications/{}/cancel", other["verification"]["id"].as_str().unwrap());
+    // No body at all is as good as an empty object.
+    let canceled = Reply::ok(walker.caller.send("POST", &one, &[], "").await);
+    assert_eq!(canceled["verification"]["status"], "VERIFICATION_STATUS_CANCELED");
+    assert_eq!(walker.post("/v1/verifications/{id}/cancel", &one, json!({})).await, canceled);
+    walker.assert_walked("verification.");
+}
+
+#[tokio::test]
+async fn messages_are_sent_previewed_canceled_read_and_watched() {
+    let gateway = Gateway::start().await;
+    let mut walker = Walker { caller: Caller::acme(&gateway), seen: BTreeSet::new() };
+    let body = json!({"recipient": {"phone": PHONE}, "text": "Your table is ready: 7 €"});
+    let preview = walker.post("/v1/messages/preview", "/v1/messages/preview", body.clone()).await;
+    assert_eq!((&preview["encoding"], &preview["segments"]), (&json!("ENCODING_GSM7"), &json!(1)));
+    assert_eq!(preview["candidates"][0]["vendor"], "inbox");
+    let sent = walker.post("/v1/messages", "/v1/messages", body).await;
+    let one = format!("/v1/messages/{}", sent["message"]["id"].as_str().unwrap());
+    let mut events = walker.caller.watch(&format!("{one}/watch"), &[]).await;
+    let mut seen = events.event("message").await;
+    while seen["message"]["status"] != "MESSAGE_STATUS_DELIVERED" {
+        seen = events.event("message").await;
+    }
+    assert_eq!(events.next().await, None);
+    walker.seen.insert(("GET", "/v1/messages/{id}/watch"));
+    let got = walker.get("/v1/messages/{id}", &one).await;
+    assert_eq!(got, seen);
+    assert_eq!(gateway.inbox(PHONE).await[0]["text"], got["message"]["text"]);
+
+    // The next ones are younger.
+    gateway.clock.advance(Duration::from_millis(1));
+    let batch = json!({"recipients": [{"phone": PHONE}, {"phone": "12"}], "text": "later",
+        "send_at": "2026-11-22T06:16:00+00:00", "validity": "3600s"});
+    let results = walker.post("/v1/messages/batch", "/v1/messages/batch", batch).await["results"].take();
+    assert_eq!(results[0]["message"]["status"], "MESSAGE_STATUS_QUEUED");
+    assert_eq!(results[0]["message"]["send_at"], "2026-11-22T06:16:00Z");
+    assert_eq!(results[1]["error"]["reason"], "ERROR_REASON_INVALID_FIELD");
+    let later = format!("/v1/messages/{}/cancel", results[0]["message"]["id"].as_str().unwrap());
+    let canceled = walker.post("/v1/messages/{id}/cancel", &later, json!({})).await;
+    assert_eq!(canceled["message"]["status"], "MESSAGE_STATUS_CANCELED");
+    let both = "statuses=MESSAGE_STATUS_CANCELED&statuses=MESSAGE_STATUS_DELIVERED&pageSize=1";
+    let listed = walker.get("/v1/messages", &format!("/v1/messages?{both}")).await;
+    assert_eq!(listed["messages"], json!([canceled["message"]]));
+    let token = listed["next_page_token"].as_str().unwrap();
+    let next = walker.caller.get(&format!("/v1/messages?{both}&page_token={token}")).await.ok();
+    assert_eq!(next["messages"], json!([got["message"]]));
+    walker.assert_walked("messaging.");
+}
+
+#[tokio::test]
+async fn administrators_see_vendors_and_others_do_not() {
+    let balance = json!({"status": 0, "balance": 279_974, "message": "ok", "id": "1"});
+    let server = VendorServer::start(move |_| Answer::json(200, balance.clone())).await;
+    let carrier =
+        format!("[vendors.carrier]\nkind = \"esms\"\nuser = \"u\"\npass = \"p\"\nbase_url = \"{}\"\n", server.url());
+    let config = CONFIG.replace("brand = \"Acme\"", "brand = \"Acme\"\nadmin = true");
+    let gateway = Gateway::start_with(&format!("{config}{carrier}")).await;
+    let mut walker = Walker { caller: Caller::acme(&gateway), seen: BTreeSet::new() };
+    let vendors = walker.get("/v1/admin/vendors", "/v1/admin/vendors").await["vendors"].take();
+    assert_eq!((&vendors[0]["name"], &vendors[0]["breaker"]), (&json!("carrier"), &json!("BREAKER_STATE_CLOSED")));
+    assert_eq!(vendors[1]["name"], "inbox");
+    let path = "/v1/admin/vendors/{name}/balance";
+    let left = walker.get(path, "/v1/admin/vendors/c%61rrier/balance").await;
+    assert_eq!(left, json!({"amount": "279974", "unit": left["unit"]}));
+    let unknown = walker.caller.get("/v1/admin/vendors/no%2Fbody/balance").await;
+    assert_eq!(unknown.refused_with(404), "VENDOR_NOT_FOUND");
+    let refused = Caller::with(&gateway, OTHER).get("/v1/admin/vendors?x=y").await;
+    assert_eq!(refused.refused_with(403), "NOT_PERMITTED");
+}
+
+/// Of rows that are added, too.
+#[tokio::test]
+async fn every_call_of_the_table_reaches_its_service_and_asks_for_a_key_first() {
+    let config = CONFIG.replace("brand = \"Acme\"", "brand = \"Acme\"\nadmin = true");
+    let gateway = Gateway::start_with(&config).await;
+    for route in ROUTES {
+        let target: Vec<_> =
+            route.path.split('/').map(|segment| if segment.starts_with('{') { "nothing" } else { segment }).collect();
+        let target = target.join("/");
+        for (key, reason) in [("acme.wrong", "CREDENTIALS_INVALID"), ("acme", "CREDENTIALS_INVALID")] {
+            // What would be wrong with it later is not looked at.
+            let stranger = Caller::with(&gateway, key);
+            let reply = stranger.send(route.verb.as_str(), &format!("{target}?x=y"), &[], "{").await;
+            assert_eq!(reply.refused_with(401), reason, "{route:?}");
+            assert_eq!(reply.answer.header("www-authenticate"), Some("Bearer"));
+        }
+        let body = if route.verb.has_body() { "{}" } else { "" };
+        let reply =
+            Caller::acme(&gateway).send(route.verb.as_str(), &target, &["Content-Type: application/json"], body).await;
+        assert!([200, 400, 404].contains(&reply.status), "{route:?}: {reply:?}");
+        assert!(reply.status == 200 || !reply.refused_with(reply.status).is_empty(), "{route:?}: {reply:?}");
+    }
+    let none = call(gateway.addresses.http, "GET", "/v1/verifications", &["Host: x"], "").await;
+    assert_eq!(none.status, 401);
+    assert!(none.body.contains("CREDENTIALS_MISSING"), "{none:?}");
+}
+
+#[tokio::test]
+async fn names_of_json_are_understood_as_well_and_null_is_nothing() {
+    let gateway = Gateway::start().await;
+    let caller = Caller::acme(&gateway);
+    let body = json!({"recipient": {"phone": PHONE, "email": null}, "deliveryWait": "5s", "scope": null, "policy": null,
+        "metadata": null, "onExisting": "ON_EXISTING_REPLACE", "channel": 1,
+        "customCode": "012345"});
+    let started = caller.post("/v1/verifications", &body).await.ok();
+    assert_eq!(started["verification"]["scope"], "default");
+    assert_eq!(gateway.code(PHONE).await, "012345");
+    let body = json!({"scopedRecipient": {"recipient": {"phone": PHONE}}, "code": "012345"});
+    assert_eq!(caller.post("/v1/checks", &body).await.ok()["outcome"], "CHECK_OUTCOME_APPROVED");
+}
+
+#[tokio::test]
+async fn calls_have_names_methods_and_heads() {
+    let gateway = Gateway::start().await;
+    let caller = Caller::acme(&gateway);
+    let named = caller.send("GET", "/v1/verifications", &["X-Request-Id: my-name-1"], "").await;
+    assert_eq!(named.answer.header("x-request-id"), Some("my-name-1"));
+    for (name, value) in [("cache-control", "no-store"), ("x-content-type-options", "nosniff")] {
+        assert_eq!(named.answer.header(name), Some(value));
+    }
+    let bad = caller.send("GET", "/v1/verifications", &["X-Request-Id: two words"], "").await;
+    assert_eq!(bad.answer.header("x-request-id").unwrap().len(), 16);
+    let refused = caller.send("GET", "/v1/verifications/x", &["X-Request-Id: my-name-2"], "").await;
+    assert_eq!((refused.refused_with(400), &refused.json["request_id"]), ("INVALID_FIELD", &json!("my-name-2")));
+
+    let wrong = caller.send("DELETE", "/v1/verifications", &[], "").await;
+    assert_eq!(wrong.refused_with(405), "");
+    assert_eq!(wrong.answer.header("allow"), Some("POST, GET, HEAD, OPTIONS"));
+    let wrong = caller.send("GET", "/v1/messages/batch", &[], "").await;
+    assert_eq!((wrong.refused_with(405), wrong.answer.header("allow")), ("", Some("POST, OPTIONS")));
+    let options = caller.send("OPTIONS", "/v1/verifications/x", &["Origin: https://evil.example"], "").await;
+    assert_eq!((options.status, options.answer.header("allow")), (204, Some("GET, HEAD, OPTIONS")));
+    assert!(!options.answer.head.to_lowercase().contains("access-control"), "{options:?}");
+    let head = caller.send("HEAD", "/v1/verifications", &[], "").await;
+    assert_eq!((head.status, head.answer.body.as_str()), (200, ""));
+    assert_eq!(head.answer.header("content-length"), Some("41"));
+}
+
+#[tokio::test]
+async fn what_is_not_served_is_not_found() {
+    let gateway = Gateway::start().await;
+    for target in ["/", "/v1", "/v1/", "/v1/verifications/", "/v1/nothing", "/v2/verifications", "/verigate", "/docs"] {
+        let reply = call(gateway.addresses.http, "GET", target, &["Host: x"], "").await;
+        assert_eq!(reply.status, 404, "{target}");
+        assert_eq!(reply.header("content-type"), Some("application/problem+json"), "{target}");
+        assert!(reply.header("x-request-id").is_some(), "{target}");
+        assert_eq!(
+            reply.body,
+            r#"{"type":"about:blank","title":"Not Found","status":404,"detail":"Nothing is served here. Calls are answered under /v1/."}"#
+        );
+    }
+    let reply = Caller::acme(&gateway).get("/v1/verifications/%ff").await;
+    assert_eq!(reply.refused_with(400), "");
+}
+
+/// Moves the gateway's clock until the call is answered, and gives the seconds that it took by it, about.
+async fn wind<T>(gateway: &Gateway, call: tokio::task::JoinHandle<T>) -> (T, u64) {
+    let mut steps = 0;
+    while !call.is_finished() {
+        gateway.clock.advance(Duration::from_millis(100));
+        steps += 1;
+        tokio::task::yield_now().await;
+    }
+    (call.await.unwrap(), steps / 10)
+}
+
+#[tokio::test]
+async fn a_call_ends_at_the_deadline_that_its_caller_sets() {
+    let gateway = Gateway::start_with(&format!("{CONFIG}\n[messaging]\nattempt_timeout = \"2m\"\n")).await;
+    let caller = Caller::acme(&gateway);
+    for bad in ["0", "-1", "1.5", "3601", "x", "99999999999"] {
+        let reply = caller.post_with("/v1/verifications", &[&format!("Request-Timeout: {bad}")], &json!({})).await;
+        assert_eq!(reply.violation(), ("request-timeout", "must be a whole number of seconds from 1 to 3600"), "{bad}");
+    }
+    // The vendor never answers.
+    let body = json!({"recipient": {"phone": "+60123456006"}, "delivery_wait": "30s"});
+    let asked = caller.clone();
+    let call = tokio::spawn(async move { asked.post_with("/v1/verifications", &["Request-Timeout: 20"], &body).await });
+    let (reply, took) = wind(&gateway, call).await;
+    assert_eq!(reply.refused_with(504), "DEADLINE_EXCEEDED");
+    assert!(took >= 19, "{took} s");
+    let watch = format!("/v1/verifications/{}/watch", {
+        let listed = caller.get("/v1/verifications").await.ok();
+        listed["verifications"][0]["id"].as_str().unwrap().to_owned()
+    });
+    let mut events = caller.watch(&watch, &["Request-Timeout: 300"]).await;
+    events.event("verification").await;
+    gateway.clock.advance(Duration::from_secs(300));
+    let last = loop {
+        match events.next().await {
+            Some(Told::Event { name, data, .. }) if name == "error" => break data,
+            Some(_) => {}
+            None => panic!("it ended without a word"),
+        }
+    };
+    assert_eq!((&last["status"], &last["reason"]), (&json!(504), &json!("DEADLINE_EXCEEDED")));
+    assert_eq!(events.next().await, None);
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_ends_its_call_after_a_minute() {
+    let gateway = Gateway::start().await;
+    let caller = Caller::acme(&gateway);
+    let call = tokio::spawn(async move {
+        let fields = ["Host: x", &format!("Authorization: Bearer {ACME}"), "Content-Type: application/json"];
+        call(caller.address, "POST", "/v1/verifications", &[&fields[..], &["Transfer-Encoding: chunked"]].concat(), "")
+            .await
+    });
+    let (answer, took) = wind(&gateway, call).await;
+    assert_eq!(answer.status, 504, "{answer:?}");
+    assert!(took >= 59, "{took} s");
+}
