@@ -143,7 +143,7 @@ fn words(bench: &Bench) -> Result<()> {
         templates.render_verification(&wording, &facts)
     });
     let secret = Some("acme-secret-of-some-length".into());
-    let key = KeyConfig { id: "acme".to_owned(), secret, secret_hash: None, alone: false };
+    let key = KeyConfig { id: "acme".to_owned(), secret, secret_hash: None, alone: false, from: Vec::new() };
     let keys = auth::Keys::new([(&tenant, &key)])?;
     bench.time("auth: authenticate", || keys.authenticate(black_box(Some("Bearer acme.acme-secret-of-some-length"))));
     Ok(())

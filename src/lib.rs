@@ -25,6 +25,8 @@
 //! 3. `verification.rs`, `message.rs`, `segment.rs`, `route.rs`, `policy.rs`, `code.rs`, what limits calls of vendors
 //!    (`breaker.rs`, `budget.rs`, `rate.rs`, `backoff.rs`, `rounds.rs`, `health.rs`), and what a contact may be
 //!    (`table.rs`, `column.rs`, `row.rs`, `cell.rs`, `filter.rs`), are synchronous and take `now`.
+//! 3. `verification.rs`, `message.rs`, `callback.rs`, `segment.rs`, `route.rs`, `policy.rs`, `code.rs`, and what limits calls of vendors
+//!    (`breaker.rs`, `budget.rs`, `rate.rs`, `backoff.rs`, `rounds.rs`, `health.rs`), are synchronous and take `now`.
 //! 4. A `mod.rs` is a port (imports none of its children) or an assembler (no child imports it), never both;
 //!    this file re-exports nothing.
 //! 5. Wire types are separate from domain types; conversions are `parse_*` in and `to_*` out.

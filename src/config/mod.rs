@@ -32,6 +32,7 @@ use crate::messaging::route::{RouteConfig, RouteVendor};
 use crate::messaging::service::MessagingConfig;
 use crate::messaging::template::{TemplateConfig, Templates};
 use crate::receipts;
+use crate::recipient::Country;
 use crate::rest;
 use crate::telemetry;
 use crate::vendor::Channel;
@@ -218,6 +219,9 @@ impl Config {
         }
         self.check_workflows(&mut found);
         self.check_templates(&mut found);
+        for (at, name) in self.rest.simpu.v1_tenants.iter().enumerate() {
+            self.check_tenant(&format!("rest.simpu.v1_tenants[{at}]"), name, &mut found);
+        }
         found.0
     }
 
@@ -310,8 +314,9 @@ impl Config {
                 self.check_tenant(&format!("{path}.tenants[{at}]"), name, found);
             }
             for (at, step) in workflow.steps.iter().enumerate() {
-                if let Some(gap) = self.gap(workflow, step.channel) {
-                    found.add(&format!("{path}.steps[{at}].channel"), gap);
+                let change = || self.change_of_maker(workflow, step.channel);
+                if let Some(wrong) = self.gap(workflow, step.channel).or_else(change) {
+                    found.add(&format!("{path}.steps[{at}].channel"), wrong);
                 }
             }
         }
@@ -331,6 +336,32 @@ impl Config {
             };
             let message = format!("has no route for tenant {:?}{missing}", tenant.as_str());
             Some(format!("{message}; add a [[routes]] entry for {channel}"))
+        })
+    }
+
+    /// Of whom the codes of a step would always be made by somebody else than those of the first step, if of anybody: a
+    /// verification keeps who makes its code, so such a step would never be taken.
+    fn change_of_maker(&self, workflow: &WorkflowConfig, channel: Channel) -> Option<String> {
+        let first = workflow.steps.first()?.channel;
+        let every: Vec<_> = self.tenants.iter().map(|tenant| &tenant.name).collect();
+        let tenants = if workflow.tenants.is_empty() { every } else { workflow.tenants.iter().collect() };
+        let countries: Vec<_> = workflow.countries.iter().copied().map(Some).collect();
+        let countries = if countries.is_empty() { vec![None] } else { countries };
+        let makers = |tenant, channel, country: Option<Country>| {
+            let routes = self.routes.iter().filter(move |route| route.carries(tenant, channel, country));
+            // Where the country is open, any of them may be taken.
+            routes.take(if country.is_some() { 1 } else { usize::MAX }).map(|route| route.codes)
+        };
+        tenants.into_iter().find_map(|tenant| {
+            let kept = |country: Option<Country>| {
+                let firsts: Vec<_> = makers(tenant, first, country).collect();
+                makers(tenant, channel, country).any(|maker| firsts.contains(&maker))
+            };
+            let lost = countries.iter().any(|country| !kept(*country));
+            let message = "is on a route whose codes are made by somebody else than those of the first step, which";
+            lost.then(|| {
+                format!("{message} the code of a verification of tenant {:?} cannot change to", tenant.as_str())
+            })
         })
     }
 

@@ -1,4 +1,7 @@
-//! The contact lists of configured vendors, called within the limits that each vendor has for messages, too.
+//! The contact lists of configured vendors, called within the limits that each vendor has for messages.
+//!
+//! How such a call ends is not counted as the vendor's health: that a list is broken says nothing of messages, and must
+//! not hold up any.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +13,7 @@ use crate::contacts::push::Book;
 use crate::error::Result;
 use crate::messaging::budget::Try;
 use crate::messaging::vendors::Vendors;
-use crate::vendor::{Accepted, ContactBook, ContactRow, Failure};
+use crate::vendor::{ContactBook, ContactRow, Failure};
 
 /// A configured vendor's contact list.
 pub struct VendorBook {
@@ -52,14 +55,11 @@ impl Book for VendorBook {
     async fn push(&self, row: &ContactRow) -> Result<(), Failure> {
         let began = self.clock.now();
         let full = Failure::Throttled { after: None };
-        let (_, mut permit) = self.vendors.try_permit(&[&self.name], Try::First, began).ok_or(full)?;
+        let (_, permit) = self.vendors.try_permit(&[&self.name], Try::First, began).ok_or(full)?;
         let Some(book) = permit.vendor().contacts() else { return Err(Failure::Unavailable) };
-        let outcome = tokio::select! {
+        tokio::select! {
             outcome = book.push(row) => outcome,
             () = self.clock.sleep_until(began + self.timeout) => Err(Failure::Unknown),
-        };
-        let ended = self.clock.now();
-        permit.note(&outcome.clone().map(|()| Accepted::default()), ended.since(began), ended);
-        outcome
+        }
     }
 }

@@ -95,6 +95,11 @@ impl Cell {
         Ok(Some(cell))
     }
 
+    /// Whether callers see nothing of it, for all of its options were removed.
+    pub(crate) fn is_empty(&self, column: &Column) -> bool {
+        matches!(self, Self::Options(numbers) if numbers.iter().all(|number| column.option(*number).is_none()))
+    }
+
     /// What callers see of it; `None` when all of its options were removed.
     pub(crate) fn show(&self, column: &Column) -> Option<Value> {
         match self {
@@ -248,10 +253,11 @@ mod tests {
         let cell = Cell::read(&column, &list(&["red", "blue"]), None).unwrap().unwrap();
         column.choices.retain(|choice| choice.name != "red");
         assert_eq!(cell.show(&column), Some(list(&["blue"])));
+        assert!(!cell.is_empty(&column));
         column.choices.push(Choice { number: 8, name: "red".to_owned() });
         assert_eq!(cell.show(&column), Some(list(&["blue"])), "another of the same name is another");
         column.choices.clear();
-        assert_eq!(cell.show(&column), None);
+        assert!(cell.is_empty(&column) && cell.show(&column).is_none());
     }
 
     #[test]

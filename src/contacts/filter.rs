@@ -129,11 +129,8 @@ impl Condition {
     }
 
     pub(crate) fn holds(&self, row: &Row, table: &Table) -> bool {
-        let column = table.with_id(self.column);
-        // What would be shown as empty is empty: a cell whose options were all removed.
-        let cell = row.cell(self.column).filter(|cell| column.is_some_and(|column| cell.show(column).is_some()));
-        let passes = match (cell, column) {
-            (Some(cell), Some(column)) => self.test.passes(cell, column),
+        let passes = match (row.cell(self.column), table.with_id(self.column)) {
+            (Some(cell), Some(column)) if !cell.is_empty(column) => self.test.passes(cell, column),
             _ => matches!(self.test, Test::IsEmpty),
         };
         passes != self.negated

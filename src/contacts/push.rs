@@ -3,11 +3,12 @@
 //! The commit of a row leaves a mark beside it for each vendor that is to have it; a worker for each vendor hands over
 //! what is marked and takes the mark away, unless the row has changed meanwhile. So a row reaches a vendor that was away,
 //! or a process that was, and of several changes the last one; it may reach a vendor twice, as any call may whose answer
-//! is lost. What a vendor refuses is not given to it again until the row changes; what it never answers clearly is given
-//! up after [`MAX_TRIES`].
+//! is lost. A row that a vendor refuses is not given to it again until it changes; one that it never answers clearly is
+//! given up after [`MAX_TRIES`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,7 +24,7 @@ use crate::contacts::table::{LISTS, TABLE, Table};
 use crate::error::Result;
 use crate::messaging::holder::Ground;
 use crate::store::{Batch, Key, Record, record};
-use crate::vendor::{ContactRow, Failure};
+use crate::vendor::{ContactRow, Failure, Rejection};
 
 /// How often a row is given to a vendor that gives no clear answer.
 pub const MAX_TRIES: u32 = 10;
@@ -36,7 +37,7 @@ const AT_ONCE: usize = 8;
 
 /// The pause after a round in which a vendor took nothing. Doubles while that goes on.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// How often marks are looked for though nobody told of one: another process may have left it.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
@@ -77,7 +78,7 @@ pub struct Pusher {
 enum Round {
     /// Nothing is marked.
     Idle,
-    /// Some of it is done.
+    /// The vendor takes what it is given.
     Went,
     /// The vendor takes nothing now; how long it wants to be left alone, if it says so.
     Away(Option<Duration>),
@@ -145,33 +146,41 @@ impl Pusher {
             self.tries.clear();
             return Ok(Round::Idle);
         }
-        let this = &*self;
-        let give = async |mark: (Key, Record)| (this.give(&mark).await, mark);
+        let (this, away) = (&*self, AtomicBool::new(false));
+        let give = async |mark: (Key, Record)| (this.give(&mark, &away).await, mark);
         let given: Vec<_> = iter(marks).map(give).buffer_unordered(AT_ONCE).collect().await;
-        let (mut went, mut throttled) = (false, None);
+        let (mut went, mut throttled) = (false, None::<Option<Duration>>);
         for (outcome, mark) in given {
-            match outcome? {
-                Ok(()) | Err(Failure::Rejected(_)) => {
+            match outcome {
+                Ok(outcome) if is_settled(&outcome) => {
                     went = true;
                     self.tries.remove(&mark.0);
                 }
-                Err(Failure::Throttled { after }) => throttled = throttled.max(Some(after)),
-                Err(Failure::Unknown) if self.is_tried_enough(&mark.0) => self.take_away(&mark).await?,
-                Err(Failure::Unavailable | Failure::Unknown) => {}
+                Ok(Err(Failure::Throttled { after })) => throttled = throttled.max(Some(after)),
+                Ok(Err(Failure::Unknown)) if self.is_tried_enough(&mark.0) => self.take_away(&mark).await?,
+                Ok(_) => {}
+                Err(error) => error!(?error, vendor = self.book.vendor(), "a contact could not be given to a vendor"),
             }
         }
         Ok(match throttled {
             Some(after) => Round::Away(after),
-            None if went => Round::Went,
+            None if went && !away.into_inner() => Round::Went,
             None => Round::Away(None),
         })
     }
 
-    /// Gives the marked row to the vendor, and takes the mark away when that is settled.
-    async fn give(&self, mark: &(Key, Record)) -> Result<Result<(), Failure>> {
+    /// Gives the marked row to the vendor, and takes the mark away when that is settled. When the vendor is `away`, nothing
+    /// more is given to it in this round.
+    async fn give(&self, mark: &(Key, Record), away: &AtomicBool) -> Result<Result<(), Failure>> {
+        if away.load(Ordering::Relaxed) {
+            return Ok(Err(Failure::Unavailable));
+        }
         let outcome = self.hand_over(&mark.0).await?;
-        if matches!(outcome, Ok(()) | Err(Failure::Rejected(_))) {
-            self.take_away(mark).await?;
+        match &outcome {
+            settled if is_settled(settled) => self.take_away(mark).await?,
+            // That may be about this row alone.
+            Ok(()) | Err(Failure::Unknown) => {}
+            Err(_) => away.store(true, Ordering::Relaxed),
         }
         Ok(outcome)
     }
@@ -188,11 +197,10 @@ impl Pusher {
         let mut outcome = Ok(());
         for row in self.rows_for(&table, &row) {
             match self.book.push(&row).await {
-                Ok(()) => {}
-                // Another list may take it.
-                Err(Failure::Rejected(rejection)) => outcome = Err(Failure::Rejected(rejection)),
-                Err(failure) => {
-                    outcome = Err(failure);
+                // Where one list refuses it, another may take it.
+                pushed if is_settled(&pushed) => outcome = outcome.and(pushed),
+                unsettled => {
+                    outcome = unsettled;
                     break;
                 }
             }
@@ -252,6 +260,18 @@ impl Pusher {
     async fn take_away(&self, (mark, read): &(Key, Record)) -> Result<()> {
         let batch = Batch::new(mark.partition()).require(mark, Some(read)).delete(mark.clone());
         self.ground.store.commit(batch).await.map(drop)
+    }
+}
+
+/// Whether giving the row again, as it is, is no use. A vendor that refuses our account may take it once that is mended.
+fn is_settled(outcome: &Result<(), Failure>) -> bool {
+    match outcome {
+        Ok(()) => true,
+        Err(Failure::Rejected(rejection)) => match rejection {
+            Rejection::InvalidRecipient | Rejection::InvalidContent | Rejection::Blocked => true,
+            Rejection::Unauthorized | Rejection::InsufficientCredit | Rejection::Occupied => false,
+        },
+        Err(Failure::Throttled { .. } | Failure::Unavailable | Failure::Unknown) => false,
     }
 }
 

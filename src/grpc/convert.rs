@@ -158,6 +158,7 @@ pub fn to_failure_reason(sending: &Sending) -> pb::FailureReason {
         Some(SendReason::Rejected(Rejection::Unauthorized)) => pb::FailureReason::VendorUnauthorized,
         Some(SendReason::Rejected(Rejection::InsufficientCredit)) => pb::FailureReason::InsufficientCredit,
         Some(SendReason::Rejected(Rejection::Blocked)) => pb::FailureReason::RecipientBlocked,
+        Some(SendReason::Rejected(Rejection::Occupied)) => pb::FailureReason::OtherCodePending,
         Some(SendReason::Throttled) => pb::FailureReason::VendorThrottled,
         Some(SendReason::Unavailable) => pb::FailureReason::VendorUnavailable,
         Some(SendReason::NoClearAnswer) => pb::FailureReason::VendorNoClearAnswer,

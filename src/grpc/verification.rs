@@ -328,6 +328,7 @@ fn to_verification(view: &View) -> pb::Verification {
         metadata: to_metadata(&verification.metadata),
         workflow: verification.workflow().unwrap_or_default().to_owned(),
         next_step_time: view.next_step_at.map(to_time),
+        vendor_makes_code: verification.is_of_vendors_code(),
     }
 }
 

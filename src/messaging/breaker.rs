@@ -146,9 +146,9 @@ impl Verdict {
             Ok(_) => Self::Good,
             Err(Failure::Rejected(Rejection::Unauthorized | Rejection::InsufficientCredit)) => Self::Bad,
             // It understood the message, and says what is wrong with it.
-            Err(Failure::Rejected(Rejection::InvalidRecipient | Rejection::InvalidContent | Rejection::Blocked)) => {
-                Self::Good
-            }
+            Err(Failure::Rejected(
+                Rejection::InvalidRecipient | Rejection::InvalidContent | Rejection::Blocked | Rejection::Occupied,
+            )) => Self::Good,
             Err(Failure::Throttled { after }) => Self::Throttled(*after),
             Err(Failure::Unavailable | Failure::Unknown) => Self::Bad,
         }

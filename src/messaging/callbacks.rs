@@ -5,8 +5,8 @@
 //! whenever we die. Nothing is held meanwhile but a place at its receiver: not the record, and not a place among those who
 //! take up sends, so a receiver that is slow holds up no message.
 //!
-//! Only messages have callbacks: no vendor's way of asking for a code names a URL for them. [`Callback`] knows no message,
-//! so other records could hold one, too; what is message-like here is where it is read and written.
+//! Only messages have callbacks: who asks for a code learns what came of it when the code is checked, and no request for
+//! one names a URL. [`Callback`] knows no message, so that another record could hold one, too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,7 +75,8 @@ struct Desk {
 enum Next {
     Call(u8, CallbackCall),
     Ended(Stage),
-    PutOff,
+    /// Nothing now; somebody looks again when it is due.
+    Later,
 }
 
 // === impl Callbacks ===
@@ -107,9 +108,9 @@ impl StepTaker for Callbacks {
             desk.outbox.due.note(record.id.partition(), due_at);
             return Ok(Taken::Done);
         }
-        let (desk, record) = (Arc::clone(desk), *record);
-        let span = info_span!("callback", send = ?record, tenant = %message.tenant, kind = callback.kind);
-        let work = async move { desk.tell(&record, due_at, &message.tenant, &callback).await };
+        let (desk, record, tenant) = (Arc::clone(desk), *record, message.tenant);
+        let span = info_span!("callback", message = %record.id, %tenant, kind = callback.kind);
+        let work = async move { desk.tell(&record, due_at, &tenant, &callback).await };
         Ok(Taken::Outside(Box::pin(work.instrument(span))))
     }
 }
@@ -147,7 +148,7 @@ impl Desk {
     }
 
     fn write(&self, message: &mut Message, attempt: u8, now: Timestamp) -> Next {
-        let Some(callback) = &message.callback else { return Next::PutOff };
+        let Some(callback) = &message.callback else { return Next::Later };
         let written = match self.writers.get(&callback.kind) {
             Some(writer) => writer.write(message, callback),
             None => {
@@ -180,7 +181,7 @@ impl Desk {
     async fn put_off(&self, record: &SendRef, due_at: Timestamp) -> Result<()> {
         let chance = self.chance();
         let put_off = |message: &mut Message, now: Timestamp| {
-            message.callback.as_mut()?.put_off(due_at, chance, now).then_some(Next::PutOff)
+            message.callback.as_mut()?.put_off(due_at, chance, now).then_some(Next::Later)
         };
         self.change(record, put_off).await.map(drop)
     }
@@ -244,6 +245,6 @@ fn end(message: &mut Message, stage: Stage) -> Next {
 fn after(message: &Message) -> Next {
     match &message.callback {
         Some(callback) if callback.next_at.is_none() => Next::Ended(callback.stage),
-        _ => Next::PutOff,
+        _ => Next::Later,
     }
 }

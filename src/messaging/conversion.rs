@@ -28,16 +28,22 @@ pub struct Tally {
     at: Timestamp,
 }
 
-/// A tally as it is stored.
+/// What is stored of one vendor.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
-pub struct Row {
+pub struct Measured {
     #[n(0)]
-    vendor: String,
+    pub vendor: String,
     #[n(1)]
+    rows: Vec<Row>,
+}
+
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+struct Row {
+    #[n(0)]
     channel: Channel,
-    #[n(2)]
+    #[n(1)]
     country: Option<String>,
-    #[n(3)]
+    #[n(2)]
     tally: Tally,
 }
 
@@ -76,23 +82,29 @@ pub fn shares(tallies: &[Tally]) -> Option<Vec<f64>> {
 
 impl Conversion {
     /// What was stored. A row whose country is known no more is left out.
-    pub fn from_rows(rows: Vec<Row>) -> Self {
-        let read = |row: Row| {
-            let country = row.country.map(|code| code.parse::<Country>()).transpose().ok()?;
-            Some(((row.vendor, row.channel, country), row.tally))
-        };
-        Self(rows.into_iter().filter_map(read).collect())
+    pub fn restore(measured: Vec<Measured>) -> Self {
+        let mut known = BTreeMap::new();
+        for Measured { vendor, rows } in measured {
+            for Row { channel, country, tally } in rows {
+                if let Ok(country) = country.map(|code| code.parse::<Country>()).transpose() {
+                    known.insert((vendor.clone(), channel, country), tally);
+                }
+            }
+        }
+        Self(known)
     }
 
     /// What is to be stored, without what weighs nothing any more.
-    pub fn rows(&self, now: Timestamp) -> Vec<Row> {
-        let row = |((vendor, channel, country), tally): (&Place, &Tally)| Row {
-            vendor: vendor.clone(),
-            channel: *channel,
-            country: country.map(|country| country.as_str().to_owned()),
-            tally: tally.weighed(now),
-        };
-        self.0.iter().map(row).filter(|row| row.tally.matters()).collect()
+    pub fn measured(&self, now: Timestamp) -> Vec<Measured> {
+        let mut measured: Vec<Measured> = Vec::new();
+        for ((vendor, channel, country), tally) in self.after(None, now) {
+            let row = Row { channel: *channel, country: country.map(|country| country.to_string()), tally };
+            match measured.last_mut().filter(|last| last.vendor == *vendor) {
+                Some(last) => last.rows.push(row),
+                None => measured.push(Measured { vendor: vendor.clone(), rows: vec![row] }),
+            }
+        }
+        measured
     }
 
     /// What is known as it weighs now, in order of places, from after `last`; without what weighs nothing any more.
@@ -193,7 +205,7 @@ mod tests {
         for other in [("b", channel, country), ("a", Channel::Voice, country), ("a", channel, None)] {
             assert_eq!(conversion.tally(other.0, other.1, other.2, at(1)).sends, 0.0);
         }
-        assert_eq!(Conversion::from_rows(conversion.rows(at(1))), conversion);
-        assert!(conversion.rows(at(20)).is_empty());
+        assert_eq!(Conversion::restore(conversion.measured(at(1))), conversion);
+        assert!(conversion.measured(at(20)).is_empty());
     }
 }

@@ -17,13 +17,13 @@ use crate::error::{Error, Kind, Reason, Result};
 use crate::event::History;
 use crate::id::{Id, TenantName};
 use crate::messaging::due::move_mark;
+use crate::messaging::errand::Errand;
 use crate::messaging::sending::{Sending, Step};
 use crate::messaging::watches::Watches;
 use crate::random::Random;
 use crate::recipient::Recipient;
 use crate::store::keys::{Keys, SendRef};
 use crate::store::{Batch, Commit, Condition, Key, Store, Version, record};
-use crate::vendor::Outgoing;
 
 /// How often a use case reloads and repeats after a lost race before it gives up.
 pub const MAX_ROUNDS: usize = 32;
@@ -65,7 +65,7 @@ pub struct Changed {
     pub step: Step,
     pub sending: Sending,
     /// What to hand to the vendor, when the step is an attempt.
-    pub outgoing: Option<Outgoing>,
+    pub errand: Option<Errand>,
     /// When the record as a whole wants attention.
     pub record_due_at: Option<Timestamp>,
 }
@@ -110,7 +110,7 @@ pub enum Taken {
 pub struct Marks(Vec<(u8, Timestamp)>);
 
 /// Writes a send's record into what a vendor gets.
-pub type Render<R> = dyn Fn(&R, &Sending, &SendRef) -> Result<Outgoing> + Send + Sync;
+pub type Render<R> = dyn Fn(&R, &Sending, &SendRef) -> Result<Errand> + Send + Sync;
 
 /// All records of one kind.
 pub struct Records<R> {
@@ -196,9 +196,14 @@ impl<R: SendRecord> Records<R> {
     }
 
     /// Renders a send of a record that is about to be committed with an attempt under way.
-    pub fn outgoing(&self, record: &R, send: &SendRef) -> Result<Outgoing> {
+    pub fn errand(&self, record: &R, send: &SendRef) -> Result<Errand> {
         let sending = record.sends().iter().find(|sending| sending.number == send.number);
         let sending = sending.ok_or_else(|| Error::internal("a reference names a send that its record lacks"))?;
+        self.errand_of(record, sending, send)
+    }
+
+    /// Renders a send that the record may get.
+    pub fn errand_of(&self, record: &R, sending: &Sending, send: &SendRef) -> Result<Errand> {
         (self.render)(record, sending, send)
     }
 }
@@ -235,10 +240,10 @@ impl<R: SendRecord> SendHolder for Records<R> {
                 continue;
             }
             if step == Step::Ignored {
-                return Ok(Some(Changed { step, sending, outgoing: None, record_due_at: None }));
+                return Ok(Some(Changed { step, sending, errand: None, record_due_at: None }));
             }
             after.send_moved(now);
-            let outgoing = match step {
+            let errand = match step {
                 Step::Attempt(_) => Some((self.render)(&after, &sending, send)?),
                 _ => None,
             };
@@ -247,7 +252,7 @@ impl<R: SendRecord> SendHolder for Records<R> {
             if let Commit::Committed(_) = self.ground.store.commit(batch).await? {
                 self.watches.tell(send.id);
                 let sending = after.send_mut(send.number).map_or(sending, |(moved, _)| moved.clone());
-                return Ok(Some(Changed { step, sending, outgoing, record_due_at: after.due_at() }));
+                return Ok(Some(Changed { step, sending, errand, record_due_at: after.due_at() }));
             }
             count_conflict("send");
         }

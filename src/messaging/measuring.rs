@@ -1,17 +1,22 @@
-//! The one [`Conversion`] of a process: counted in memory, and written to the store now and then as a whole.
+//! The one [`Conversion`] of a process: counted in memory, and written to the store now and then as a whole, in a record for
+//! each vendor, which has room for all countries of the world.
 //!
-//! No call waits for it and no commit grows by it. A crash loses what was counted since it was last written, which is
+//! No call waits for it and no other commit grows by it. A crash loses what was counted since it was last written, which is
 //! some minutes of many days.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::error::Result;
-use crate::messaging::conversion::{Conversion, Row, Tally};
+use crate::messaging::conversion::{Conversion, Measured, Tally};
 use crate::messaging::holder::Ground;
 use crate::recipient::Country;
-use crate::store::{Batch, record};
+use crate::store::{Batch, MAX_SCAN_ROWS, record};
 use crate::vendor::Channel;
+
+/// How long what was written is kept of a vendor of which nothing new is. It weighs nothing long before.
+const KEEP: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// Counts for all vendors.
 pub struct Measuring {
@@ -30,10 +35,9 @@ impl Measuring {
 
     /// Takes up what an earlier process has written. To be called before anything is counted.
     pub async fn load(&self) -> Result<()> {
-        if let Some(read) = self.ground.store.get(&self.ground.keys.conversion()).await? {
-            let rows: Vec<Row> = record::decode(&read.value)?;
-            *self.lock() = Conversion::from_rows(rows);
-        }
+        let records = self.ground.store.scan(&self.ground.keys.conversions(), None, MAX_SCAN_ROWS).await?;
+        let measured = records.iter().map(|(_, read)| record::decode::<Measured>(&read.value));
+        *self.lock() = Conversion::restore(measured.collect::<Result<_>>()?);
         Ok(())
     }
 
@@ -42,14 +46,22 @@ impl Measuring {
         if !self.changed.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
-        let rows = self.lock().rows(self.ground.clock.now());
-        let key = self.ground.keys.conversion();
-        let batch = Batch::new(key.partition()).put(key, record::encode(&rows)?, None);
-        let saved = self.ground.store.commit(batch).await;
+        let saved = self.write().await;
         if saved.is_err() {
             self.changed.store(true, Ordering::Release);
         }
-        saved.map(drop)
+        saved
+    }
+
+    async fn write(&self) -> Result<()> {
+        let now = self.ground.clock.now();
+        let measured = self.lock().measured(now);
+        for of_vendor in measured {
+            let key = self.ground.keys.conversion(&of_vendor.vendor);
+            let batch = Batch::new(key.partition()).put(key, record::encode(&of_vendor)?, Some(now + KEEP));
+            self.ground.store.commit(batch).await?;
+        }
+        Ok(())
     }
 
     /// Counts a code that a vendor took, or perhaps took.

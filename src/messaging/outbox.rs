@@ -18,9 +18,11 @@ use crate::error::{Error, Kind, Reason, Result};
 use crate::event::History;
 use crate::id::{Partition, TenantName};
 use crate::messaging::backoff;
+use crate::messaging::code_places::CodePlaces;
 use crate::messaging::conversion::Tally;
 use crate::messaging::due::DueIndex;
 use crate::messaging::echo::without_echo;
+use crate::messaging::errand::Errand;
 use crate::messaging::holder::{Changed, Ground, SendHolder};
 use crate::messaging::measuring::Measuring;
 use crate::messaging::receipt_urls::ReceiptUrls;
@@ -32,7 +34,7 @@ use crate::messaging::vendors::{Permit, Vendors};
 use crate::messaging::watches::Watches;
 use crate::recipient::{Country, Recipient};
 use crate::store::keys::{Holder, SendRef};
-use crate::vendor::{Accepted, Channel, Failure, Outgoing};
+use crate::vendor::{Accepted, Channel, Failure, Vendor};
 
 /// About 9 MB, when it is full.
 pub const LONGEST_LINE: usize = 50_000;
@@ -57,6 +59,7 @@ pub struct Outbox {
     pub(crate) vendors: Vendors,
     pub(crate) watches: Watches,
     pub(crate) names: VendorNames,
+    pub(crate) code_places: CodePlaces,
     pub(crate) receipt_urls: ReceiptUrls,
     pub(crate) measuring: Arc<Measuring>,
     settings: Settings,
@@ -79,6 +82,7 @@ impl Outbox {
         let measuring = Arc::new(Measuring::new(ground.clone()));
         Self {
             names: VendorNames::new(ground.clone(), MOST_PARKED),
+            code_places: CodePlaces::new(ground.clone()),
             receipt_urls: ReceiptUrls::new(None, ground.keys.receipt_tokens()),
             ground,
             measuring,
@@ -164,14 +168,14 @@ impl Outbox {
         permit: Permit,
         send: SendRef,
         attempt: u8,
-        mut outgoing: Outgoing,
+        mut errand: Errand,
     ) -> tokio::task::JoinHandle<()> {
-        if let Some(reader) = permit.vendor().receipts() {
+        if let (Some(reader), Errand::Text(outgoing)) = (permit.vendor().receipts(), &mut errand) {
             outgoing.receipt_url = self.receipt_urls.of(permit.name(), reader.is_signed(), &outgoing.reference);
         }
         let outbox = Arc::clone(self);
-        let span = info_span!("attempt", ?send, attempt, tenant = %outgoing.tenant, channel = %outgoing.channel);
-        self.tasks.spawn(async move { outbox.attempt(permit, send, attempt, outgoing).await }.instrument(span))
+        let span = info_span!("attempt", ?send, attempt, tenant = %errand.tenant(), channel = %errand.channel());
+        self.tasks.spawn(async move { outbox.attempt(permit, send, attempt, errand).await }.instrument(span))
     }
 
     /// Runs work to its end even when nobody waits for it any more, and lets a drain wait for it.
@@ -249,29 +253,38 @@ impl Outbox {
         })
     }
 
-    async fn attempt(&self, mut permit: Permit, send: SendRef, attempt: u8, outgoing: Outgoing) {
-        let outcome = self.call(&mut permit, &outgoing).await;
-        let outcome = match send.holder {
-            Holder::Verification => outcome.map(|accepted| without_echo(accepted, outgoing.text.expose_secret())),
-            Holder::Message => outcome,
+    async fn attempt(&self, mut permit: Permit, send: SendRef, attempt: u8, errand: Errand) {
+        let outcome = match &errand {
+            Errand::Code(code) => self.start_code(&mut permit, &send, code).await,
+            Errand::Text(outgoing) => {
+                let outcome = self.call(&mut permit, &errand).await;
+                match send.holder {
+                    Holder::Verification => {
+                        outcome.map(|accepted| without_echo(accepted, outgoing.text.expose_secret()))
+                    }
+                    Holder::Message => outcome,
+                }
+            }
         };
-        let idempotent = permit.vendor().capabilities().idempotent;
-        let is_asked = permit.vendor().statuses().is_some();
+        // Of a code that a vendor makes, neither holds: it makes another one, and has no name for its message.
+        let is_text = matches!(errand, Errand::Text(_));
+        let idempotent = is_text && permit.vendor().capabilities().idempotent;
+        let is_asked = is_text && permit.vendor().statuses().is_some();
         let vendor = permit.name().to_owned();
         // The next attempt, here or elsewhere, need not wait for our commit.
         drop(permit);
         // Before the outcome, so that no receipt can come between them and be lost.
-        if let Ok(accepted) = &outcome {
-            self.learn_name(&vendor, accepted, &outgoing).await;
+        if let (Ok(accepted), Errand::Text(outgoing)) = (&outcome, &errand) {
+            self.learn_name(&vendor, accepted, outgoing).await;
         }
-        let route = self.route_of(&outgoing.tenant, outgoing.channel, &outgoing.recipient, &send);
+        let route = self.route_of(errand.tenant(), errand.channel(), errand.recipient(), &send);
         let rules = self.persistence();
         let settle = |sending: &mut Sending, history: &mut History, now: Timestamp| {
             let step = sending.settle(attempt, &outcome, &route, rules, idempotent, now, history);
             if step == Step::Done && is_asked { sending.ask_later(now) } else { step }
         };
         match self.move_send(&send, &settle).await {
-            Ok(changed) => self.measure(&send, attempt, &outcome, &outgoing, changed),
+            Ok(changed) => self.measure(&send, attempt, &outcome, &errand, changed),
             // The lease runs out and the worker takes it up as a send in doubt.
             Err(error) => error!(?error, "the outcome of a vendor call could not be stored"),
         }
@@ -283,7 +296,7 @@ impl Outbox {
         send: &SendRef,
         attempt: u8,
         outcome: &Result<Accepted, Failure>,
-        outgoing: &Outgoing,
+        errand: &Errand,
         changed: Option<Changed>,
     ) {
         let is_out = matches!(outcome, Ok(_) | Err(Failure::Unknown));
@@ -291,25 +304,25 @@ impl Outbox {
             return;
         };
         if is_out && send.holder == Holder::Verification && attempts == attempt {
-            self.measuring.sent(&vendor, outgoing.channel, outgoing.recipient.country());
+            self.measuring.sent(&vendor, errand.channel(), errand.recipient().country());
         }
     }
 
-    async fn call(&self, permit: &mut Permit, outgoing: &Outgoing) -> Result<Accepted, Failure> {
-        let now = self.ground.clock.now();
-        if now >= outgoing.expires_at {
+    pub(crate) async fn call(&self, permit: &mut Permit, errand: &Errand) -> Result<Accepted, Failure> {
+        let (now, expires_at) = (self.ground.clock.now(), errand.expires_at());
+        if now >= expires_at {
             return Err(Failure::Unavailable);
         }
         // What has not been written by the end of the message's time is not written at all.
-        let deadline = (now + self.settings.attempt_timeout).min(outgoing.expires_at);
+        let deadline = (now + self.settings.attempt_timeout).min(expires_at);
         let outcome = tokio::select! {
-            outcome = permit.vendor().send(outgoing) => outcome,
+            outcome = hand_over(permit.vendor(), errand, now) => outcome,
             () = self.ground.clock.sleep_until(deadline) => Err(Failure::Unknown),
         };
         let ended = self.ground.clock.now();
         let took = ended.since(now);
         // A call that we cut short says nothing of the vendor.
-        if outcome != Err(Failure::Unknown) || ended < outgoing.expires_at {
+        if outcome != Err(Failure::Unknown) || ended < expires_at {
             permit.note(&outcome, took, ended);
         }
         let result = match &outcome {
@@ -319,7 +332,7 @@ impl Outbox {
             Err(Failure::Unavailable) => "unavailable",
             Err(Failure::Unknown) => "unknown",
         };
-        let channel = outgoing.channel.as_str();
+        let channel = errand.channel().as_str();
         metrics::counter!("verigate_vendor_calls_total", "channel" => channel, "outcome" => result).increment(1);
         metrics::histogram!("verigate_vendor_call_seconds", "channel" => channel).record(took.as_secs_f64());
         if let Err(failure) = &outcome {
@@ -342,5 +355,12 @@ impl Outbox {
             }
         }
         Ok(changed)
+    }
+}
+
+async fn hand_over(vendor: &dyn Vendor, errand: &Errand, now: Timestamp) -> Result<Accepted, Failure> {
+    match errand {
+        Errand::Text(outgoing) => vendor.send(outgoing).await,
+        Errand::Code(code) => Outbox::make_code(vendor, code, now).await,
     }
 }

@@ -26,6 +26,8 @@ pub struct RouteConfig {
     pub vendors: Vec<RouteVendor>,
     #[serde(default)]
     pub order: Order,
+    #[serde(default)]
+    pub codes: CodeMaker,
     /// Countries that it serves; empty for all. A recipient without a country fits only an empty list.
     #[serde(default)]
     pub countries: Vec<Country>,
@@ -53,6 +55,17 @@ pub enum Order {
     Weight,
     /// Drawn by measured approvals per send; by weight while too little is measured.
     Conversion,
+}
+
+/// Who makes the codes that go over a route, and checks them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CodeMaker {
+    /// We ourselves.
+    #[default]
+    Own,
+    /// The vendor that sends them.
+    Vendor,
 }
 
 /// All routes, in the order of the configuration.
@@ -98,6 +111,15 @@ impl Route {
     /// Its vendors as configured.
     pub fn vendors(&self) -> &[String] {
         &self.vendors
+    }
+
+    pub fn channel(&self) -> Channel {
+        self.config.channel
+    }
+
+    /// Who makes the codes that go over it. Other messages go over it either way.
+    pub fn codes(&self) -> CodeMaker {
+        self.config.codes
     }
 
     /// Whether [`Route::order`] wants to know how its vendors have done.

@@ -42,7 +42,7 @@ pub struct Sending {
     /// The vendor that gets the next attempt, once it is settled which.
     #[n(7)]
     pub next_vendor: Option<String>,
-    /// Vendors that refused it for good.
+    /// Vendors that refused it for good, or cannot do what it wants.
     #[n(8)]
     pub refused_by: Vec<String>,
     /// How many attempts ended in doubt.
@@ -86,6 +86,24 @@ pub struct Sending {
     /// What somebody says came of it who knows better than its vendor.
     #[n(21)]
     pub feedback: Option<FeedbackOutcome>,
+    /// The codes that vendors made for it, or perhaps made; `None` where we make the code ourselves.
+    #[n(22)]
+    pub made: Option<Vec<MadeCode>>,
+}
+
+/// A code that a vendor made, or perhaps made.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct MadeCode {
+    #[n(0)]
+    pub attempt: u8,
+    #[n(1)]
+    pub vendor: String,
+    /// The vendor's name for it, where it gave one. Told to nobody.
+    #[n(2)]
+    pub reference: Option<String>,
+    /// When the vendor was asked for it.
+    #[n(3)]
+    pub asked_at: Timestamp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
@@ -186,6 +204,7 @@ impl Sending {
             earlier: BTreeMap::new(),
             asked: 0,
             feedback: None,
+            made: None,
         }
     }
 
@@ -267,12 +286,14 @@ impl Sending {
         now: Timestamp,
         history: &mut History,
     ) -> Step {
+        let learned = self.note_code(attempt, outcome);
         if self.attempts != attempt || self.status != SendStatus::Sending {
-            return self.settle_late(attempt, outcome, now, history);
+            let step = self.settle_late(attempt, outcome, now, history);
+            return if learned && step == Step::Ignored { Step::Done } else { step };
         }
         match outcome {
             Ok(accepted) => {
-                self.vendor_reference.clone_from(&accepted.vendor_reference);
+                self.vendor_reference = accepted.vendor_reference.clone().filter(|_| !self.is_of_vendors_code());
                 self.reason = None;
                 self.set(SendStatus::Sent, now, None);
                 history.add(now, EventKind::Sent(self.number));
@@ -423,7 +444,8 @@ impl Sending {
         let Ok(accepted) = outcome else { return Step::Ignored };
         let is_last = attempt == self.attempts;
         let step = accepted.receipt.map_or(Step::Ignored, |status| self.report(status, is_last, now, history));
-        let wants_reference = is_last && self.vendor_reference.is_none() && self.status != SendStatus::Queued;
+        let is_named = self.vendor_reference.is_some() || self.is_of_vendors_code();
+        let wants_reference = is_last && !is_named && self.status != SendStatus::Queued;
         if !wants_reference || accepted.vendor_reference.is_none() {
             return step;
         }

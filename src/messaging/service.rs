@@ -11,6 +11,7 @@ use crate::event::History;
 use crate::id::{Id, TenantName};
 use crate::messaging::callback::{Callback, NewCallback};
 use crate::messaging::callbacks::Receivers;
+use crate::messaging::errand::Errand;
 use crate::messaging::holder::{Ground, Marks, Records, SendHolder, SendRecord, contention, put_record};
 use crate::messaging::idempotency::{self, Claim, Idempotency, Request, Ticket};
 use crate::messaging::message::{Message, Text};
@@ -191,7 +192,7 @@ impl Messaging {
         let mark = self.ground.keys.message_of(send.tenant, of_recipient, id);
         let batch = batch.put(mark, Vec::new(), Some(message.ends_at() + self.retention));
         let batch = put_record(batch, &self.ground, &send, &Marks::default(), &message, self.retention)?;
-        let outgoing = self.records.outgoing(&message, &send)?;
+        let errand = self.records.errand(&message, &send)?;
         let (outbox, store) = (Arc::clone(&self.outbox), Arc::clone(&self.ground.store));
         let records = Arc::clone(&self.records);
         self.outbox
@@ -203,7 +204,7 @@ impl Messaging {
                 // With an attempt under way too: should its outcome get lost, the lease must be known to run out.
                 outbox.note(id.partition(), &message.sending);
                 if let Some(permit) = permit {
-                    drop(outbox.launch(permit, send, message.sending.attempts, outgoing));
+                    drop(outbox.launch(permit, send, message.sending.attempts, errand));
                 }
                 Ok(message)
             })
@@ -244,8 +245,8 @@ pub(crate) fn not_found() -> Error {
 }
 
 /// A message goes out as it was written.
-fn render(message: &Message, sending: &Sending, send: &SendRef) -> Result<Outgoing> {
-    Ok(Outgoing {
+fn render(message: &Message, sending: &Sending, send: &SendRef) -> Result<Errand> {
+    Ok(Errand::Text(Outgoing {
         reference: sending.reference(send).to_string().into(),
         tenant: message.tenant.clone(),
         channel: sending.channel,
@@ -254,5 +255,5 @@ fn render(message: &Message, sending: &Sending, send: &SendRef) -> Result<Outgoi
         text: SecretString::from(message.text.expose()),
         receipt_url: None,
         expires_at: sending.expires_at,
-    })
+    }))
 }

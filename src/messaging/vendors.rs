@@ -2,7 +2,8 @@
 //!
 //! A vendor has room for a call when it has few enough under way, its rate and its retry budget are not spent, and its
 //! breaker lets calls through. Room that becomes free goes to those who wait for it: while somebody does, nobody else gets
-//! any, so a send that has just come does not overtake those before it.
+//! any, so a send that has just come does not overtake those before it. A question that a person waits for, whether a code
+//! is right, goes before all sends.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::messaging::breaker::{Breaker, BreakerState, Purpose, Ticket, Verdict};
 use crate::messaging::budget::{Budget, Try};
 use crate::messaging::health::{CallLog, Health};
@@ -50,7 +51,11 @@ struct Room {
     limits: Limits,
     state: Mutex<State>,
     freed: Arc<Notify>,
+    freed_for_urgent: Notify,
 }
+
+/// How long those wait who come while a vendor is probed.
+const PROBED: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct State {
@@ -60,6 +65,8 @@ struct State {
     /// Sends that wait for room, and those of them that wait to be tried again.
     waiting: usize,
     waiting_again: usize,
+    /// Questions that wait for room, for each of which some is kept free.
+    urgent: usize,
     rate: Option<Rate>,
     budget: Option<Budget>,
     breaker: Breaker,
@@ -69,6 +76,8 @@ struct State {
 /// Of a vendor's room, calls that hand over no message may take the part of one in so many, and one call always: questions
 /// that are not answered must not be in the way of messages.
 const ASIDE_PART: usize = 2;
+/// A question that waits for room.
+struct Urgent<'a>(&'a Room);
 
 // === impl Vendors ===
 
@@ -118,6 +127,32 @@ impl Vendors {
     /// usual. There is no send, so no budget for tries of one holds it back or grows by it.
     pub fn try_aside(&self, name: &str, now: Timestamp) -> Option<Permit> {
         self.slots.get(name)?.permit_aside(now)
+    }
+
+    /// Leave to ask `name` something that a person waits for. Goes before all sends, and waits for room until then at most.
+    /// `None` when there was none by then, or the vendor is not called for now.
+    pub(crate) async fn permit_soon(&self, name: &str, clock: &dyn Clock, until: Timestamp) -> Option<Permit> {
+        let slot = self.slots.get(name)?;
+        let _urgent = Urgent::new(&slot.room);
+        loop {
+            let now = clock.now();
+            let permit = slot.permit_urgent(now);
+            if permit.is_some() || now >= until || self.closed_until(name, now).is_some() {
+                return permit;
+            }
+            let free_at = slot.room.lock().urgent_free_at(now);
+            tokio::select! {
+                () = slot.room.freed_for_urgent.notified() => {}
+                () = clock.sleep_until(free_at.filter(|free_at| *free_at > now).unwrap_or(until).min(until)) => {}
+            }
+        }
+    }
+
+    /// When a vendor that is not called for now, for it fails, may be called again; `None` when it may be now.
+    pub(crate) fn closed_until(&self, name: &str, now: Timestamp) -> Option<Timestamp> {
+        let free_at = self.slots.get(name)?.room.lock().breaker.free_at(Purpose::Send, now);
+        // While it is probed, the probes under way decide.
+        Some(free_at.unwrap_or(now + PROBED)).filter(|free_at| *free_at > now)
     }
 
     /// Whether the breakers of all of these let no call through.
@@ -176,6 +211,12 @@ impl Slot {
         Some(self.begin(&mut state, Purpose::Send, now))
     }
 
+    /// For a question that a person waits for: it may probe a vendor as a send may.
+    fn permit_urgent(&self, now: Timestamp) -> Option<Permit> {
+        let mut state = self.room.lock();
+        (state.urgent_free_at(now) == Some(now)).then(|| self.begin(&mut state, Purpose::Send, now))
+    }
+
     fn permit_aside(&self, now: Timestamp) -> Option<Permit> {
         let mut state = self.room.lock();
         let has_room = state.free_aside > 0
@@ -208,12 +249,14 @@ impl Room {
             free_aside: limits.concurrency.div_ceil(ASIDE_PART),
             waiting: 0,
             waiting_again: 0,
+            urgent: 0,
             rate: limits.rate.map(Rate::per_second),
             budget: limits.retry_budget.map(Budget::new),
             breaker: Breaker::new(limits.breaker),
             log: CallLog::default(),
         };
-        let room = Self { name: name.to_owned(), limits, state: Mutex::new(state), freed };
+        let freed_for_urgent = Notify::new();
+        let room = Self { name: name.to_owned(), limits, state: Mutex::new(state), freed, freed_for_urgent };
         room.show(BreakerState::Closed);
         room
     }
@@ -263,9 +306,38 @@ impl Room {
         }
     }
 
+    /// Tells those who wait that there may be room.
+    fn tell_free(&self, state: &State) {
+        if state.urgent > 0 {
+            self.freed_for_urgent.notify_one();
+        }
+        if state.waiting > 0 {
+            self.freed.notify_one();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Urgent ===
+
+impl<'a> Urgent<'a> {
+    fn new(room: &'a Room) -> Self {
+        room.lock().urgent += 1;
+        Self(room)
+    }
+}
+
+/// Also when whoever asks has hung up.
+impl Drop for Urgent<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.urgent -= 1;
+        // What was kept free for it, or told to it, is for the next.
+        self.0.tell_free(&state);
     }
 }
 
@@ -281,12 +353,21 @@ impl State {
 
     /// The same for any call, as far as budgets do not matter.
     fn room_at(&self, purpose: Purpose, now: Timestamp) -> Option<Timestamp> {
-        if self.free == 0 {
+        if self.free <= self.urgent {
             return None;
         }
         let breaker = self.breaker.free_at(purpose, now)?;
         let rate = self.rate.as_ref().map_or(now, |rate| rate.free_at(now));
         Some(breaker.max(rate))
+    }
+
+    /// When a question may be asked; `None` when that depends on the end of another call.
+    fn urgent_free_at(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.free == 0 {
+            return None;
+        }
+        let rate = self.rate.as_ref().map_or(now, |rate| rate.free_at(now));
+        self.breaker.free_at(Purpose::Send, now).map(|breaker| breaker.max(rate))
     }
 
     /// Whether nobody waits who could go instead. Those whose budget is spent hold up nobody who needs none.
@@ -344,11 +425,7 @@ impl Drop for Permit {
         }
         state.free += 1;
         state.free_aside += usize::from(self.purpose == Purpose::Aside);
-        let awaited = state.waiting > 0;
-        drop(state);
-        if awaited {
-            self.room.freed.notify_one();
-        }
+        self.room.tell_free(&state);
     }
 }
 

@@ -290,10 +290,10 @@ impl Task {
             }
             sending.begin(vendor, now, lease, history)
         };
-        if let Some(Changed { step: Step::Attempt(attempt), outgoing: Some(outgoing), .. }) =
+        if let Some(Changed { step: Step::Attempt(attempt), errand: Some(errand), .. }) =
             outbox.move_send(&self.send, &begin).await?
         {
-            outbox.launch(permit, self.send, attempt, outgoing);
+            outbox.launch(permit, self.send, attempt, errand);
         }
         Ok(())
     }

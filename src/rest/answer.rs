@@ -14,9 +14,15 @@ pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
 }
 
 /// Says when to come again, where the trouble tells (RFC 9110 §10.2.3: whole seconds).
-pub(crate) fn with_wait(mut response: Response, trouble: &Trouble) -> Response {
-    if let Trouble::Limited(Some(wait)) | Trouble::Down(Some(wait)) = trouble {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(*wait)));
+pub(crate) fn with_wait(response: Response, trouble: &Trouble) -> Response {
+    let (Trouble::Limited(wait) | Trouble::Down(wait)) = trouble else { return response };
+    after(response, *wait)
+}
+
+/// Says when to come again, if that is known.
+pub(crate) fn after(mut response: Response, wait: Option<Duration>) -> Response {
+    if let Some(wait) = wait {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
     }
     response
 }

@@ -12,15 +12,22 @@ use futures_util::future::join_all;
 
 use crate::auth::{Caller, Keys, Peer};
 use crate::clock::Clock;
+use crate::contacts::cell::Values;
+use crate::contacts::filter::Filter;
+use crate::contacts::query::NumberedPage;
+use crate::contacts::row::RowView;
+use crate::contacts::rows::NewRow;
 use crate::contacts::save::{Save, Saved};
 use crate::contacts::service::Contacts;
-use crate::contacts::table::NewColumn;
+use crate::contacts::table::{NewColumn, Table};
 use crate::error::{Error, Kind};
 use crate::id::{Id, TenantName};
 use crate::messaging::batch::NewBatch;
 use crate::messaging::holder::SendRecord;
+use crate::messaging::list::Preview;
 use crate::messaging::message::Message;
 use crate::messaging::oversight::Oversight;
+use crate::messaging::page::{Page, PageRequest};
 use crate::messaging::request::NewMessage;
 use crate::messaging::service::Messaging;
 use crate::random::Random;
@@ -28,10 +35,11 @@ use crate::recipient::{Country, Recipient};
 use crate::rest::trouble::{Judged, Trouble};
 use crate::tenant::Tenant;
 use crate::vendor::{Balance, Channel};
+use crate::verification::list::VerificationFilter;
 use crate::verification::policy::Policy;
 use crate::verification::request::{NewCheck, NewVerification};
 use crate::verification::service::Verifications;
-use crate::verification::view::{Started, View};
+use crate::verification::view::{Checked, Started, View};
 
 /// What a surface for vendors' clients is built from.
 #[derive(Clone)]
@@ -100,11 +108,36 @@ impl Desk {
 
     /// Judges a candidate. What nobody knows is [`Judged::NotFound`], not trouble.
     pub async fn check(&self, tenant: &Tenant, check: NewCheck) -> Result<Judged, Trouble> {
+        Ok(self.checked(tenant, check).await?.map_or(Judged::NotFound, |checked| Judged::of(&checked)))
+    }
+
+    /// The same, with the verification as it is then; `None` for one that nobody knows.
+    pub async fn checked(&self, tenant: &Tenant, check: NewCheck) -> Result<Option<Checked>, Trouble> {
         match self.verifications.check(tenant, check).await {
-            Ok(checked) => Ok(Judged::of(&checked)),
-            Err(error) if error.kind() == Kind::NotFound => Ok(Judged::NotFound),
+            Ok(checked) => Ok(Some(checked)),
+            Err(error) if error.kind() == Kind::NotFound => Ok(None),
             Err(error) => Err(Trouble::of(&error)),
         }
+    }
+
+    /// A verification by its id; another tenant's is not found.
+    pub async fn verification(&self, tenant: &TenantName, id: Id) -> Result<View, Trouble> {
+        self.verifications.get(tenant, id).await.map_err(|error| Trouble::of(&error))
+    }
+
+    /// A page of a tenant's verifications, newest first.
+    pub async fn verifications(
+        &self,
+        tenant: &Tenant,
+        filter: &VerificationFilter,
+        page: &PageRequest,
+    ) -> Result<Page<View>, Trouble> {
+        self.verifications.list(tenant, filter, page).await.map_err(|error| Trouble::of(&error))
+    }
+
+    /// Ends a pending verification. `Refused` when it has ended otherwise.
+    pub async fn cancel(&self, tenant: &TenantName, id: Id) -> Result<View, Trouble> {
+        self.verifications.cancel(tenant, id).await.map_err(|error| Trouble::of(&error))
     }
 
     /// Accepts a message and waits for what its vendor says, unless it is scheduled.
@@ -163,19 +196,54 @@ impl Desk {
         Ok(latest)
     }
 
+    /// What a message would be; sends nothing.
+    pub fn preview(&self, tenant: &Tenant, new: &NewMessage) -> Result<Preview, Trouble> {
+        self.messaging.preview(tenant, new).map_err(|error| Trouble::of(&error))
+    }
+
     /// A message by its id; another tenant's is not found.
     pub async fn message(&self, tenant: &TenantName, id: Id) -> Result<Message, Trouble> {
         self.messaging.get(tenant, id).await.map_err(|error| Trouble::of(&error))
     }
 
+    /// The table of a tenant's contacts.
+    pub async fn contact_table(&self, tenant: &TenantName) -> Result<Table, Trouble> {
+        self.contacts.table(tenant).await.map_err(|error| Trouble::of(&error))
+    }
+
+    /// A contact by its id; another tenant's is not found.
+    pub async fn contact(&self, tenant: &TenantName, id: Id) -> Result<RowView, Trouble> {
+        self.contacts.get_row(tenant, id).await.map_err(|error| Trouble::of(&error))
+    }
+
+    /// Adds a contact.
+    pub async fn create_contact(&self, tenant: &Tenant, new: NewRow) -> Result<RowView, Trouble> {
+        self.contacts.create_row(tenant, new).await.map_err(|error| Trouble::of(&error))
+    }
+
+    /// Changes those cells of a contact that are named.
+    pub async fn update_contact(&self, tenant: &Tenant, id: Id, values: &Values) -> Result<RowView, Trouble> {
+        self.contacts.update_row(tenant, id, values).await.map_err(|error| Trouble::of(&error))
+    }
+
+    pub async fn delete_contact(&self, tenant: &TenantName, id: Id) -> Result<(), Trouble> {
+        self.contacts.delete_row(tenant, id).await.map_err(|error| Trouble::of(&error))
+    }
+
+    /// Contacts by their number among those that pass all filters; see [`Contacts::numbered`].
+    pub async fn numbered_contacts(
+        &self,
+        tenant: &Tenant,
+        filters: &[Filter],
+        from: usize,
+        size: usize,
+    ) -> Result<NumberedPage, Trouble> {
+        self.contacts.numbered(tenant, filters, from, size).await.map_err(|error| Trouble::of(&error))
+    }
+
     /// The verification of a recipient that was sent last in a scope.
     pub async fn newest(&self, tenant: &TenantName, scope: &str, recipient: &Recipient) -> Result<Id, Trouble> {
         self.verifications.newest(tenant, scope, recipient).await.map_err(|error| Trouble::of(&error))
-    }
-
-    /// A verification by its id; another tenant's is not found.
-    pub async fn verification(&self, tenant: &TenantName, id: Id) -> Result<View, Trouble> {
-        self.verifications.get(tenant, id).await.map_err(|error| Trouble::of(&error))
     }
 
     /// What codes look like where a call does not say.

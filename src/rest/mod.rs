@@ -14,6 +14,7 @@ pub mod input;
 pub mod json;
 pub mod native;
 pub mod octopush;
+pub mod simpu;
 pub mod trouble;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ use crate::rest::hasun::HasunDialect;
 use crate::rest::hosts::Hosts;
 use crate::rest::input::{Call, peer_of};
 use crate::rest::octopush::OctopushDialect;
+use crate::rest::simpu::SimpuDialect;
 use crate::rest::trouble::Trouble;
 use crate::violations::Violations;
 
@@ -55,6 +57,7 @@ pub struct Config {
     /// What is told to be left, of tenants that may see no vendor's balance.
     pub balance: u64,
     pub hasun: hasun::settings::Config,
+    pub simpu: simpu::Config,
     /// Dialects at the root of hosts.
     #[serde(default)]
     pub hosts: BTreeMap<String, Kind>,
@@ -69,6 +72,7 @@ pub enum Kind {
     Esms,
     Hasun,
     Octopush,
+    Simpu,
 }
 
 /// A dialect and what it stands on.
@@ -132,13 +136,14 @@ impl Counter {
 // === impl Kind ===
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Esms, Self::Hasun, Self::Octopush];
+    const ALL: [Self; 4] = [Self::Esms, Self::Hasun, Self::Octopush, Self::Simpu];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Esms => "esms",
             Self::Hasun => "hasun",
             Self::Octopush => "octopush",
+            Self::Simpu => "simpu",
         }
     }
 
@@ -147,6 +152,7 @@ impl Kind {
             Self::Esms => Arc::new(EsmsDialect::new(Arc::clone(&desk.clock), Arc::clone(&desk.random))),
             Self::Hasun => Arc::new(HasunDialect::new(config.hasun.clone())),
             Self::Octopush => Arc::new(OctopushDialect::new(config.octopush.clone())),
+            Self::Simpu => Arc::new(SimpuDialect::new(config.simpu.clone())),
         }
     }
 }

@@ -105,6 +105,7 @@ impl Trouble {
                 Self::field("text", "no vendor takes this text or sender")
             }
             Some(SendReason::Rejected(Rejection::InsufficientCredit)) => Self::NoCredit,
+            Some(SendReason::Rejected(Rejection::Occupied)) => Self::Busy,
             // Our own credentials are nothing that a caller can mend.
             Some(SendReason::Rejected(Rejection::Unauthorized)) | None => Self::Down(None),
             Some(

@@ -13,6 +13,7 @@ use crate::messaging::callbacks::{Callbacks, Receivers, Settings, Turn};
 use crate::messaging::outbox::Outbox;
 use crate::rest::esms::report::{self, ReportWriter};
 use crate::rest::octopush::status::{self, StatusWriter};
+use crate::rest::simpu::callback::{self, SimpuCallbacks};
 use crate::webhook::client::{self, Call, Client, Outcome};
 
 /// The receivers of callbacks, behind the client that guards against their callers.
@@ -22,7 +23,10 @@ struct GuardedTurn(client::Turn);
 
 /// Who writes what became of a message, one entry for each kind.
 fn writers() -> CallbackWriters {
-    CallbackWriters::default().add(report::KIND, Arc::new(ReportWriter)).add(status::KIND, Arc::new(StatusWriter))
+    CallbackWriters::default()
+        .add(report::KIND, Arc::new(ReportWriter))
+        .add(status::KIND, Arc::new(StatusWriter))
+        .add(callback::KIND, Arc::new(SimpuCallbacks))
 }
 
 pub(crate) fn build(config: &Config, outbox: &Arc<Outbox>, receivers: Arc<dyn Receivers>) -> Callbacks {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::Router;
-use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tower::Layer;
 
@@ -25,15 +24,13 @@ pub(crate) struct Parts<'a> {
     pub(crate) desk: Desk,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) clock: Arc<dyn Clock>,
-    /// Whether the server stops.
-    pub(crate) closing: CancellationToken,
 }
 
 pub(crate) fn router(parts: Parts<'_>) -> Result<Router> {
-    let Parts { config, grpc, around: (request_ids, deadlines), desk, outbox, clock, closing } = parts;
+    let Parts { config, grpc, around: (request_ids, deadlines), desk, outbox, clock } = parts;
     let router = Router::new()
         .merge(receipts::router(outbox))
-        .merge(native::router(deadlines.layer(grpc), clock, closing)?)
+        .merge(native::router(deadlines.layer(grpc), clock)?)
         .merge(if config.docs { native::docs()? } else { Router::new() });
     let router = rest::router(config, desk, router.fallback(async || receipts::not_found()));
     // Receipts have tokens in their paths, and calls have names of things.

@@ -77,7 +77,6 @@ pub struct Surroundings {
 pub struct Server {
     addresses: Addresses,
     listeners: Listeners,
-    closing: CancellationToken,
     grpc: Routes,
     around: Around,
     http: axum::Router,
@@ -96,11 +95,13 @@ pub struct Server {
     drain_deadline: Duration,
 }
 
-/// Checks what only the server can read of a configuration: the vendors' own keys. Opens and binds nothing.
+/// Checks what only the server can read of a configuration: the vendors' own keys, and what that makes them able to do.
+/// Opens and binds nothing.
 ///
 /// Errors: `Invalid`, a line for each fault with its file, line and key.
 pub fn check(loaded: &Loaded, clock: Arc<dyn Clock>) -> Result<()> {
     let built = vendors::build(&loaded.config, &clock)?;
+    vendors::check_codes(loaded, &built.vendors)?;
     vendors::books(loaded, &built.vendors, &clock).map(drop)
 }
 
@@ -173,12 +174,12 @@ impl Server {
         let ground = Ground { store: Arc::clone(&store), keys, clock: Arc::clone(&clock), random };
 
         let Built { vendors, inboxes, receipts: later, .. } = vendors::build(config, &clock)?;
+        vendors::check_codes(loaded, &vendors)?;
         let wired = Wired::build(loaded, &ground, vendors).await?;
         let (grpc, health) = grpc::routes(wired.for_grpc(config.server.reflection))?;
         let (listeners, addresses) = Listeners::bind(&config.server).await?;
         let ready = Arc::new(AtomicBool::new(false));
         let first_send = console::first_send_command(&addresses.grpc.to_string(), loaded.example_key());
-        let closing = CancellationToken::new();
         let http = http::router(http::Parts {
             config: &config.rest,
             grpc: grpc.clone(),
@@ -186,13 +187,11 @@ impl Server {
             desk: wired.for_dialects(config),
             outbox: Arc::clone(&wired.outbox),
             clock: Arc::clone(&clock),
-            closing: closing.clone(),
         })?;
         let admin = admin::router(&first_send, inboxes, metrics.clone(), Arc::clone(&store), Arc::clone(&ready));
         Ok(Self {
             addresses,
             listeners,
-            closing,
             grpc,
             around,
             http,
@@ -220,7 +219,7 @@ impl Server {
     ///
     /// Errors: a listener that failed, or a store that could not be closed cleanly.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<()> {
-        let closing = self.closing;
+        let closing = CancellationToken::new();
         let mut background = JoinSet::new();
         background.spawn(Worker::new(Arc::clone(&self.outbox), self.steps, self.workers).run());
         for receipts in self.receipts {

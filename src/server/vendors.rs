@@ -8,10 +8,13 @@ use crate::config::section::Section;
 use crate::config::{Config, Loaded};
 use crate::contacts::books::VendorBook;
 use crate::error::{Error, Kind, Reason, Result, Violation};
+use crate::id::TenantName;
 use crate::messaging::limits::{self, Limits, LimitsConfig};
+use crate::messaging::route::{CodeMaker, RouteVendor};
 use crate::messaging::vendors::Vendors;
 use crate::vendor::inbox::{Inbox, Receipts};
-use crate::vendor::{Vendor, declarative, esms, hasun, inbox, octopush, simpu, smtp};
+use crate::vendor::{Channel, Vendor, declarative, esms, hasun, inbox, octopush, simpu, smtp};
+use crate::violations::Violations;
 
 /// Calls that one vendor may have under way.
 const CONCURRENCY: usize = 64;
@@ -61,6 +64,43 @@ pub(crate) fn books(loaded: &Loaded, vendors: &Vendors, clock: &Arc<dyn Clock>) 
         return Ok(books);
     }
     Err(Error::new(Kind::Invalid, Reason::InvalidField, loaded.refuse(violations).to_string()))
+}
+
+/// Whether the vendors of each route that leaves codes to them make codes on its channel, for everybody who may use it.
+///
+/// Errors: `Invalid`, a line for each fault with its file, line and key.
+pub(crate) fn check_codes(loaded: &Loaded, vendors: &Vendors) -> Result<()> {
+    let config = &loaded.config;
+    let mut found = Violations::default();
+    let routes = config.routes.iter().enumerate().filter(|(_, route)| route.codes == CodeMaker::Vendor);
+    for (index, route) in routes {
+        let every: Vec<_> = config.tenants.iter().map(|tenant| &tenant.name).collect();
+        let tenants = if route.tenants.is_empty() { every } else { route.tenants.iter().collect() };
+        for (at, RouteVendor { vendor, weight }) in route.vendors.iter().enumerate() {
+            let key = if weight.is_some() { ".vendor" } else { "" };
+            let path = format!("routes[{index}].vendors[{at}]{key}");
+            if let Some(gap) = gap_in_codes(vendors.get(vendor).map(|vendor| &**vendor), route.channel, &tenants) {
+                found.add(&path, format!("{gap}, as this route wants with codes = \"vendor\""));
+            }
+        }
+    }
+    if found.0.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Invalid, Reason::InvalidField, loaded.refuse(found.0).to_string()))
+}
+
+fn gap_in_codes(vendor: Option<&dyn Vendor>, channel: Channel, tenants: &[&TenantName]) -> Option<String> {
+    let Some(codes) = vendor.and_then(|vendor| vendor.codes()) else {
+        return Some("makes no codes of its own, or none as it is configured".to_owned());
+    };
+    let channels = &codes.limits().channels;
+    if !channels.contains(&channel) {
+        let known = channels.iter().map(|channel| channel.as_str()).collect::<Vec<_>>().join(" and ");
+        return Some(format!("makes codes for {known} alone and not for {channel}"));
+    }
+    let stranger = tenants.iter().find(|tenant| !codes.serves(tenant))?;
+    Some(format!("is not configured to make codes for tenant {:?}", stranger.as_str()))
 }
 
 // === impl Built ===

@@ -21,6 +21,7 @@ use crate::store::{Batch, Commit, Condition, Key, Prefix, Store};
 
 const META: u8 = b'_';
 const MESSAGE_BATCH: u8 = b'b';
+const CODE_PLACE: u8 = b'k';
 const CONTACT_ROW: u8 = b'c';
 const DUE: u8 = b'd';
 const IDEMPOTENCY: u8 = b'i';
@@ -232,9 +233,22 @@ impl Keys {
         RequestTag(first(&hash))
     }
 
-    /// Where it is noted how well vendors do.
-    pub fn conversion(&self) -> Key {
-        Key::new(Partition::new(0), [&[META][..], b"conversion"].concat())
+    /// Where it is noted whose code a vendor keeps in a place of its own, whichever tenant that is.
+    pub fn code_place(&self, name: &str) -> Key {
+        let hash = self.hash(&["code place", name]);
+        let place: [u8; 16] = first(&hash);
+        Key::new(Partition::new(hash[16]), [&[CODE_PLACE][..], &place].concat())
+    }
+
+    /// Where it is noted how well a vendor does.
+    pub fn conversion(&self, vendor: &str) -> Key {
+        let hash = self.hash(&["conversion", vendor]);
+        Key::new(Partition::new(0), [&[META][..], b"measured", &first::<16>(&hash)].concat())
+    }
+
+    /// Where it is noted of all vendors.
+    pub fn conversions(&self) -> Prefix {
+        Prefix::new([&[META][..], b"measured"].concat(), Some(Partition::new(0)))
     }
 
     /// Where it is noted what an idempotency key was used for.

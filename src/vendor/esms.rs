@@ -6,15 +6,14 @@
 //! page allows: it knows its operators' tables, and a wrong claim by us would garble the text. A plain text may have
 //! several parts; only one with a code of the vendor's must fit into one.
 //!
-//! It keeps one live code for each app-id and phone number. Tenants must not share one, or a code sent for one of them
-//! would prove the recipient to another, so codes are offered only to tenants that the configuration gives an app-id.
+//! It keeps one live code for each app-id and phone number, and names none: the next start ends the one before, and a
+//! check says only "right" or "wrong". Whoever calls has to know whose the place is. Tenants must not share one, so codes
+//! are offered only to those that the configuration gives an app-id.
 
-mod live;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -27,12 +26,11 @@ use crate::clock::{Timestamp, deserialize_duration};
 use crate::error::{Error, Result};
 use crate::id::TenantName;
 use crate::recipient::{Phone, Recipient};
-use crate::vendor::esms::live::{LiveCodes, Place};
 use crate::vendor::esms::wire::{Answer, BalanceRequest, GenerateRequest, Msg, SendRequest, VerifyRequest, Wording};
 use crate::vendor::http::{self, Client, Timeouts};
 use crate::vendor::{
-    Accepted, Account, Balance, Capabilities, Channel, CodeHandle, CodeLimits, CodeRequest, CodeVerdict, Codes,
-    Failure, Outgoing, ReceiptCall, ReceiptReader, Rejection, Reported, Vendor,
+    Accepted, Account, Balance, Capabilities, Channel, CodeFor, CodeHandle, CodeLimits, CodePlace, CodeRequest,
+    CodeVerdict, Codes, Failure, Outgoing, ReceiptCall, ReceiptReader, Rejection, Reported, Vendor,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -77,8 +75,8 @@ pub struct EsmsVendor {
     balance_url: Url,
     user: SecretString,
     pass: SecretString,
+    account: String,
     app_ids: BTreeMap<TenantName, u32>,
-    live: Mutex<LiveCodes>,
 }
 
 // === impl Config ===
@@ -109,10 +107,10 @@ impl Config {
             generate_url: join("sms/otp/generate")?,
             verify_url: join("sms/otp/verify")?,
             balance_url: join("sms/balance")?,
+            account: http::account_name(&base_url, &self.user),
             user: self.user,
             pass: self.pass,
             app_ids: self.app_ids,
-            live: Mutex::default(),
         })
     }
 }
@@ -185,7 +183,28 @@ impl Codes for EsmsVendor {
         &self.code_limits
     }
 
-    /// A recipient's codes from one tenant share a place at the vendor, whatever they are for: the last one counts.
+    fn serves(&self, tenant: &TenantName) -> bool {
+        self.app_ids.contains_key(tenant)
+    }
+
+    fn takes(&self, request: &CodeRequest) -> bool {
+        let phone = to_phone(request.channel, &request.recipient).ok();
+        self.code_limits.allow(request) && phone.is_some_and(|phone| Wording::new(request, phone).is_some())
+    }
+
+    /// A recipient's codes from one tenant share a place at the vendor, whatever they are for: the last one counts. The
+    /// handle keeps the app-id.
+    fn place(&self, whom: &CodeFor<'_>) -> Option<CodePlace> {
+        let phone = to_phone(whom.channel, whom.recipient).ok()?;
+        let app_id = self.app_ids.get(whom.tenant)?;
+        let handle = CodeHandle {
+            vendor_reference: Some(app_id.to_string()),
+            channel: whom.channel,
+            recipient: whom.recipient.clone(),
+        };
+        Some(CodePlace { name: format!("{}/{app_id}/{}", self.account, phone.digits()), handle })
+    }
+
     async fn start(&self, request: &CodeRequest) -> Result<CodeHandle, Failure> {
         let phone = to_phone(request.channel, &request.recipient)?;
         let Some(app_id) = self.app_ids.get(&request.tenant).copied() else {
@@ -204,15 +223,10 @@ impl Codes for EsmsVendor {
             duration: request.lifetime.as_secs() / MINUTE.as_secs(),
             app_id,
         };
-        let place = Place { app_id, phone: phone.digits().to_owned() };
-        let before = self.with_live(|live| live.claim(place.clone(), Arc::clone(&request.reference)));
-        let outcome = self.call(&self.generate_url, &body, "").await.and_then(|answer| self.accept(&answer));
-        if outcome.as_ref().is_err_and(|failure| *failure != Failure::Unknown) {
-            self.with_live(|live| live.give_back(place, &request.reference, before));
-        }
-        outcome.map(|()| CodeHandle {
+        let answer = self.call(&self.generate_url, &body, "").await?;
+        self.accept(&answer).map(|()| CodeHandle {
             // The answer's id names the request, not the code.
-            vendor_reference: Some(format!("{app_id}/{}", request.reference)),
+            vendor_reference: Some(app_id.to_string()),
             channel: request.channel,
             recipient: request.recipient.clone(),
         })
@@ -220,14 +234,9 @@ impl Codes for EsmsVendor {
 
     async fn check(&self, handle: &CodeHandle, candidate: &SecretString) -> Result<CodeVerdict, Failure> {
         let phone = to_phone(handle.channel, &handle.recipient)?;
-        let name = handle.vendor_reference.as_deref().and_then(|name| name.split_once('/'));
-        let Some((Ok(app_id), reference)) = name.map(|(app_id, reference)| (app_id.parse(), reference)) else {
+        let Some(app_id) = handle.vendor_reference.as_deref().and_then(|app_id| app_id.parse().ok()) else {
             return Ok(CodeVerdict::Unknown);
         };
-        let place = Place { app_id, phone: phone.digits().to_owned() };
-        if self.with_live(|live| live.is_displaced(&place, reference)) {
-            return Ok(CodeVerdict::Unknown);
-        }
         let candidate = candidate.expose_secret();
         // Nothing reaches the vendor that it could read as the number that a code is not.
         if candidate.len() != wire::CODE_LENGTH as usize || !candidate.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -240,7 +249,8 @@ impl Codes for EsmsVendor {
             code: candidate,
             app_id,
         };
-        let answer = self.call(&self.verify_url, &request, candidate).await?;
+        let answer = self.post(&self.verify_url, &request, candidate).await?;
+        let answer = self.read(&answer).map_err(http::check_failure)?;
         if answer.status == WRONG_CODE {
             return Ok(CodeVerdict::Wrong { checks_left: None });
         }
@@ -278,10 +288,18 @@ impl ReceiptReader for EsmsVendor {
 
 impl EsmsVendor {
     async fn call(&self, url: &Url, request: &impl Serialize, secret: &str) -> Result<Answer, Failure> {
+        let answer = self.post(url, request, secret).await?;
+        self.read(&answer)
+    }
+
+    async fn post(&self, url: &Url, request: &impl Serialize, secret: &str) -> Result<http::Answer, Failure> {
         let secrets = [self.user.expose_secret(), self.pass.expose_secret(), secret];
         let body = wire::to_bytes(request, &secrets).map_err(|_| Failure::Unavailable)?;
-        let answer = self.client.exchange(Method::POST, url.clone(), HeaderMap::new(), Some(body)).await?;
-        if let Err(failure) = answer.by_status {
+        self.client.exchange(Method::POST, url.clone(), HeaderMap::new(), Some(body)).await
+    }
+
+    fn read(&self, answer: &http::Answer) -> Result<Answer, Failure> {
+        if let Err(failure) = answer.by_status.clone() {
             // The vendor documents none of these: its own refusals come with 200.
             tracing::warn!(vendor = %self.name, status = %answer.status, "vendor answered with an unexpected HTTP status");
             return Err(failure);
@@ -300,10 +318,6 @@ impl EsmsVendor {
     fn makes_no_sense(&self) -> Failure {
         tracing::warn!(vendor = %self.name, "vendor's answer makes no sense");
         Failure::Unknown
-    }
-
-    fn with_live<T>(&self, work: impl FnOnce(&mut LiveCodes) -> T) -> T {
-        work(&mut self.live.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

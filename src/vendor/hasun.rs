@@ -7,8 +7,9 @@
 //! A text of ours, codes of ours included, goes out as plain SMS: the vendor's own call for codes takes none from us. It
 //! hands the code that it made back to the caller; we look whether there is one, keep nothing of it, and have the vendor
 //! check candidates. Its codes cannot be ended early. Numbers are written as they are dialled in Sri Lanka, the only form
-//! that the page shows, so other countries' are refused here: dialled there, they would be someone else's. It takes
-//! no key that makes a second send harmless, and calls nobody back: it has to be asked.
+//! that the page shows, so other countries' are refused here: dialled there, they would be someone else's. It keeps
+//! one code for each organisation, mask and number, and names none. It takes no key that makes a second send harmless, and
+//! calls nobody back: it has to be asked.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,8 +27,8 @@ use crate::error::{Error, Result};
 use crate::recipient::Recipient;
 use crate::vendor::http::{self, Answer, Client, Timeouts};
 use crate::vendor::{
-    Accepted, Capabilities, Channel, CodeHandle, CodeLimits, CodeRequest, CodeVerdict, Codes, Failure, Outgoing,
-    ReceiptStatus, Rejection, Statuses, Vendor,
+    Accepted, Capabilities, Channel, CodeFor, CodeHandle, CodeLimits, CodePlace, CodeRequest, CodeVerdict, Codes,
+    Failure, Outgoing, ReceiptStatus, Rejection, Statuses, Vendor,
 };
 
 /// What the configured paths call the organisation.
@@ -88,6 +89,7 @@ pub struct HasunVendor {
     limits: CodeLimits,
     client: Client,
     authorization: HeaderValue,
+    account: String,
     mask_token: String,
     mask_tokens: BTreeMap<String, String>,
     send: Endpoint,
@@ -197,6 +199,7 @@ impl Config {
             },
             client: Client::new(name, timeouts)?,
             authorization: http::parse_secret_header("token", "Bearer ", &self.token)?,
+            account: http::account_name(&base_url, &self.organisation_token),
             send: endpoint("send_endpoint", &self.send_endpoint)?,
             status: endpoint("status_endpoint", &self.status_endpoint)?,
             start: endpoint("start_endpoint", &self.start_endpoint)?,
@@ -332,6 +335,17 @@ impl Codes for HasunVendor {
     }
 
     /// The vendor knows a code by organisation, mask and number, and gives it no name; so the handle keeps the mask.
+    fn place(&self, whom: &CodeFor<'_>) -> Option<CodePlace> {
+        let number = to_number(whom.channel, whom.recipient).ok()?;
+        let mask_token = self.mask_of(whom.sender);
+        let handle = CodeHandle {
+            vendor_reference: Some(mask_token.to_owned()),
+            channel: whom.channel,
+            recipient: whom.recipient.clone(),
+        };
+        Some(CodePlace { name: format!("{}/{mask_token}/{number}", self.account), handle })
+    }
+
     async fn start(&self, request: &CodeRequest) -> Result<CodeHandle, Failure> {
         let number = to_number(request.channel, &request.recipient)?;
         if !self.limits.allow(request) {
@@ -365,7 +379,7 @@ impl Codes for HasunVendor {
                 parse_reason(&reason)
             }
             _ if is_expiry(&answer) => Ok(CodeVerdict::Expired),
-            _ => Err(self.refusal(&answer)),
+            _ => Err(http::check_failure(self.refusal(&answer))),
         }
     }
 

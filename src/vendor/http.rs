@@ -16,6 +16,7 @@ use reqwest::{Method, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::{Error, Result};
@@ -197,6 +198,19 @@ pub fn status_failure(answer: &Response) -> Failure {
         status if status.is_client_error() => Failure::Unavailable,
         _ => Failure::Unknown,
     }
+}
+
+/// What it means for the check of a code that a vendor answered with this failure: it has looked at the check, perhaps at
+/// the candidate, too, so it is not sure that it did not judge it.
+pub fn check_failure(failure: Failure) -> Failure {
+    if failure == Failure::Unavailable { Failure::Unknown } else { failure }
+}
+
+/// Names an account of a vendor's apart from all others, without giving away its credentials.
+pub fn account_name(base_url: &Url, credential: &SecretString) -> String {
+    let parts = [base_url.as_str(), "\0", credential.expose_secret()];
+    let hash = parts.iter().fold(Sha256::new(), |hash, part| hash.chain_update(part)).finalize();
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A body in JSON. `text` is about as long as what is secret in it: there is room enough that it seldom grows, for growing

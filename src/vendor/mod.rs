@@ -72,11 +72,28 @@ pub trait Vendor: Send + Sync + fmt::Debug {
 pub trait Codes: Send + Sync {
     fn limits(&self) -> &CodeLimits;
 
-    /// Has the vendor make a code and send it. The request is within [`Codes::limits`]. A later start for the same
-    /// recipient may end the one before.
+    /// Whether it makes codes for this tenant, as it is configured.
+    fn serves(&self, _tenant: &TenantName) -> bool {
+        true
+    }
+
+    /// Whether the vendor makes just this code, in just these words.
+    fn takes(&self, request: &CodeRequest) -> bool {
+        self.limits().allow(request)
+    }
+
+    /// Where a code is kept by a vendor that keeps one there and no more, and gives it no name: the next start there
+    /// ends it, and a check is about whichever is there. `None` where each code has a name of its own.
+    fn place(&self, _whom: &CodeFor<'_>) -> Option<CodePlace> {
+        None
+    }
+
+    /// Has the vendor make a code and send it. The request is one that it [`takes`](Codes::takes). Started twice with
+    /// one reference, it may make two codes.
     async fn start(&self, request: &CodeRequest) -> Result<CodeHandle, Failure>;
 
-    /// [`Failure::Unknown`] when nobody can tell whether the vendor counted the check.
+    /// [`Failure::Throttled`] and [`Failure::Unavailable`] say that the vendor surely did not look at the candidate, so
+    /// nothing that it answered in words which we do not know is one of them: it may be its way to say "wrong".
     async fn check(&self, handle: &CodeHandle, candidate: &SecretString) -> Result<CodeVerdict, Failure>;
 
     /// Ends a code before its time. Does nothing where [`CodeLimits::cancel`] is false.
@@ -245,6 +262,9 @@ pub enum Rejection {
     /// The recipient asked not to be sent to, or the vendor blocks it.
     #[n(5)]
     Blocked,
+    /// The vendor keeps one code for a recipient, and another tenant's is there. No adapter says so.
+    #[n(6)]
+    Occupied,
 }
 
 /// A vendor's later word on a message.
@@ -345,6 +365,25 @@ pub struct CodeRequest {
     pub template: Option<String>,
 }
 
+/// Whom a code is for, as far as vendors tell codes apart by it.
+#[derive(Debug, Clone, Copy)]
+pub struct CodeFor<'a> {
+    pub tenant: &'a TenantName,
+    pub channel: Channel,
+    pub recipient: &'a Recipient,
+    pub sender: Option<&'a str>,
+}
+
+/// Where a vendor keeps one code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodePlace {
+    /// The same for all that would share the code, under whatever name and by whichever tenant the vendor's account is
+    /// used, and for nobody else. Holds no credentials.
+    pub name: String,
+    /// That of every code that is ever kept there.
+    pub handle: CodeHandle,
+}
+
 /// What a check of a vendor's own code needs, as the vendor named it.
 #[derive(Debug, Clone, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
 pub struct CodeHandle {
@@ -422,6 +461,27 @@ impl CodeLimits {
             && request.lifetime.as_nanos().checked_rem(step).unwrap_or(0) == 0
             && (self.template || request.template.is_none())
     }
+
+    /// The nearest length that can be asked for.
+    pub fn length_for(&self, wanted: u32) -> u32 {
+        wanted.clamp(*self.lengths.start(), *self.lengths.end())
+    }
+
+    /// The shortest lifetime that can be asked for and is not shorter than this; the longest when all are.
+    pub fn lifetime_for(&self, wanted: Duration) -> Duration {
+        let step = self.lifetime_step.as_nanos().max(1);
+        let steps = u32::try_from(wanted.as_nanos().div_ceil(step)).unwrap_or(u32::MAX);
+        self.lifetime_step.saturating_mul(steps).clamp(*self.lifetimes.start(), *self.lifetimes.end())
+    }
+}
+
+// === impl CodeRequest ===
+
+impl CodeRequest {
+    pub fn whom(&self) -> CodeFor<'_> {
+        let Self { tenant, channel, recipient, sender, .. } = self;
+        CodeFor { tenant, channel: *channel, recipient, sender: sender.as_deref() }
+    }
 }
 
 // === impl Rejection ===
@@ -435,6 +495,7 @@ impl Rejection {
             Self::Unauthorized => "VENDOR_UNAUTHORIZED",
             Self::InsufficientCredit => "INSUFFICIENT_CREDIT",
             Self::Blocked => "RECIPIENT_BLOCKED",
+            Self::Occupied => "OTHER_CODE_PENDING",
         }
     }
 }

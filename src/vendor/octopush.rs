@@ -254,6 +254,13 @@ impl Codes for OctopushVendor {
         &self.code_limits
     }
 
+    fn takes(&self, request: &CodeRequest) -> bool {
+        let sender = request.sender.as_deref().filter(|_| request.channel != Channel::Voice);
+        self.code_limits.allow(request)
+            && code_text(request.template.as_deref(), request.brand.as_deref()).is_some()
+            && check_sender(sender).is_ok()
+    }
+
     async fn start(&self, request: &CodeRequest) -> Result<CodeHandle, Failure> {
         let phone = self.phone(&self.code_limits.channels, request.channel, &request.recipient)?;
         let lifetime = request.lifetime;
@@ -312,7 +319,7 @@ impl Codes for OctopushVendor {
                 let left = answer.fields.get("remaining_number_of_attempts").and_then(Value::as_u64);
                 Ok(CodeVerdict::Wrong { checks_left: left.and_then(|left| left.try_into().ok()) })
             }
-            _ => Err(self.refusal(&answer)),
+            _ => Err(http::check_failure(self.refusal(&answer))),
         }
     }
 

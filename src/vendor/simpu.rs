@@ -290,7 +290,7 @@ impl Codes for SimpuVendor {
             return verified.map(|_| CodeVerdict::Right).ok_or_else(|| self.refusal(&answer));
         }
         if !speaks_of_missing(&answer) {
-            return Err(self.refusal(&answer));
+            return Err(http::check_failure(self.refusal(&answer)));
         }
         self.why_wrong(id).await
     }

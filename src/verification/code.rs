@@ -184,6 +184,11 @@ impl Candidate {
         Self(SecretString::new(Box::from("")))
     }
 
+    /// The candidate itself. Only for the vendor that made the code.
+    pub fn expose(&self) -> &SecretString {
+        &self.0
+    }
+
     /// By what a check of this candidate is known when it comes again: a keyed hash, which tells nobody the candidate
     /// and is another one for every verification and every idempotency key.
     pub fn fingerprint(&self, keys: &Keys, id: Id, idempotency_key: &str) -> Fingerprint {

@@ -1,4 +1,4 @@
-//! Waiting for what becomes of a send that was just started.
+//! Waiting for what comes of a send, for callers who want to know before they are answered.
 
 use std::time::Duration;
 

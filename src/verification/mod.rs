@@ -3,8 +3,11 @@
 
 pub mod answers;
 pub mod code;
-mod delivery;
+pub mod delivery;
 pub mod feedback;
+pub mod fields;
+pub mod fitting;
+pub mod judging;
 pub mod list;
 pub mod policy;
 pub mod recipient_state;
@@ -14,6 +17,9 @@ pub mod service;
 pub mod start;
 pub mod steps;
 pub mod storage;
+pub mod vendor_check;
+pub mod vendor_code;
+pub mod vendor_start;
 #[expect(clippy::module_inception, reason = "the noun that the module is named for")]
 pub mod verification;
 pub mod view;

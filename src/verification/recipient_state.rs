@@ -75,6 +75,13 @@ impl RecipientState {
         self.failures.push(now);
     }
 
+    /// Takes back a failure that was counted at that time.
+    pub fn remove_failure(&mut self, at: Timestamp) {
+        if let Some(index) = self.failures.iter().position(|failure| *failure == at) {
+            self.failures.remove(index);
+        }
+    }
+
     /// When the next send is allowed; `None` when it is now.
     pub fn cool_down(&self, now: Timestamp) -> Option<Timestamp> {
         (now < self.next_send_at).then_some(self.next_send_at)
@@ -186,6 +193,18 @@ mod tests {
         state.add_failure(&limits, at(600));
         assert_eq!(state.locked_until(&limits, at(600)), Some(at(700)));
         assert_eq!(state.failures_left(&limits, at(2000)), 3);
+    }
+
+    #[test]
+    fn a_failure_that_was_none_is_taken_back_and_no_other() {
+        let (limits, mut state) = (limits(), RecipientState::default());
+        [0, 5, 5].into_iter().for_each(|seconds| state.add_failure(&limits, at(seconds)));
+        state.remove_failure(at(5));
+        assert_eq!((state.failures_left(&limits, at(5)), state.locked_until(&limits, at(5))), (1, None));
+        state.remove_failure(at(4));
+        assert_eq!(state.failures_left(&limits, at(5)), 1);
+        state.add_failure(&limits, at(6));
+        assert_eq!(state.locked_until(&limits, at(6)), Some(at(600)));
     }
 
     #[test]

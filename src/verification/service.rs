@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use secrecy::{ExposeSecret, SecretString};
+
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::id::{Id, TenantName};
+use crate::messaging::errand::{CodeErrand, Errand, PLACE_OF_CODE};
 use crate::messaging::holder::{Ground, MAX_ROUNDS, Records, SendHolder, SendRecord, contention, count_conflict};
 use crate::messaging::idempotency::Idempotency;
 use crate::messaging::outbox::Outbox;
@@ -22,13 +25,13 @@ use crate::verification::recipient_state::RecipientState;
 use crate::verification::request::{DEFAULT_SCOPE, NewCheck, Target};
 use crate::verification::storage::{Storage, not_found};
 use crate::verification::verification::{Status, Verdict, Verification};
-use crate::verification::view::{Checked, Outcome, Replay, View};
+use crate::verification::view::{Checked, Outcome, Replay, View, checks_left};
 use crate::verification::workflow::Workflows;
 
 /// Starts, checks and shows verifications.
 pub struct Verifications {
     pub(crate) ground: Ground,
-    pub(crate) storage: Storage,
+    pub(crate) storage: Arc<Storage>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) records: Arc<Records<Verification>>,
     pub(crate) idempotency: Idempotency,
@@ -54,7 +57,7 @@ impl Verifications {
             render(verification, sending, send, &own, brands.get(&verification.tenant).map(String::as_str))
         });
         let records = Arc::new(Records::new(ground.clone(), outbox.watches.clone(), config.retention, render));
-        let storage = Storage::new(ground.clone(), config.limits.clone(), config.retention);
+        let storage = Arc::new(Storage::new(ground.clone(), config.limits.clone(), config.retention));
         let idempotency = Idempotency::new(ground.clone());
         Self { ground, storage, outbox, records, idempotency, templates, config, workflows }
     }
@@ -79,6 +82,9 @@ impl Verifications {
         let key = check.key(&self.ground.keys, &tenant.name, id);
         for _ in 0..MAX_ROUNDS {
             let mut loaded = self.storage.load(&tenant.name, id).await?;
+            if loaded.value.is_of_vendors_code() {
+                return self.check_at_vendor(&tenant.name, id, check.candidate, key).await;
+            }
             let mut state = self.storage.load_state(self.storage.tags(&tenant.name, &loaded.value.recipient)).await?;
             let now = self.ground.clock.now();
             match self.replay(key.as_ref(), &mut loaded, &state.value, now).await? {
@@ -90,7 +96,7 @@ impl Verifications {
             if let Some(until) = state.value.locked_until(limits, now) {
                 return Ok(self.checked(Outcome::RecipientLocked, Some(until), loaded.value, &state.value, now));
             }
-            let had_code = loaded.value.code().is_some();
+            let was_open = loaded.value.is_open();
             let verdict = loaded.value.check(&check.candidate, now);
             let mut batch = Batch::new(id.partition());
             if verdict.is_failure() {
@@ -102,11 +108,11 @@ impl Verifications {
             }
             let next_check_at = state.value.locked_until(limits, now);
             if let (Some(key), Verdict::Judged(judgement)) = (key, verdict) {
-                let checks_left = self.checks_left(&loaded.value, &state.value, now);
+                let checks_left = checks_left(&loaded.value, &state.value, limits, now);
                 loaded.value.remember(Answer { key, judgement, checks_left, next_check_at });
             }
             // An ended verification changes only when this check is the first to see that its time is over.
-            let changed = had_code != loaded.value.code().is_some() || verdict.is_failure();
+            let changed = was_open != loaded.value.is_open() || verdict.is_failure();
             if changed {
                 let send = self.storage.send_ref(&tenant.name, id, 0);
                 batch = self.storage.put(batch, &send, &loaded)?;
@@ -135,12 +141,12 @@ impl Verifications {
         for _ in 0..MAX_ROUNDS {
             let mut loaded = self.storage.load(tenant, id).await?;
             let now = self.ground.clock.now();
-            let (status, had_code) = (loaded.value.status(now), loaded.value.code().is_some());
+            let (status, was_open) = (loaded.value.status(now), loaded.value.is_open());
             if !loaded.value.cancel(now) {
                 return Err(not_pending(status));
             }
             let state = self.storage.load_state(self.storage.tags(tenant, &loaded.value.recipient)).await?;
-            if had_code {
+            if was_open {
                 let send = self.storage.send_ref(tenant, id, 0);
                 let batch = self.storage.put(Batch::new(id.partition()), &send, &loaded)?;
                 if self.ground.store.commit(batch).await? == Commit::Conflict {
@@ -148,6 +154,7 @@ impl Verifications {
                     continue;
                 }
                 self.outbox.watches.tell(id);
+                self.outbox.let_go(loaded.value.codes_of_vendors(), true);
             }
             return Ok(self.view(loaded.value, &state.value, now));
         }
@@ -169,7 +176,7 @@ impl Verifications {
         state.value.newest(scope).ok_or_else(not_found)
     }
 
-    fn checked(
+    pub(crate) fn checked(
         &self,
         outcome: Outcome,
         next_check_at: Option<Timestamp>,
@@ -181,17 +188,9 @@ impl Verifications {
         Checked { outcome, checks_left: view.checks_left, next_check_at, view }
     }
 
-    fn checks_left(&self, verification: &Verification, state: &RecipientState, now: Timestamp) -> u32 {
-        let failures_left = state.failures_left(&self.config.limits, now);
-        match verification.status(now) {
-            Status::Pending => verification.checks_left().min(u32::try_from(failures_left).unwrap_or(u32::MAX)),
-            _ => 0,
-        }
-    }
-
     pub(crate) fn view(&self, verification: Verification, state: &RecipientState, now: Timestamp) -> View {
         let status = verification.status(now);
-        let checks_left = self.checks_left(&verification, state, now);
+        let checks_left = checks_left(&verification, state, &self.config.limits, now);
         let decided_at = verification.decided_at(now);
         let may_resend =
             status == Status::Pending && verification.sends().len() < self.config.limits.max_sends as usize;
@@ -201,15 +200,50 @@ impl Verifications {
     }
 }
 
-/// Writes the code of a pending verification into a text.
+/// What a vendor is to do for a pending verification: send our code in a text, or make one.
 fn render(
     verification: &Verification,
     sending: &Sending,
     send: &SendRef,
     templates: &Templates,
     brand: Option<&str>,
-) -> Result<Outgoing> {
+) -> Result<Errand> {
+    if let Some(code) = &verification.vendor_code {
+        let text = words(verification, sending, templates, brand, PLACE_OF_CODE)?;
+        return Ok(Errand::Code(CodeErrand {
+            reference: sending.reference(send).to_string().into(),
+            tenant: verification.tenant.clone(),
+            channel: sending.channel,
+            recipient: verification.recipient.clone(),
+            sender: verification.sender.clone(),
+            wish: code.wish,
+            locale: verification.locale.clone(),
+            brand: brand.map(str::to_owned),
+            text: Some(text.expose_secret().to_owned()),
+            expires_at: sending.expires_at,
+        }));
+    }
     let code = verification.code().ok_or_else(|| Error::internal("an ended verification was about to be sent"))?;
+    Ok(Errand::Text(Outgoing {
+        reference: sending.reference(send).to_string().into(),
+        tenant: verification.tenant.clone(),
+        channel: sending.channel,
+        recipient: verification.recipient.clone(),
+        sender: verification.sender.clone(),
+        text: words(verification, sending, templates, brand, code.expose())?,
+        receipt_url: None,
+        expires_at: sending.expires_at,
+    }))
+}
+
+/// The text around a code.
+fn words(
+    verification: &Verification,
+    sending: &Sending,
+    templates: &Templates,
+    brand: Option<&str>,
+    code: &str,
+) -> Result<SecretString> {
     let wording = Wording {
         tenant: &verification.tenant,
         template: &verification.template,
@@ -218,21 +252,11 @@ fn render(
         brand,
     };
     let lifetime = verification.expires_at.since(sending.updated_at);
-    let facts = CodeFacts { code: code.expose(), lifetime, scope: &verification.scope };
     let text = match &verification.text {
-        Some(text) => text.fill(code.expose(), lifetime, verification.expires_at),
-        None => templates.render_verification(&wording, &facts)?,
+        Some(text) => text.fill(code, lifetime, verification.expires_at),
+        None => templates.render_verification(&wording, &CodeFacts { code, lifetime, scope: &verification.scope })?,
     };
-    Ok(Outgoing {
-        reference: sending.reference(send).to_string().into(),
-        tenant: verification.tenant.clone(),
-        channel: sending.channel,
-        recipient: verification.recipient.clone(),
-        sender: verification.sender.clone(),
-        text: verification.last_line.append(text, code.expose())?,
-        receipt_url: None,
-        expires_at: sending.expires_at,
-    })
+    verification.last_line.append(text, code)
 }
 
 pub(crate) fn not_pending(status: Status) -> Error {

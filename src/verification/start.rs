@@ -9,13 +9,15 @@ use tokio::task::JoinHandle;
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::id::{Id, TenantName};
+use crate::messaging::code_calls::CodesOf;
 use crate::messaging::holder::{MAX_ROUNDS, Marks, SendRecord, contention, count_conflict};
 use crate::messaging::idempotency::{self, Claim, Request, Ticket};
 use crate::messaging::last_line::LastLine;
 use crate::messaging::locale;
-use crate::messaging::request::{channel_for, parse_recipient};
+use crate::messaging::request::channel_for;
+use crate::messaging::route::CodeMaker;
 use crate::messaging::sending::Sending;
-use crate::messaging::template::{self, Wording};
+use crate::messaging::template;
 use crate::messaging::vendors::Permit;
 use crate::recipient::Recipient;
 use crate::store::keys::{Holder, RequestTag, SendRef, TenantTag};
@@ -23,12 +25,13 @@ use crate::store::{Batch, Commit};
 use crate::tenant::Tenant;
 use crate::vendor::Channel;
 use crate::verification::code::Code;
+use crate::verification::fields::Checked;
 use crate::verification::policy::Policy;
 use crate::verification::recipient_state::RecipientState;
 use crate::verification::request::{NewVerification, OnExisting};
 use crate::verification::service::{Verifications, not_pending};
 use crate::verification::storage::Loaded;
-use crate::verification::verification::{Beginning, Status, Verification};
+use crate::verification::verification::{Beginning, Secret, Status, Verification};
 use crate::verification::view::{Started, View};
 use crate::verification::workflow::Progress;
 
@@ -39,15 +42,8 @@ pub(crate) struct Plan {
     /// With the number of a send, or of the record where nothing was added.
     pub(crate) send: SendRef,
     pub(crate) permit: Option<Permit>,
-}
-
-/// What the fields of a start came to.
-struct Checked {
-    policy: Policy,
-    recipient: Recipient,
-    channel: Channel,
-    last_line: LastLine,
-    workflow: Option<Progress>,
+    /// What vendors have made for a verification that the new one takes the place of.
+    pub(crate) void: Option<CodesOf>,
 }
 
 /// A start whose fields have been checked.
@@ -60,7 +56,7 @@ struct Starting<'a> {
     last_line: LastLine,
     workflow: Option<Progress>,
     /// For a new verification; a pending one keeps its own.
-    code: Code,
+    secret: Secret,
 }
 
 /// A send to be added.
@@ -82,19 +78,24 @@ impl Verifications {
     /// `CoolDown` or `RecipientLocked` and the time to wait; `Precondition` with `NoRoute`, `VerificationNotPending` or
     /// `IdempotencyMismatch`; `Conflict`; `Unavailable`.
     pub async fn start(&self, tenant: &Tenant, new: NewVerification) -> Result<Started> {
-        let Checked { policy, recipient, channel, last_line, workflow } = self.check_new(tenant, &new)?;
+        let Checked { mut policy, recipient, channel, last_line, workflow } = self.check_new(tenant, &new)?;
         if new.return_code && !tenant.may_return_code {
             return Err(may_not_return_code());
         }
-        self.outbox.route(&tenant.name, channel, recipient.country())?;
-        let code = match &new.custom_code {
-            Some(code) => code.clone(),
-            None => {
+        let route = self.outbox.route(&tenant.name, channel, recipient.country())?;
+        let secret = match (route.codes(), &new.custom_code) {
+            (CodeMaker::Vendor, _) => {
+                let fit = self.fit(tenant, &new, &policy, route)?;
+                policy.lifetime = fit.lifetime;
+                Secret::Vendors(fit.wish)
+            }
+            (CodeMaker::Own, Some(code)) => Secret::Ours(code.clone()),
+            (CodeMaker::Own, None) => {
                 let draw = if new.code_is_number { Code::generate_number } else { Code::generate };
-                draw(policy.length as usize, &policy.alphabet()?, &*self.ground.random)?
+                Secret::Ours(draw(policy.length as usize, &policy.alphabet()?, &*self.ground.random)?)
             }
         };
-        let starting = Starting { tenant, new: &new, policy, recipient, channel, last_line, workflow, code };
+        let starting = Starting { tenant, new: &new, policy, recipient, channel, last_line, workflow, secret };
         match &new.idempotency_key {
             Some(key) => self.start_once(&starting, key).await,
             None => {
@@ -102,41 +103,6 @@ impl Verifications {
                 let view = self.after_delivery(view, &send, call, new.delivery_wait).await?;
                 Ok(started(&new, view))
             }
-        }
-    }
-
-    /// Errors: `Invalid` that names every field that is wrong.
-    fn check_new(&self, tenant: &Tenant, new: &NewVerification) -> Result<Checked> {
-        let mut found = new.violations();
-        let policy = found.note(self.config.policy.with(&new.policy))?;
-        let recipient = found.note(parse_recipient(new.recipient.as_ref(), tenant.default_country))?;
-        let way = recipient.as_ref().map(|recipient| self.workflows.way(&tenant.name, recipient, new)).transpose();
-        let way = found.note(way)?.flatten();
-        let last_line = LastLine::parse(new.web_otp_domain.as_deref(), new.android_app_hash.as_deref());
-        let last_line = found.note(last_line)?;
-        if let (Some(policy), Some(last_line)) = (&policy, &last_line) {
-            let characters = match &new.custom_code {
-                Some(code) => code.expose().to_owned(),
-                None => policy.alphabet()?.characters(),
-            };
-            found.note(last_line.check_code(&characters))?;
-        }
-        let wording = Wording {
-            tenant: &tenant.name,
-            template: new.template.as_deref().unwrap_or(template::DEFAULT),
-            // A locale that is wrong has been told already.
-            locale: new.locale.as_deref().filter(|_| found.0.iter().all(|violation| violation.field != "locale")),
-            variables: &new.variables,
-            brand: tenant.brand.as_deref(),
-        };
-        if new.text.is_none() {
-            found.note(self.templates.check_verification(&wording))?;
-        }
-        match (policy, recipient, way, last_line) {
-            (Some(policy), Some(recipient), Some((channel, workflow)), Some(last_line)) if found.0.is_empty() => {
-                Ok(Checked { policy, recipient, channel, last_line, workflow })
-            }
-            _ => Err(Error::invalid_fields(found.0)),
         }
     }
 
@@ -233,7 +199,7 @@ impl Verifications {
     }
 
     async fn plan_start(&self, starting: &Starting<'_>, ticket: Option<&Ticket>) -> Result<Plan> {
-        let Starting { tenant, new, policy, recipient, channel, last_line, workflow, code } = starting;
+        let Starting { tenant, new, policy, recipient, channel, last_line, workflow, secret } = starting;
         let tags = self.storage.tags(&tenant.name, recipient);
         let mut state = self.storage.load_state(tags).await?;
         let now = self.ground.clock.now();
@@ -264,7 +230,7 @@ impl Verifications {
             tenant: tenant.name.clone(),
             recipient: recipient.clone(),
             scope: new.scope().to_owned(),
-            code: code.clone(),
+            secret: secret.clone(),
             expires_at: now + policy.lifetime,
             max_checks: policy.max_checks,
             locale: new.locale.clone().or_else(|| language(recipient).map(str::to_owned)),
@@ -294,7 +260,7 @@ impl Verifications {
         let Sent { channel, tag, replaced } = what;
         let id = to.value.id;
         let place = (channel, to.value.recipient.country());
-        let route = self.outbox.route(&to.value.tenant, channel, place.1)?;
+        let (route, unable) = self.route_for(&to.value, tenant, channel, now)?;
         let (status, expires_at) = (to.value.status(now), to.value.expires_at);
         let max_sends = self.config.limits.max_sends;
         let Some((sending, history)) = to.value.add_send(channel, max_sends, now) else {
@@ -305,6 +271,7 @@ impl Verifications {
             });
         };
         sending.request = tag;
+        sending.refused_by = unable;
         let send = SendRef { holder: Holder::Verification, tenant, id, number: sending.number };
         let vendors = self.outbox.order(route, &send, place);
         let permit = self.outbox.begin_inline(sending, &vendors, now, history);
@@ -315,18 +282,20 @@ impl Verifications {
         }
 
         let mut batch = self.storage.put(Batch::new(id.partition()), &send, &to)?;
+        let mut void = None;
         if let Some(mut old) = replaced {
             old.value.cancel(now);
             batch = self.storage.put(batch, &SendRef { id: old.value.id, ..send }, &old)?;
+            void = Some(old.value).filter(Verification::is_of_vendors_code).map(|old| old.codes_of_vendors());
         }
         let batch = self.storage.put_state(batch, &state)?;
-        Ok(Plan { batch, view: self.view(to.value, &state.value, now), send, permit })
+        Ok(Plan { batch, view: self.view(to.value, &state.value, now), send, permit, void })
     }
 
     /// Commits a plan and launches its send, even when nobody waits for it any more. `None` after a lost race.
     pub(crate) async fn commit(&self, plan: Plan) -> Result<Option<(View, SendRef, Option<JoinHandle<()>>)>> {
-        let Plan { batch, view, send, permit } = plan;
-        let outgoing = permit.is_some().then(|| self.records.outgoing(&view.verification, &send)).transpose()?;
+        let Plan { batch, view, send, permit, void } = plan;
+        let errand = permit.is_some().then(|| self.records.errand(&view.verification, &send)).transpose()?;
         let (outbox, store) = (Arc::clone(&self.outbox), Arc::clone(&self.ground.store));
         let records = Arc::clone(&self.records);
         let work = async move {
@@ -335,6 +304,9 @@ impl Verifications {
                 records.remember(send.id, version, view.verification.clone());
             }
             outbox.watches.tell(send.id);
+            if let Some(codes) = void {
+                outbox.let_go(codes, true);
+            }
             let sending = view.verification.sends().last().cloned();
             if let Some(sending) = &sending {
                 outbox.note(send.id.partition(), sending);
@@ -343,7 +315,7 @@ impl Verifications {
                 outbox.due.note(send.id.partition(), at);
             }
             let attempt = sending.map_or(0, |sending: Sending| sending.attempts);
-            let call = permit.zip(outgoing).map(|(permit, outgoing)| outbox.launch(permit, send, attempt, outgoing));
+            let call = permit.zip(errand).map(|(permit, errand)| outbox.launch(permit, send, attempt, errand));
             Ok(Some((view, send, call)))
         };
         self.outbox.run_to_end(work).await

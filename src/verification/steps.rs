@@ -50,8 +50,9 @@ impl Verifications {
     ) -> Result<Plan> {
         let limits = &self.config.limits;
         let locked_until = state.value.locked_until(limits, now);
-        let (tenant, country) = (loaded.value.tenant.clone(), loaded.value.recipient.country());
-        let carries = |channel| self.outbox.route(&tenant, channel, country).is_ok();
+        let verification = loaded.value.clone();
+        // Those of a route whose codes are made by somebody else are passed over, too.
+        let carries = |channel| self.route_for(&verification, record.tenant, channel, now).is_ok();
         match loaded.value.begin_step(locked_until, limits.max_sends, carries, now) {
             Some(channel) => {
                 let sent = Sent { channel, tag: None, replaced: None };
@@ -61,7 +62,8 @@ impl Verifications {
                 let batch = self.storage.put(Batch::new(record.id.partition()), record, &loaded)?;
                 // What a guess meanwhile did to the recipient must not be overlooked.
                 let batch = batch.require(&state.key, state.read.as_ref());
-                Ok(Plan { batch, view: self.view(loaded.value, &state.value, now), send: *record, permit: None })
+                let view = self.view(loaded.value, &state.value, now);
+                Ok(Plan { batch, view, send: *record, permit: None, void: None })
             }
         }
     }

@@ -14,6 +14,7 @@ use crate::clock::Timestamp;
 use crate::event::{EventKind, History};
 use crate::id::{Id, TenantName};
 use crate::messaging::code_text::CodeText;
+use crate::messaging::errand::CodeWish;
 use crate::messaging::holder::SendRecord;
 use crate::messaging::last_line::LastLine;
 use crate::messaging::sending::{Sending, Step};
@@ -23,6 +24,7 @@ use crate::store::keys::{Keys, SendRef};
 use crate::vendor::{Channel, FeedbackOutcome};
 use crate::verification::answers::{Answer, Answers, CheckKey, Judgement, Known};
 use crate::verification::code::{Candidate, Code};
+use crate::verification::vendor_code::VendorCode;
 use crate::verification::workflow::Progress;
 
 /// A verification and all that is known of it.
@@ -39,7 +41,7 @@ pub struct Verification {
     /// As stored. What a caller sees is [`Verification::status`].
     #[n(4)]
     status: Status,
-    /// Present while pending.
+    /// Present while pending, where we make it.
     #[n(5)]
     code: Option<Code>,
     #[n(6)]
@@ -81,6 +83,9 @@ pub struct Verification {
     /// The words of its texts, where no template makes them.
     #[n(21)]
     pub text: Option<CodeText>,
+    /// What stands here for the code, where vendors make it.
+    #[n(22)]
+    pub(crate) vendor_code: Option<VendorCode>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
@@ -121,6 +126,14 @@ pub enum Heard {
     NothingSent,
 }
 
+/// Who makes the code of a new verification.
+#[derive(Debug, Clone)]
+pub enum Secret {
+    Ours(Code),
+    /// The vendors that send it, as they can.
+    Vendors(CodeWish),
+}
+
 /// What a new verification is made of.
 #[derive(Debug)]
 pub struct Beginning {
@@ -128,7 +141,7 @@ pub struct Beginning {
     pub tenant: TenantName,
     pub recipient: Recipient,
     pub scope: String,
-    pub code: Code,
+    pub secret: Secret,
     pub expires_at: Timestamp,
     pub max_checks: u32,
     pub locale: Option<String>,
@@ -147,13 +160,17 @@ impl Verification {
     pub fn new(beginning: Beginning, now: Timestamp) -> Self {
         let mut history = History::default();
         history.add(now, EventKind::Started);
+        let (code, vendor_code) = match beginning.secret {
+            Secret::Ours(code) => (Some(code), None),
+            Secret::Vendors(wish) => (None, Some(VendorCode::new(wish))),
+        };
         Self {
             id: beginning.id,
             tenant: beginning.tenant,
             recipient: beginning.recipient,
             scope: beginning.scope,
             status: Status::Pending,
-            code: Some(beginning.code),
+            code,
             created_at: now,
             expires_at: beginning.expires_at,
             decided_at: None,
@@ -170,26 +187,35 @@ impl Verification {
             answers: Answers::default(),
             workflow: beginning.workflow,
             text: beginning.text,
+            vendor_code,
         }
     }
 
     /// The status at this moment: time ends a pending one without anybody writing it down.
     pub fn status(&self, now: Timestamp) -> Status {
         match self.status {
-            Status::Pending if now >= self.expires_at => Status::Expired,
+            Status::Pending => self.end_of_time(now).map_or(Status::Pending, |(status, _)| status),
             status => status,
         }
     }
 
-    /// When it ended; for an expired one the time at which it ran out.
-    pub fn decided_at(&self, now: Timestamp) -> Option<Timestamp> {
-        match (self.decided_at, self.status(now)) {
-            (None, Status::Expired) => Some(self.expires_at),
-            (decided, _) => decided,
-        }
+    /// Whether nobody has written down an end.
+    pub fn is_open(&self) -> bool {
+        self.status == Status::Pending
     }
 
-    /// The code, to be written into a message or compared with. `None` once ended.
+    /// When it ended; for an expired one the time at which it ran out.
+    pub fn decided_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let by_time = || self.end_of_time(now).filter(|_| self.is_open()).map(|(_, at)| at);
+        self.decided_at.or_else(by_time)
+    }
+
+    /// Whether vendors make and check its code.
+    pub fn is_of_vendors_code(&self) -> bool {
+        self.vendor_code.is_some()
+    }
+
+    /// The code, to be written into a message or compared with. `None` once ended, and where vendors make it.
     pub fn code(&self) -> Option<&Code> {
         self.code.as_ref()
     }
@@ -202,12 +228,13 @@ impl Verification {
         &self.history
     }
 
-    /// Compares a candidate with the code. A wrong one is counted, and the last allowed one ends the verification.
+    /// Compares a candidate with the code, which we have made. A wrong one is counted, and the last allowed one ends the
+    /// verification.
     pub fn check(&mut self, candidate: &Candidate, now: Timestamp) -> Verdict {
         let code = match (self.status(now), &self.code) {
             (Status::Pending, Some(code)) => code,
             (status, _) => {
-                self.expire(now);
+                self.end_by_time(now);
                 return Verdict::Ended(status);
             }
         };
@@ -257,7 +284,8 @@ impl Verification {
         }
         let number = u8::try_from(self.sends.len()).ok()?;
         // A second copy of a code does no harm, so doubt is answered with another attempt.
-        self.sends.push(Sending::new(number, channel, now, self.expires_at, true));
+        let sending = Sending::new(number, channel, now, self.expires_at, true);
+        self.sends.push(if self.is_of_vendors_code() { sending.of_vendors_code() } else { sending });
         self.history.add(now, EventKind::Queued(number));
         if let Some(workflow) = &mut self.workflow {
             workflow.sent(now);
@@ -287,7 +315,7 @@ impl Verification {
         now: Timestamp,
     ) -> Option<Channel> {
         if self.status(now) != Status::Pending {
-            self.expire(now);
+            self.end_by_time(now);
             return None;
         }
         let workflow = self.workflow.as_mut()?;
@@ -351,22 +379,49 @@ impl Verification {
     /// Gives up. False, and no change, when it has ended otherwise; a canceled one may be canceled again.
     pub fn cancel(&mut self, now: Timestamp) -> bool {
         if self.status(now) == Status::Pending {
+            self.give_up_lost_check(now);
             self.end(Status::Canceled, EventKind::Canceled, now);
         }
         self.status(now) == Status::Canceled
     }
 
-    /// Writes down that time has run out, so that a clock set back revives nothing.
-    fn expire(&mut self, now: Timestamp) {
-        if self.status == Status::Pending {
-            self.status = Status::Expired;
-            self.decided_at = Some(self.expires_at);
-            self.code = None;
-            self.abandon_sends(now);
+    /// Writes down that time has ended it, so that a clock set back revives nothing.
+    pub(crate) fn end_by_time(&mut self, now: Timestamp) {
+        let Some((status, at)) = self.end_of_time(now).filter(|_| self.is_open()) else { return };
+        self.give_up_lost_check(now);
+        if status == Status::ChecksExhausted {
+            self.history.add(now, EventKind::ChecksExhausted);
+        }
+        self.status = status;
+        self.decided_at = Some(at);
+        self.code = None;
+        self.abandon_sends(now);
+    }
+
+    /// What time alone has made of one whose end nobody has written down, and when: it has run out, or the last check
+    /// that it allows was lost on the way to a vendor.
+    fn end_of_time(&self, now: Timestamp) -> Option<(Status, Timestamp)> {
+        let under_way = self.vendor_code.as_ref().and_then(|code| code.under_way);
+        let lost_at = under_way.filter(|_| self.checks_left() == 0).map(|check| check.until);
+        match lost_at.filter(|at| *at < self.expires_at) {
+            Some(at) if now >= at => Some((Status::ChecksExhausted, at)),
+            _ => (now >= self.expires_at).then_some((Status::Expired, self.expires_at)),
         }
     }
 
-    fn end(&mut self, status: Status, event: EventKind, now: Timestamp) {
+    /// Leaves a check of which nobody will hear any more as it was counted.
+    pub(crate) fn give_up_lost_check(&mut self, now: Timestamp) {
+        let lost = |code: &mut VendorCode| code.under_way.take_if(|check| now >= check.until);
+        if self.vendor_code.as_mut().and_then(lost).is_some() {
+            self.history.add(now, EventKind::CheckFailed);
+        }
+    }
+
+    pub(crate) fn add_event(&mut self, at: Timestamp, event: EventKind) {
+        self.history.add(at, event);
+    }
+
+    pub(crate) fn end(&mut self, status: Status, event: EventKind, now: Timestamp) {
         self.status = status;
         self.decided_at = Some(now);
         self.code = None;

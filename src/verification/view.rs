@@ -3,6 +3,8 @@
 use crate::clock::Timestamp;
 use crate::verification::answers::Judgement;
 use crate::verification::code::Code;
+use crate::verification::policy::Limits;
+use crate::verification::recipient_state::RecipientState;
 use crate::verification::verification::{Status, Verification};
 
 /// A verification as a caller may see it at one moment.
@@ -56,4 +58,13 @@ pub struct Started {
     pub view: View,
     /// Only for a tenant that may have it, and that asked.
     pub code: Option<Code>,
+}
+
+/// How many more checks may fail, as far as the verification and its recipient allow.
+pub(crate) fn checks_left(verification: &Verification, state: &RecipientState, limits: &Limits, now: Timestamp) -> u32 {
+    let failures_left = u32::try_from(state.failures_left(limits, now)).unwrap_or(u32::MAX);
+    match verification.status(now) {
+        Status::Pending => verification.checks_left().min(failures_left),
+        _ => 0,
+    }
 }

@@ -133,7 +133,10 @@ impl Client {
                 Unresolved::LeadsInside => Outcome::Forbidden,
             }
         })?;
-        let mut request = self.http.request(call.method, url).headers(call.headers).body(call.body);
+        let mut request = self.http.request(call.method, url).headers(call.headers);
+        if !call.body.is_empty() {
+            request = request.body(call.body);
+        }
         // Connections are worth keeping only where more is to be said. Of the others there may be any number.
         if !room.is_shared() {
             request = request.header(CONNECTION, HeaderValue::from_static("close"));

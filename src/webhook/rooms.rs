@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Most that wait or call, of one account and altogether. Each takes about a kilobyte while it waits.
+/// Most that wait or call, of one receiver, of one account, and altogether.
+const MOST_OF_RECEIVER: usize = 500;
 const MOST_OF_ACCOUNT: usize = 2_000;
 const MOST: usize = 10_000;
 
@@ -64,7 +65,7 @@ impl Rooms {
     pub async fn enter(&self, account: &str, receiver: &str) -> Option<Room> {
         let everybody = self.join(Name::Everybody, MOST)?;
         let account = self.join(Name::Account(account.to_owned()), MOST_OF_ACCOUNT)?;
-        let receiver = self.join(Name::Receiver(receiver.to_owned()), MOST)?;
+        let receiver = self.join(Name::Receiver(receiver.to_owned()), MOST_OF_RECEIVER)?;
         // First where it is narrowest, so that those who wait for a slow receiver keep nothing that others could use.
         let of_receiver = receiver.wait().await?;
         let of_account = account.wait().await?;
@@ -180,20 +181,25 @@ mod tests {
 
     #[test]
     fn only_so_many_wait() {
-        let rooms = Rooms::new(4, 1);
-        let wait = |account: String| {
-            let (rooms, account) = (rooms.clone(), account);
-            let mut waiting = Box::pin(async move { rooms.enter(&account, "r").await.is_some() });
-            (waiting.as_mut().now_or_never(), waiting)
-        };
-        let room = enter(&rooms, "a", "r").unwrap();
-        let mut waiting: Vec<_> = (1..MOST_OF_ACCOUNT).map(|_| wait("a".to_owned())).collect();
-        assert!(waiting.iter().all(|(answer, _)| answer.is_none()));
-        assert_eq!(wait("a".to_owned()).0, Some(false), "turned away");
-        waiting.extend((MOST_OF_ACCOUNT..MOST).map(|at| wait(at.to_string())));
-        assert!(waiting.iter().all(|(answer, _)| answer.is_none()));
-        assert_eq!(wait("z".to_owned()).0, Some(false), "turned away");
-        drop((waiting, room));
-        assert!(rooms.lock().is_empty());
+        /// How many wait, each for an account and a receiver of this, before one is turned away.
+        fn waiting(name: impl Fn(usize) -> (usize, usize)) -> usize {
+            let rooms = Rooms::new(1, 1);
+            let room = enter(&rooms, "first", "first").unwrap();
+            let wait = |at| {
+                let (rooms, (account, receiver)) = (rooms.clone(), name(at));
+                let entering = async move { rooms.enter(&account.to_string(), &receiver.to_string()).await.is_none() };
+                let mut waiting = Box::pin(entering);
+                let turned_away = waiting.as_mut().now_or_never();
+                turned_away.is_none().then_some(waiting)
+            };
+            let waiting: Vec<_> = (0..).map_while(wait).collect();
+            let count = waiting.len();
+            drop((waiting, room));
+            assert!(rooms.lock().is_empty());
+            count
+        }
+        assert_eq!(waiting(|at| (at, 0)), MOST_OF_RECEIVER);
+        assert_eq!(waiting(|at| (0, at)), MOST_OF_ACCOUNT);
+        assert_eq!(waiting(|at| (at, at)), MOST - 1);
     }
 }

@@ -1,7 +1,7 @@
 //! Attacks on verification, over real gRPC against a whole gateway: what public systems got wrong, and its neighbours.
 
 mod addresses;
-mod canary;
+pub(crate) mod canary;
 mod counters;
 mod inputs;
 mod races;

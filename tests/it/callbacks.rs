@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -71,6 +72,8 @@ struct House {
     tenant: Tenant,
     store: Arc<CountingStore>,
     terms: Terms,
+    /// How long a call may be under way.
+    lease: Duration,
     running: Running,
     /// The files, where they are its own.
     place: Option<TempDir>,
@@ -213,7 +216,16 @@ impl House {
             balance_of: None,
             may_administer: false,
         };
-        Self { clock, messaging, tenant, store, terms, running, place: None }
+        Self {
+            clock,
+            messaging,
+            tenant,
+            store,
+            terms,
+            lease: config.callbacks.timeout + 5 * SECOND,
+            running,
+            place: None,
+        }
     }
 
     /// A message to whoever `last` stands for, with a callback to `url`.
@@ -260,16 +272,10 @@ impl House {
     async fn until_called(&self, message: &Message, attempts: u8) -> Callback {
         eventually(async || {
             let callback = self.callback(message).await;
-            let lease = Some(self.clock.now() + self.lease());
+            let lease = Some(self.clock.now() + self.lease);
             (callback.attempts == attempts && callback.next_at != lease && self.store.is_idle()).then_some(callback)
         })
         .await
-    }
-
-    /// How long a call may be under way.
-    fn lease(&self) -> Duration {
-        let impatient = self.terms.settings.iter().any(|(key, _)| *key == "TIMEOUT");
-        if impatient { Duration::from_millis(5_500) } else { 15 * SECOND }
     }
 
     /// Lets whatever may be under way come to its end.
@@ -358,13 +364,19 @@ async fn every_end_is_told_and_nothing_before_it() {
 }
 
 #[tokio::test]
-async fn messages_without_a_callback_cost_nothing_more() {
-    let house = House::new().await;
-    let before = house.store.work();
-    let message = house.send_new(text_to(number(DELIVERED))).await.unwrap();
-    house.until_ended(&message, SendStatus::Delivered).await;
-    house.settle().await;
-    assert_eq!(house.store.work().since(before).commits, 2);
+async fn a_callback_costs_two_commits_and_messages_without_one_nothing() {
+    let (house, server) = (House::new().await, receiver().await);
+    let commits = async |message: Message, before: usize| {
+        house.until_ended(&message, SendStatus::Delivered).await;
+        if message.callback.is_some() {
+            house.until(&message, Stage::Told).await;
+        }
+        house.settle().await;
+        house.store.work().commits - before
+    };
+    let before = house.store.work().commits;
+    assert_eq!(commits(house.send_new(text_to(number(DELIVERED))).await.unwrap(), before).await, 2);
+    assert_eq!(commits(house.send(DELIVERED, &server.url()).await, before + 2).await, 4);
 }
 
 // === telling again ===
@@ -497,6 +509,43 @@ async fn those_who_wait_for_a_receiver_are_served_in_turn() {
         house.until(message, Stage::Told).await;
     }
     assert_eq!(server.requests().len(), 30);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_for_whom_there_is_no_room_to_wait_come_again() {
+    let terms = Terms::with(&[("TIMEOUT", "60s")]);
+    let (house, server) = (House::on(terms).await, receiver().await);
+    let sent = 500 + 20;
+    let sending = (0..sent).map(|last| {
+        let (callback, send_at) = (Some(callback(&server.url())), Some(START + HOUR));
+        house.send_new(NewMessage { callback, send_at, ..text_to(number(100 + last % 800)) })
+    });
+    let messages: Vec<_> = join_all(sending).await.into_iter().map(Result::unwrap).collect();
+    server.set_fault(Fault::Silence).await;
+    let canceling = messages.iter().map(|message| house.messaging.cancel(&house.tenant.name, message.id));
+    join_all(canceling).await.into_iter().for_each(|canceled| drop(canceled.unwrap()));
+    let put_off = async || {
+        let mut count = 0;
+        for message in &messages {
+            let callback = house.callback(message).await;
+            count += usize::from(callback.attempts == 0 && callback.next_at > Some(house.clock.now()));
+        }
+        count
+    };
+    eventually(async || (put_off().await == 20).then_some(())).await;
+    // Hangs up on the one that it had, and serves the others.
+    server.set_fault(Fault::Refuse).await;
+    server.set_fault(None).await;
+    for message in &messages {
+        eventually(async || {
+            let callback = house.callback(message).await;
+            // A call under way has more time than that.
+            let put_off = |at: &Timestamp| at.since(house.clock.now()) <= 60 * SECOND;
+            callback.next_at.filter(put_off).into_iter().for_each(|at| house.clock.set(at.max(house.clock.now())));
+            (callback.stage == Stage::Told).then_some(())
+        })
+        .await;
+    }
 }
 
 #[tokio::test]
@@ -658,7 +707,7 @@ async fn calls_that_a_process_left_open_are_made_by_the_next() {
     server.set_fault(None).await;
     house.settle().await;
     assert_eq!((house.callback(&open).await.attempts, server.requests().len()), (1, 3), "it may still be under way");
-    house.clock.advance(house.lease());
+    house.clock.advance(house.lease);
     assert_eq!(house.until(&open, Stage::Told).await.attempts, 2);
     assert_eq!(server.requests().len(), 4);
 }

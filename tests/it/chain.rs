@@ -34,3 +34,12 @@ async fn esms() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn simpu() {
+    passes_through(
+        "kind = 'simpu'\napi_key = 'acme.acme-secret-of-some-length'\nsender_id = 'Front'\n\
+         base_url = 'http://ADDRESS/simpu'\n",
+    )
+    .await;
+}

@@ -214,6 +214,10 @@ fn a_value_out_of_range_is_named_with_what_is_wanted() {
         refused("[verification.limits]\ncool_downs = ['60s', '30s']"),
         "verigate.toml:7: verification.limits.cool_downs: must be one or more times, each at least as long as the last"
     );
+    assert_eq!(
+        refused("[contacts]\nmax_rows = 0"),
+        "verigate.toml:7: contacts.max_rows: must be 1 to 10000000, but is 0"
+    );
     let variable = [("VERIGATE__VERIFICATION__POLICY__LENGTH", "33")];
     assert_eq!(
         Home::new().errors(TENANT, &variable),
@@ -694,6 +698,12 @@ fn urls_that_accounts_are_told_at_are_checked_and_their_queries_hidden() {
     let loaded = Home::new().load(&text, &[]).unwrap();
     assert!(!format!("{loaded:?}{}", loaded.render()).contains("canary-url"));
     assert!(loaded.render().contains("acme = \"<redacted>\""));
+}
+
+#[test]
+fn whoever_speaks_an_old_interface_is_a_tenant() {
+    let told = refused("[rest.simpu]\nv1_tenants = [\"acme\", \"nobody\"]\n");
+    assert_eq!(told, "verigate.toml:7: rest.simpu.v1_tenants[1]: must be a configured tenant, but is \"nobody\"");
 }
 
 // === vendors' sections ===

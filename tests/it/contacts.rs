@@ -9,9 +9,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use prost_reflect::{DescriptorPool, DynamicMessage};
 use prost_types::value::Kind;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
+use verigate::proto::FILE_DESCRIPTOR_SET;
 use verigate::proto::contacts::v1::{
     AddColumnRequest, Column, ColumnType, CreateRowRequest, DeleteColumnRequest, DeleteRowRequest, GetRowRequest,
     GetTableRequest, QueryRowsRequest, Row, RowFilter, Table, UpdateColumnRequest, UpdateRowRequest,
@@ -358,6 +360,23 @@ async fn a_cell_that_is_not_of_its_type_is_told_by_its_column() {
     let note = &table.columns.iter().find(|column| column.name == "note").unwrap().id;
     let twice = create(&mut client, json!({"note": "a", note: "b"})).await.unwrap_err();
     assert!(violations(&twice)[0].1.contains("twice"), "{twice:?}");
+}
+
+/// In proto3 JSON, which the native JSON surface and many tools speak, a cell is what one would write.
+#[test]
+fn cells_are_plain_values_in_json() {
+    let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
+    let request = pool.get_message_by_name("verigate.contacts.v1.CreateRowRequest").unwrap();
+    let written = json!({"columns": {"a": "Ann", "b": 41.5, "c": ["red", "blue"], "d": null}});
+    let read = DynamicMessage::deserialize(request, written.clone()).unwrap();
+    let request: CreateRowRequest = read.transcode_to().unwrap();
+    assert_eq!(request.columns, cells(&written["columns"]));
+
+    let row = Row { columns: cells(&json!({"a": "Ann", "b": 41.5, "c": ["red"]})), ..Row::default() };
+    let mut shown = DynamicMessage::new(pool.get_message_by_name("verigate.contacts.v1.Row").unwrap());
+    shown.transcode_from(&row).unwrap();
+    let shown = serde_json::to_value(&shown).unwrap();
+    assert_eq!(shown, json!({"columns": {"a": "Ann", "b": 41.5, "c": ["red"]}}));
 }
 
 #[tokio::test]

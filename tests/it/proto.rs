@@ -287,6 +287,7 @@ fn each_rejection_of_a_vendor_can_be_told_on_the_wire() {
         Rejection::Unauthorized,
         Rejection::InsufficientCredit,
         Rejection::Blocked,
+        Rejection::Occupied,
     ] {
         assert!(known.contains(rejection.as_str()), "{rejection:?}");
     }

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use verigate::messaging::conversion_list::{ConversionFilter, ConversionPageRequest};
 use verigate::proto::admin::v1::submit_feedback_request::Subject;
 use verigate::proto::admin::v1::{FeedbackOutcome, ListConversionsRequest, SubmitFeedbackRequest};
 use verigate::proto::messaging::v1::{PreviewMessageRequest, RouteCandidate, preview_message_request};
 use verigate::proto::verification::v1::{CheckOutcome, Verification};
+use verigate::recipient::Country;
+use verigate::vendor::Channel;
 
+use crate::support::floor::{Floor, Plan};
 use crate::support::gateway::{CONFIG, Gateway, eventually, get_verification, judge, phone, start, start_now, text_to};
 
 /// Text messages over two vendors in this order.
@@ -108,4 +112,36 @@ async fn by_conversion_the_vendor_whose_codes_come_back_is_first() {
     assert_eq!(preview(&gateway).await, told);
     let carried = verify(&gateway, "second", 300..360).await;
     assert!(carried["second"] > 45, "{carried:?}");
+}
+
+/// However many vendors and countries there are, what was measured fits into what the store takes.
+#[tokio::test]
+async fn what_is_measured_all_over_the_world_outlives_the_process() {
+    let plan = Plan { vendors: &[("only", 1, "")], routes: &[("sms", &["only"])], longest_line: 10 };
+    let floor = Floor::with(&plan).await;
+    let letters = || 'A'..='Z';
+    let codes = letters().flat_map(|one| letters().map(move |two| format!("{one}{two}")));
+    let countries: Vec<_> = codes.filter_map(|code| code.parse::<Country>().ok()).collect();
+    assert!(countries.len() > 200);
+    let vendors: Vec<_> = (10..30).map(|number| format!("{number}{}", "n".repeat(61))).collect();
+    for vendor in &vendors {
+        for channel in Channel::ALL {
+            countries.iter().for_each(|country| floor.outbox.measuring().sent(vendor, channel, Some(*country)));
+        }
+    }
+    floor.outbox.save_measures().await.unwrap();
+    let floor = floor.restart_with(&plan).await;
+    floor.outbox.load_measures().await.unwrap();
+    let (filter, mut page, mut rows) = (ConversionFilter::default(), ConversionPageRequest::default(), Vec::new());
+    page.size = Some(500);
+    loop {
+        let read = floor.outbox.measuring().list(&filter, &page).unwrap();
+        rows.extend(read.rows);
+        page.token = read.next;
+        if page.token.is_none() {
+            break;
+        }
+    }
+    assert_eq!(rows.len(), vendors.len() * Channel::ALL.len() * countries.len());
+    assert!(rows.is_sorted_by_key(|(place, _)| place) && rows.iter().all(|(_, tally)| tally.sends == 1.0));
 }

@@ -19,7 +19,7 @@ use verigate::store::record;
 use verigate::vendor::{Accepted, Channel, Failure, FeedbackOutcome, Receipt, ReceiptStatus, Rejection};
 use verigate::verification::answers::{Answer, CheckKey, Judgement, Known};
 use verigate::verification::code::{Candidate, Code};
-use verigate::verification::verification::{Beginning, Heard, Status, Verdict, Verification};
+use verigate::verification::verification::{Beginning, Heard, Secret, Status, Verdict, Verification};
 use verigate::verification::workflow::{Progress, Step, WorkflowConfig};
 
 const START: u64 = 1_800_000_000_000;
@@ -143,7 +143,7 @@ fn verification_in(workflow: Option<Progress>, now: Timestamp) -> Verification {
         tenant: "dev".parse().unwrap(),
         recipient,
         scope: "login".to_owned(),
-        code: Code::custom("012345").unwrap(),
+        secret: Secret::Ours(Code::custom("012345").unwrap()),
         expires_at: now + LIFETIME,
         max_checks: MAX_CHECKS,
         locale: None,

@@ -119,7 +119,9 @@ pub(crate) fn statuses(comment: &str) -> BTreeSet<u16> {
 /// A paragraph is one line, so that whoever shows it can break it where they like.
 fn paragraphs(comment: &str) -> String {
     let lines: Vec<_> = comment.lines().map(str::trim).collect();
-    let joined = lines.split(|line| line.is_empty()).map(|lines| lines.join(" "));
+    let joined = lines.split(|line| line.is_empty()).map(|lines| lines.join(" ").replace(" * ", "\n- "));
+    let joined =
+        joined.map(|paragraph| paragraph.strip_prefix("* ").map_or(paragraph.clone(), |item| format!("- {item}")));
     joined.filter(|paragraph| !paragraph.is_empty()).collect::<Vec<_>>().join("\n\n")
 }
 
@@ -168,6 +170,7 @@ mod tests {
     #[test]
     fn paragraphs_are_lines() {
         assert_eq!(paragraphs(" One\n two.\n\n\n Three.\n"), "One two.\n\nThree.");
+        assert_eq!(paragraphs(" * One\n   two.\n * Three.\n"), "- One two.\n- Three.");
         let taken: Vec<_> = words("a (B_C), d").collect();
         assert_eq!(taken, ["a", " (", "B_C", "), ", "d"]);
     }

@@ -7,7 +7,6 @@ use axum::body::Bytes;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 use tracing::{Span, error};
 
@@ -46,8 +45,6 @@ const GRPC_TIMEOUT: &str = "grpc-timeout";
 pub(crate) struct Means {
     pub(crate) rpcs: Rpcs,
     pub(crate) clock: Arc<dyn Clock>,
-    /// Whether the server stops.
-    pub(crate) closing: CancellationToken,
 }
 
 /// All calls at one path.
@@ -112,9 +109,8 @@ impl Desk {
         Span::current().record("path", call.rpc.as_str());
         let (first, rest) = self.ask(call, asked).await?;
         if call.is_watch() {
-            let Means { clock, closing, .. } = self.means.clone();
-            let output = call.output.clone();
-            return Ok(Events { output, first: Some(first), rest: Some(rest), clock, closing, request_id }.stream());
+            let (output, clock) = (call.output.clone(), Arc::clone(&self.means.clock));
+            return Ok(Events { output, first: Some(first), rest: Some(rest), clock, request_id }.stream());
         }
         let json = to_json(&call.output, first).map_err(|error| {
             error!(?error, "an answer cannot be written as JSON");

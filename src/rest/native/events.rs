@@ -13,12 +13,10 @@ use futures_util::stream::unfold;
 use http::header;
 use prost_reflect::MessageDescriptor;
 use sha2::{Digest, Sha256};
-use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 use tracing::error;
 
 use crate::clock::Clock;
-use crate::error::{Error, Kind, Reason};
 use crate::rest::native::answer::to_json;
 use crate::rest::native::problem::Problem;
 use crate::status::to_status;
@@ -34,8 +32,6 @@ pub(crate) struct Events {
     /// None once the stream has ended.
     pub(crate) rest: Option<Streaming<Bytes>>,
     pub(crate) clock: Arc<dyn Clock>,
-    /// Whether the server stops.
-    pub(crate) closing: CancellationToken,
     pub(crate) request_id: Option<String>,
 }
 
@@ -66,10 +62,6 @@ impl Events {
                 Ok(None) => None,
                 Err(status) => Some(self.fail(&status)),
             },
-            () = self.closing.cancelled() => {
-                let message = "the server is stopping; ask again, another instance will answer";
-                Some(self.fail(&to_status(&Error::new(Kind::Unavailable, Reason::ShuttingDown, message))))
-            }
             () = self.clock.sleep_until(self.clock.now() + KEEP_ALIVE) => Some(": still here\n\n".to_owned()),
         }
     }

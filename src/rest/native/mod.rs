@@ -33,7 +33,6 @@ use axum::extract::{RawPathParams, Request};
 use axum::routing::{self, MethodRouter, any};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use prost_reflect::DescriptorPool;
-use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tower::Service;
 
@@ -61,15 +60,15 @@ const DOCS_HEADERS: [(HeaderName, &str); 5] = [
     (header::CACHE_CONTROL, "no-cache"),
 ];
 
-/// The routes under `/v1/`. `services` answers rpcs; at `closing` it ends streams of events.
+/// The routes under `/v1/`. `services` answers rpcs, and ends its streams when the server stops.
 ///
 /// Errors: `Internal` when the table of routes is not borne out by the compiled-in contract.
-pub fn router<S>(services: S, clock: Arc<dyn Clock>, closing: CancellationToken) -> Result<Router>
+pub fn router<S>(services: S, clock: Arc<dyn Clock>) -> Result<Router>
 where
     S: Service<http::Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
 {
-    let means = Means { rpcs: Rpcs::new(services), clock, closing };
+    let means = Means { rpcs: Rpcs::new(services), clock };
     let mut by_path = BTreeMap::<_, Vec<Call>>::new();
     for call in calls(&contract()?)? {
         by_path.entry(shape(call.route.path)).or_default().push(call);

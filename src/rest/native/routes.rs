@@ -55,8 +55,26 @@ pub const ROUTES: &[Route] = &[
     get("/v1/messages/{id}", "messaging.v1.MessagingService/GetMessage"),
     get("/v1/messages", "messaging.v1.MessagingService/ListMessages"),
     get("/v1/messages/{id}/watch", "messaging.v1.MessagingService/WatchMessage"),
+    get("/v1/contacts/table", "contacts.v1.ContactsService/GetTable"),
+    post("/v1/contacts/columns", "contacts.v1.ContactsService/AddColumn")
+        .example(r#"{"name": "plan", "type": "COLUMN_TYPE_SELECT", "options": ["free", "paid"]}"#),
+    patch("/v1/contacts/columns/{column_id}", "contacts.v1.ContactsService/UpdateColumn")
+        .example(r#"{"name": "tier", "add_options": ["trial"], "rename_options": {"paid": "full"}}"#),
+    delete("/v1/contacts/columns/{column_id}", "contacts.v1.ContactsService/DeleteColumn"),
+    post("/v1/contacts/rows", "contacts.v1.ContactsService/CreateRow")
+        .example(r#"{"columns": {"phone_number": "+60123456789", "first_name": "Ann"}}"#),
+    get("/v1/contacts/rows/{id}", "contacts.v1.ContactsService/GetRow"),
+    patch("/v1/contacts/rows/{id}", "contacts.v1.ContactsService/UpdateRow")
+        .example(r#"{"columns": {"last_name": "Lee", "email": null}}"#),
+    delete("/v1/contacts/rows/{id}", "contacts.v1.ContactsService/DeleteRow"),
+    post("/v1/contacts/rows/query", "contacts.v1.ContactsService/QueryRows")
+        .example(r#"{"filters": [{"column_id": "first_name", "operator": "FILTER_OPERATOR_EQUALS", "value": "Ann"}]}"#),
     get("/v1/admin/vendors", "admin.v1.AdminService/ListVendors"),
     get("/v1/admin/vendors/{name}/balance", "admin.v1.AdminService/GetVendorBalance"),
+    get("/v1/admin/conversions", "admin.v1.AdminService/ListConversions"),
+    post("/v1/admin/feedback", "admin.v1.AdminService/SubmitFeedback").example(
+        r#"{"verification_id": "01a201eb-6366-80f1-a1f7-20ad39c323d0", "outcome": "FEEDBACK_OUTCOME_RECEIVED"}"#,
+    ),
 ];
 
 pub const fn get(path: &'static str, rpc: &'static str) -> Route {

@@ -145,14 +145,20 @@ async fn a_vendor_that_is_away_is_given_everything_when_it_is_back() {
 }
 
 #[tokio::test]
-async fn a_vendor_that_asks_for_patience_is_given_the_row_later() {
-    let server = vendor().await;
-    server.set_fault(Fault::TooMany).await;
-    let gateway = Gateway::start_with(&config_of(&server)).await;
-    ann(&mut gateway.contacts().await).await;
-    until_given(&server, 1).await;
-    server.set_fault(None).await;
-    assert_eq!(until_given_later(&gateway, &server, 2).await[1], contact("+60123456789", "Ann", "contact"));
+async fn a_row_is_given_once_a_vendor_has_time_and_our_account_is_mended() {
+    let unauthorized = Fault::Answer(Answer::json(401, json!({"code": 101, "message": "wrong key"})));
+    let broke = Fault::Answer(Answer::json(402, json!({"code": 104, "message": "no credit"})));
+    for fault in [Fault::TooMany, unauthorized, broke] {
+        let server = vendor().await;
+        server.set_fault(fault).await;
+        let gateway = Gateway::start_with(&config_of(&server)).await;
+        ann(&mut gateway.contacts().await).await;
+        until_given_later(&gateway, &server, 2).await;
+        server.set_fault(None).await;
+        let refused = given(&server).len();
+        let given = until_given_later(&gateway, &server, refused + 1).await;
+        assert_eq!(given[refused], contact("+60123456789", "Ann", "contact"));
+    }
 }
 
 #[tokio::test]

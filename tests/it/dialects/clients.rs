@@ -72,3 +72,10 @@ fn a_customer_of_hasun_in_javascript() {
         &[("ORGANISATION", "lanka"), ("TOKEN", "a1b2c3d4.lanka-secret-of-some-length"), ("MASK", "FD43GDET")],
     );
 }
+
+#[test]
+fn a_customer_of_simpu_in_javascript() {
+    let place = Place::new();
+    let served = place.serve(&[], &[]);
+    run("node", "simpu.mjs", &served, "/simpu", &[("KEY", "dev.dev-secret")]);
+}

@@ -8,6 +8,7 @@ mod octopush;
 mod pattern;
 mod reports;
 mod runner;
+mod simpu;
 
 #[tokio::test]
 async fn esms() {
@@ -22,4 +23,9 @@ async fn hasun() {
 #[tokio::test]
 async fn octopush() {
     runner::run("octopush", 40).await;
+}
+
+#[tokio::test]
+async fn simpu() {
+    runner::run("simpu", 40).await;
 }

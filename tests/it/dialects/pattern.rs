@@ -95,7 +95,7 @@ pub(crate) fn fill(text: &str, taken: &Taken) -> String {
     taken.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("${{{name}}}"), value))
 }
 
-/// Puts what was taken into all strings of a value.
+/// Puts what was taken into all strings of a value, the names of fields among them.
 pub(crate) fn fill_value(value: &Value, taken: &Taken) -> Value {
     match value {
         Value::String(text) => fill(text, taken).into(),
@@ -104,7 +104,7 @@ pub(crate) fn fill_value(value: &Value, taken: &Taken) -> Value {
             serde_json::from_str(&fill(fields["$number"].as_str().unwrap(), taken)).unwrap()
         }
         Value::Object(fields) => {
-            Value::Object(fields.iter().map(|(name, value)| (name.clone(), fill_value(value, taken))).collect())
+            Value::Object(fields.iter().map(|(name, value)| (fill(name, taken), fill_value(value, taken))).collect())
         }
         other => other.clone(),
     }

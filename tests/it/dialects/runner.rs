@@ -144,7 +144,7 @@ fn fill_value_but_numbers(value: &Value, taken: &Taken) -> Value {
         Value::Object(fields) if fields.contains_key("$number") => value.clone(),
         Value::Object(fields) => fields
             .iter()
-            .map(|(name, value)| (name.clone(), fill_value_but_numbers(value, taken)))
+            .map(|(name, value)| (fill(name, taken), fill_value_but_numbers(value, taken)))
             .collect::<serde_json::Map<_, _>>()
             .into(),
         Value::Array(items) => items.iter().map(|item| fill_value_but_numbers(item, taken)).collect(),

@@ -28,6 +28,12 @@ impl Walker {
         self.note("POST", path, reply)
     }
 
+    async fn send(&mut self, verb: &'static str, path: &'static str, target: &str, body: Value) -> Value {
+        let text = if body.is_null() { String::new() } else { body.to_string() };
+        let reply = self.caller.send(verb, target, &["Content-Type: application/json"], text).await;
+        self.note(verb, path, reply)
+    }
+
     fn note(&mut self, verb: &'static str, path: &'static str, reply: Reply) -> Value {
         self.seen.insert((verb, path));
         reply.ok()
@@ -146,6 +152,55 @@ async fn administrators_see_vendors_and_others_do_not() {
     assert_eq!(unknown.refused_with(404), "VENDOR_NOT_FOUND");
     let refused = Caller::with(&gateway, OTHER).get("/v1/admin/vendors?x=y").await;
     assert_eq!(refused.refused_with(403), "NOT_PERMITTED");
+
+    let body = json!({"recipient": {"phone": PHONE}, "delivery_wait": "5s"});
+    let id = walker.caller.post("/v1/verifications", &body).await.ok()["verification"]["id"].take();
+    let body = json!({"verification_id": id, "outcome": "FEEDBACK_OUTCOME_RECEIVED"});
+    let counted = walker.post("/v1/admin/feedback", "/v1/admin/feedback", body).await;
+    assert_eq!(counted["vendor"], "inbox");
+    let path = "/v1/admin/conversions";
+    let rows = walker.get(path, "/v1/admin/conversions?vendor=inbox&channel=CHANNEL_SMS&country=MY").await;
+    assert_eq!((&rows["conversions"][0]["vendor"], &rows["conversions"][1]), (&json!("inbox"), &Value::Null));
+    walker.assert_walked("admin.");
+}
+
+#[tokio::test]
+async fn contacts_are_kept_changed_and_found() {
+    let gateway = Gateway::start().await;
+    let mut walker = Walker { caller: Caller::acme(&gateway), seen: BTreeSet::new() };
+    let columns = "/v1/contacts/columns";
+    let body = json!({"name": "age", "type": "COLUMN_TYPE_NUMBER"});
+    let age = walker.post(columns, columns, body).await["column"]["id"].as_str().unwrap().to_owned();
+    let renamed = walker
+        .send("PATCH", "/v1/contacts/columns/{column_id}", &format!("{columns}/age"), json!({"name": "years"}))
+        .await;
+    assert_eq!((&renamed["column"]["id"], &renamed["column"]["name"]), (&json!(age), &json!("years")));
+    let table = walker.get("/v1/contacts/table", "/v1/contacts/table").await["table"].take();
+    assert_eq!(table["columns"].as_array().unwrap().last().unwrap()["name"], "years");
+
+    let rows = "/v1/contacts/rows";
+    let body = json!({"columns": {"phone_number": PHONE, "first_name": "Ann", "years": 41, "email": null}});
+    let row = walker.post(rows, rows, body).await["row"].take();
+    assert_eq!(row["columns"][&age], 41.0);
+    let one = format!("{rows}/{}", row["id"].as_str().unwrap());
+    assert_eq!(walker.get("/v1/contacts/rows/{id}", &one).await["row"], row);
+    let body = json!({"columns": {"years": null, "first_name": "Ann-Marie"}});
+    let changed = walker.send("PATCH", "/v1/contacts/rows/{id}", &one, body).await["row"].take();
+    assert!(changed["columns"][&age].is_null() && changed["columns"].as_object().unwrap().len() == 2, "{changed}");
+    let query = "/v1/contacts/rows/query";
+    let filter = json!({"column_id": "first_name", "operator": "FILTER_OPERATOR_STARTS_WITH", "value": "ann"});
+    let found = walker.post(query, query, json!({"filters": [filter]})).await;
+    assert_eq!(found["rows"], json!([changed]));
+    // Cells are of any kind of JSON, but none may be given twice.
+    let twice = walker.caller.post_bytes(rows, r#"{"columns": {"years": 1, "years": 2}}"#).await;
+    assert_eq!(twice.violation(), ("columns.years", "is given more than once"));
+    let wrong = walker.caller.post(rows, &json!({"columns": {"years": "41"}})).await;
+    assert_eq!(wrong.violations().len(), 1);
+    assert_eq!(walker.send("DELETE", "/v1/contacts/rows/{id}", &one, Value::Null).await, json!({}));
+    assert_eq!(walker.caller.get(&one).await.refused_with(404), "CONTACT_ROW_NOT_FOUND");
+    let gone = format!("{columns}/{age}");
+    assert_eq!(walker.send("DELETE", "/v1/contacts/columns/{column_id}", &gone, Value::Null).await, json!({}));
+    walker.assert_walked("contacts.");
 }
 
 /// Of rows that are added, too.
@@ -259,10 +314,8 @@ async fn a_call_ends_at_the_deadline_that_its_caller_sets() {
     let (reply, took) = wind(&gateway, call).await;
     assert_eq!(reply.refused_with(504), "DEADLINE_EXCEEDED");
     assert!(took >= 19, "{took} s");
-    let watch = format!("/v1/verifications/{}/watch", {
-        let listed = caller.get("/v1/verifications").await.ok();
-        listed["verifications"][0]["id"].as_str().unwrap().to_owned()
-    });
+    let started = caller.post("/v1/verifications", &json!({"recipient": {"phone": PHONE}})).await.ok();
+    let watch = format!("/v1/verifications/{}/watch", started["verification"]["id"].as_str().unwrap());
     let mut events = caller.watch(&watch, &["Request-Timeout: 300"]).await;
     events.event("verification").await;
     gateway.clock.advance(Duration::from_secs(300));

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use verigate::clock::ManualClock;
 use verigate::rest::native;
@@ -129,7 +128,7 @@ async fn a_watcher_that_leaves_ends_the_call_within() {
         }
     });
     let clock = Arc::new(ManualClock::new(START));
-    let address = serve(native::router(service, clock, CancellationToken::new()).unwrap()).await;
+    let address = serve(native::router(service, clock).unwrap()).await;
     let mut events = Caller::at(address).watch("/v1/messages/x/watch", &[]).await;
     assert_eq!(events.event("message").await, json!({}));
     drop(events);

@@ -8,23 +8,24 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use verigate::clock::Timestamp;
 use verigate::error::Kind;
+use verigate::id::TenantName;
 use verigate::vendor::esms::{Config, EsmsVendor};
 use verigate::vendor::{
-    Balance, Channel, CodeRequest, CodeVerdict, Codes, Failure, Outgoing, ReceiptCall, ReceiptStatus, Rejection,
-    Reported, ReportedMessage, Vendor,
+    Balance, Channel, CodeFor, CodeRequest, CodeVerdict, Codes, Failure, Outgoing, ReceiptCall, ReceiptStatus,
+    Rejection, Reported, ReportedMessage, Vendor,
 };
 
 use crate::support::vendor_server::{Answer, Fault, Recorded, VendorServer};
 use crate::vendors::suite::{
-    Answered, CODE, Call, Exchange, NOW, Outcome, RECEIPT_URL, Subject, TEXT, code_request, handle, no_departure,
-    outgoing, phone, read, rejected, sent, suite,
+    Answered, CODE, Call, Exchange, NOW, Outcome, PHONE, RECEIPT_URL, Subject, TEXT, code_request, handle,
+    no_departure, not_there, outgoing, phone, read, rejected, sent, suite,
 };
 
 const USER: &str = "esms-test-key";
 const PASS: &str = "esms-test-secret-7f3a";
 const ID: &str = "88ce9c6e-1707-41b8-95a2-91d228001fc7";
-/// Of tenant `dev`, and the start that [`code_request`] asks for.
-const HANDLE: &str = "7/v-1";
+/// The app-id of tenant `dev`.
+const HANDLE: &str = "7";
 
 suite!(subject);
 
@@ -168,7 +169,7 @@ fn refusals(call: &Call) -> Vec<Answered> {
         (http(401), rejected(Rejection::Unauthorized)),
         (http(402), rejected(Rejection::InsufficientCredit)),
         (http(403), rejected(Rejection::Unauthorized)),
-        (http(404), Err(Failure::Unavailable)),
+        (http(404), not_there(call)),
         (http(429), throttled(None)),
         (http(429).with_header("retry-after", "7"), throttled(Some(7))),
     ];
@@ -300,16 +301,19 @@ fn reports() -> Vec<(ReceiptCall, Result<Vec<Reported>, Kind>)> {
 // === beyond the suite ===
 
 fn vendor(url: &str) -> EsmsVendor {
+    config(url).build("main").unwrap()
+}
+
+fn config(url: &str) -> Config {
     let dev = BTreeMap::from([("dev".parse().unwrap(), 7), ("acme".parse().unwrap(), 1)]);
-    let config = Config {
+    Config {
         base_url: url.to_owned(),
         user: USER.into(),
         pass: PASS.into(),
         app_ids: dev,
         connect_timeout: Duration::from_secs(10),
         timeout: Duration::from_secs(20),
-    };
-    config.build("main").unwrap()
+    }
 }
 
 #[tokio::test]
@@ -413,37 +417,67 @@ async fn codes_that_the_vendor_cannot_make_are_not_asked_for() {
     }
 }
 
+/// Two starts with one place name get one code at the vendor; whoever calls must not let one answer for the other.
 #[tokio::test]
-async fn a_code_of_one_tenant_or_start_never_answers_for_another() {
+async fn a_place_is_an_app_id_of_an_account_and_a_number() {
     let server = VendorServer::start(script).await;
     let vendor = vendor(&server.url());
     let right = SecretString::from(CODE);
-    let named = |reference: &str| CodeRequest { reference: Arc::from(reference), ..code_request() };
-    let first = vendor.start(&named("v-1")).await.unwrap();
-    let others = vendor.start(&CodeRequest { tenant: "acme".parse().unwrap(), ..named("v-2") }).await.unwrap();
-    assert_eq!(vendor.check(&first, &right).await, Ok(CodeVerdict::Right));
-    assert_eq!(server.requests().pop().unwrap().json()["app-id"], 7);
-    assert_eq!(vendor.check(&others, &right).await, Ok(CodeVerdict::Right));
-    assert_eq!(server.requests().pop().unwrap().json()["app-id"], 1);
+    let (dev, acme): (TenantName, TenantName) = ("dev".parse().unwrap(), "acme".parse().unwrap());
+    let recipient = phone(PHONE);
+    let whom = |tenant| CodeFor { tenant, channel: Channel::Sms, recipient: &recipient, sender: None };
+    let (of_dev, of_acme) = (vendor.place(&whom(&dev)).unwrap(), vendor.place(&whom(&acme)).unwrap());
+    assert_ne!(of_dev.name, of_acme.name);
+    // The account is another one, or the same under another name of ours.
+    let other = Config { user: "other-key".into(), ..config(&server.url()) }.build("main").unwrap();
+    assert_ne!(other.place(&whom(&dev)).unwrap().name, of_dev.name);
+    let again = config(&server.url()).build("again").unwrap();
+    assert_eq!(again.place(&whom(&dev)).unwrap(), of_dev);
+    let sixpence = phone("+60123456780");
+    let elsewhere = CodeFor { recipient: &sixpence, ..whom(&dev) };
+    assert_ne!(vendor.place(&elsewhere).unwrap().name, of_dev.name);
+    for secret in [USER, PASS] {
+        assert!(!of_dev.name.contains(secret));
+    }
 
-    // The same tenant again: the vendor forgets the first, and would answer for the third.
-    let third = vendor.start(&named("v-3")).await.unwrap();
-    let before = server.requests().len();
-    assert_eq!(vendor.check(&first, &right).await, Ok(CodeVerdict::Unknown));
-    assert_eq!(server.requests().len(), before);
-    assert_eq!(vendor.check(&third, &right).await, Ok(CodeVerdict::Right));
+    assert_eq!(vendor.start(&code_request()).await.unwrap(), of_dev.handle);
+    for (place, app_id) in [(&of_dev, 7), (&of_acme, 1)] {
+        assert_eq!(vendor.check(&place.handle, &right).await, Ok(CodeVerdict::Right));
+        assert_eq!(server.requests().pop().unwrap().json()["app-id"], app_id);
+    }
+    let stranger: TenantName = "stranger".parse().unwrap();
+    assert_eq!(vendor.place(&whom(&stranger)), None);
+    assert!(vendor.serves(&dev) && !vendor.serves(&stranger));
+    assert_eq!(vendor.place(&CodeFor { channel: Channel::Voice, ..whom(&dev) }), None);
+}
 
-    // A start that surely did not happen displaces nothing; one that perhaps did does.
-    for (fault, verdict) in [
-        (Fault::Answer(status(5)), CodeVerdict::Right),
-        (Fault::TooMany, CodeVerdict::Right),
-        (Fault::Refuse, CodeVerdict::Right),
-        (Fault::ServerError, CodeVerdict::Unknown),
+#[test]
+fn a_text_is_taken_where_it_fits() {
+    let vendor = config("https://vendor.example").build("main").unwrap();
+    let with = |template: &str| CodeRequest { template: Some(template.to_owned()), ..code_request() };
+    for (request, taken) in [
+        (code_request(), true),
+        (with("Kod {code}"), true),
+        (with("no place for it"), false),
+        (with(&format!("{{code}}{}", "a".repeat(160))), false),
+        (CodeRequest { brand: None, ..code_request() }, false),
+        (CodeRequest { brand: None, ..with("Kod {code}") }, true),
+        (CodeRequest { lifetime: Duration::from_secs(90), ..code_request() }, false),
+        (CodeRequest { channel: Channel::Voice, ..code_request() }, false),
     ] {
-        server.set_fault(fault.clone()).await;
-        assert!(vendor.start(&named("v-4")).await.is_err());
-        server.set_fault(None).await;
-        assert_eq!(vendor.check(&third, &right).await, Ok(verdict), "{fault:?}");
+        assert_eq!(vendor.takes(&request), taken, "{request:?}");
+    }
+}
+
+/// It may be how the vendor says "wrong", and a guess that nobody counts must not be possible.
+#[tokio::test]
+async fn an_answer_to_a_check_that_makes_no_sense_is_no_proof_that_it_was_not_judged() {
+    let server = VendorServer::start(script).await;
+    let vendor = vendor(&server.url());
+    for status in [404, 409, 410, 418] {
+        server.set_fault(Fault::Answer(Answer::new(status, "no such page"))).await;
+        let outcome = vendor.check(&handle(Some(HANDLE)), &SecretString::from(CODE)).await;
+        assert_eq!(outcome, Err(Failure::Unknown), "{status}");
     }
 }
 
@@ -456,7 +490,7 @@ async fn only_six_digits_reach_the_vendor_as_a_code() {
         let outcome = vendor.check(&handle(Some(HANDLE)), &SecretString::from(candidate)).await;
         assert_eq!(outcome, Ok(wrong), "{candidate}");
     }
-    for name in [None, Some(""), Some("7"), Some("x/v-1"), Some("-1/v-1"), Some("/v-1")] {
+    for name in [None, Some(""), Some("x"), Some("-1"), Some("7/v-1")] {
         let outcome = vendor.check(&handle(name), &SecretString::from(CODE)).await;
         assert_eq!(outcome, Ok(CodeVerdict::Unknown), "{name:?}");
     }

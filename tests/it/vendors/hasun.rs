@@ -12,8 +12,8 @@ use verigate::vendor::{
 
 use crate::support::vendor_server::{Answer, Recorded, VendorServer};
 use crate::vendors::suite::{
-    Answered, CODE, Call, Exchange, Outcome, Subject, TEXT, code_request, no_departure, outgoing, phone, read,
-    rejected, sent, suite,
+    Answered, CODE, Call, Exchange, Outcome, Subject, TEXT, code_request, no_departure, not_there, outgoing, phone,
+    read, rejected, sent, suite,
 };
 
 const TOKEN: &str = "hasun-test-token-4e7b";
@@ -141,7 +141,7 @@ fn answers() -> Vec<Answered> {
             (error(503, "Service unavailable"), Err(Failure::Unknown)),
             // Says no in a way that nobody documents.
             (error(200, "Invalid number"), Err(Failure::Unknown)),
-            (Answer::new(404, "no such page"), Err(Failure::Unavailable)),
+            (Answer::new(404, "no such page"), not_there(&call)),
             (Answer::json(200, json!({})), Err(Failure::Unknown)),
             (Answer::json(200, json!([])), Err(Failure::Unknown)),
             (Answer::new(200, ""), Err(Failure::Unknown)),

@@ -15,8 +15,8 @@ use verigate::vendor::{
 
 use crate::support::vendor_server::{Answer, Fault, Recorded, VendorServer};
 use crate::vendors::suite::{
-    Answered, CODE, Call, Exchange, NOW, Outcome, RECEIPT_URL, Subject, TEXT, code_request, expected, handle, outgoing,
-    read, rejected, sent, suite,
+    Answered, CODE, Call, Exchange, NOW, Outcome, RECEIPT_URL, Subject, TEXT, code_request, expected, handle,
+    not_there, outgoing, read, rejected, sent, suite,
 };
 
 const KEY: &str = "simpu-test-key-8d10";
@@ -171,7 +171,7 @@ fn answers() -> Vec<Answered> {
         for (answer, outcome) in [
             (error(500, "Server error", none()), Err(Failure::Unknown)),
             (error(503, "Service unavailable", recipient.clone()), Err(Failure::Unknown)),
-            (Answer::new(404, "no such page"), Err(Failure::Unavailable)),
+            (Answer::new(404, "no such page"), not_there(call)),
             // The vendor's own example of an error has this status.
             (error(200, "Invalid request", recipient.clone()), rejected(Rejection::InvalidRecipient)),
             (error(200, "Invalid request", none()), Err(Failure::Unknown)),

@@ -187,6 +187,12 @@ pub(crate) fn read<C: DeserializeOwned>(config: Value) -> Result<C> {
     serde_json::from_value(config).map_err(|error| Error::invalid("configuration", error.to_string()))
 }
 
+/// What it means that an answer is a page which is not there: of a check, that perhaps it was judged. Who is refused so
+/// for a wrong code must not be able to guess uncounted.
+pub(crate) fn not_there(call: &Call) -> Result<Outcome, Failure> {
+    Err(if matches!(call, Call::CheckCode(..)) { Failure::Unknown } else { Failure::Unavailable })
+}
+
 /// For vendors without a departure.
 pub(crate) fn no_departure(_: &Fault, _: &Call) -> Option<Result<Outcome, Failure>> {
     None
