@@ -13,7 +13,7 @@ use tonic::Status;
 use tonic::metadata::MetadataValue;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 use tonic_types::StatusExt;
 use verigate::clock::{ManualClock, Timestamp};
 use verigate::config;
@@ -205,7 +205,7 @@ impl Gateway {
             Address::Tcp(address) => format!("http://{address}"),
             Address::Unix(path) => format!("unix://{}", path.display()),
         };
-        Channel::from_shared(address).unwrap().connect().await.unwrap()
+        Endpoint::from_shared(address).unwrap().connect().await.unwrap()
     }
 
     /// What the inbox took for a recipient, newest first.
