@@ -404,15 +404,15 @@ fn number_masks_belong_to_a_tenant_and_name_a_sender() {
     assert_eq!(
         home.errors(&format!("{TENANT}{masks}{zeta}"), &[]),
         [
-            "verigate.toml:8: rest.hasun.masks.acme.FD43GDET: must be 1 to 20 characters without control characters",
-            "verigate.toml:9: rest.hasun.masks.acme.a b: its name must be 1 to 64 characters of A-Z, a-z, 0-9, '.', \
+            "verigate.toml:7: rest.hasun.masks.acme.FD43GDET: must be 1 to 20 characters without control characters",
+            "verigate.toml:8: rest.hasun.masks.acme.a b: its name must be 1 to 64 characters of A-Z, a-z, 0-9, '.', \
              '_', ':' and '-'",
-            "verigate.toml:10: rest.hasun.masks.zeta: must be a configured tenant, but is \"zeta\"",
+            "verigate.toml:9: rest.hasun.masks.zeta: must be a configured tenant, but is \"zeta\"",
         ]
     );
     for text in ["Your code", "", "{CODE}", "{code}\\r"] {
         let error = refused(&format!("[rest.hasun]\ntext = \"{text}\""));
-        assert!(error.starts_with("verigate.toml:8: rest.hasun.text: must hold {code}, at most 1600"), "{error}");
+        assert!(error.starts_with("verigate.toml:7: rest.hasun.text: must hold {code}, at most 1600"), "{error}");
     }
 }
 
