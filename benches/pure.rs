@@ -29,7 +29,7 @@ use verigate::vendor::{Accepted, Channel};
 use verigate::verification::code::{Alphabet, Candidate, Code};
 use verigate::verification::policy::Limits;
 use verigate::verification::recipient_state::RecipientState;
-use verigate::verification::verification::{Beginning, Verification};
+use verigate::verification::verification::{Beginning, Secret, Verification};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -157,7 +157,7 @@ fn started() -> Result<Verification> {
         tenant: "acme".parse()?,
         recipient,
         scope: "login".to_owned(),
-        code: Code::custom("482913")?,
+        secret: Secret::Ours(Code::custom("482913")?),
         expires_at: NOW + Duration::from_secs(600),
         max_checks: 5,
         locale: Some("ms".to_owned()),

@@ -434,3 +434,124 @@ impl fmt::Debug for Permit {
         write!(f, "Permit({:?})", self.vendor)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::messaging::breaker::BreakerRules;
+    use crate::vendor::{Capabilities, Outgoing};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+    const UNTIL: Timestamp = Timestamp::from_millis(1_010_000);
+
+    #[derive(Debug)]
+    struct Nobody(Capabilities);
+
+    #[async_trait]
+    impl Vendor for Nobody {
+        fn capabilities(&self) -> &Capabilities {
+            &self.0
+        }
+
+        async fn send(&self, _: &Outgoing) -> Result<Accepted, Failure> {
+            Err(Failure::Unavailable)
+        }
+    }
+
+    /// One vendor, `a`, with room for one call.
+    fn vendors() -> Vendors {
+        let capabilities = Capabilities { channels: Vec::new(), idempotent: false, receipts: false };
+        let mut vendors = Vendors::default();
+        vendors.add("a", Arc::new(Nobody(capabilities)), 1);
+        vendors
+    }
+
+    fn send(vendors: &Vendors) -> Option<Permit> {
+        vendors.try_permit(&["a"], Try::First, NOW).map(|(_, permit)| permit)
+    }
+
+    fn waiting_send(vendors: &Vendors) -> Option<Permit> {
+        vendors.permit_in_turn(&["a".to_owned()], Try::First, NOW).map(|(_, permit)| permit)
+    }
+
+    /// What a future has come to, if it has.
+    async fn poll<T>(mut future: std::pin::Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        poll_fn(|context| match future.as_mut().poll(context) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn a_question_goes_before_every_send_that_waits() {
+        let (vendors, clock) = (vendors(), ManualClock::new(NOW));
+        let busy = send(&vendors).unwrap();
+        vendors.begin_waiting(&["a".to_owned()], Try::First);
+        let mut first = pin!(vendors.permit_soon("a", &clock, UNTIL));
+        assert!(poll(first.as_mut()).await.is_none());
+        let mut second = pin!(vendors.permit_soon("a", &clock, UNTIL));
+        assert!(poll(second.as_mut()).await.is_none());
+        drop(busy);
+        assert!(waiting_send(&vendors).is_none() && send(&vendors).is_none());
+        let permit = poll(first.as_mut()).await.flatten().unwrap();
+        assert!(poll(second.as_mut()).await.is_none());
+        drop(permit);
+        drop(poll(second.as_mut()).await.flatten().unwrap());
+        assert!(waiting_send(&vendors).is_some());
+    }
+
+    #[tokio::test]
+    async fn who_asks_no_more_keeps_nothing_free() {
+        let (vendors, clock) = (vendors(), ManualClock::new(NOW));
+        let busy = send(&vendors).unwrap();
+        vendors.begin_waiting(&["a".to_owned()], Try::First);
+        {
+            let mut question = Box::pin(vendors.permit_soon("a", &clock, UNTIL));
+            assert!(poll(question.as_mut()).await.is_none());
+            drop(busy);
+        }
+        let mut freed = pin!(vendors.freed());
+        assert!(poll(freed.as_mut()).await.is_some());
+        assert!(waiting_send(&vendors).is_some());
+        let _busy = send(&vendors);
+        clock.set(UNTIL);
+        assert!(vendors.permit_soon("b", &clock, UNTIL).await.is_none(), "there is no such vendor");
+    }
+
+    #[tokio::test]
+    async fn a_question_waits_so_long_and_not_for_a_vendor_that_is_down() {
+        let (mut vendors, clock) = (vendors(), ManualClock::new(NOW));
+        vendors
+            .limit("a", |limits| Limits { breaker: BreakerRules { in_a_row: 1, ..BreakerRules::default() }, ..limits });
+        let busy = send(&vendors).unwrap();
+        let mut question = Box::pin(vendors.permit_soon("a", &clock, UNTIL));
+        assert!(poll(question.as_mut()).await.is_none());
+        clock.set(UNTIL);
+        assert!(question.await.is_none());
+        drop(busy);
+        let mut failing = send(&vendors).unwrap();
+        failing.note(&Err(Failure::Unavailable), Duration::ZERO, clock.now());
+        drop(failing);
+        assert!(vendors.closed_until("a", clock.now()).is_some());
+        assert!(vendors.permit_soon("a", &clock, UNTIL + Duration::from_secs(60)).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_question_keeps_to_the_vendors_rate() {
+        let (mut vendors, clock) = (vendors(), ManualClock::new(NOW));
+        vendors.limit("a", |limits| Limits { rate: Some(1), ..limits });
+        drop(send(&vendors).unwrap());
+        let mut question = Box::pin(vendors.permit_soon("a", &clock, UNTIL));
+        assert!(poll(question.as_mut()).await.is_none());
+        clock.advance(Duration::from_secs(1));
+        assert!(question.await.is_some());
+    }
+}

@@ -386,7 +386,7 @@ impl Verification {
     }
 
     /// Writes down that time has ended it, so that a clock set back revives nothing.
-    pub(crate) fn end_by_time(&mut self, now: Timestamp) {
+    pub fn end_by_time(&mut self, now: Timestamp) {
         let Some((status, at)) = self.end_of_time(now).filter(|_| self.is_open()) else { return };
         self.give_up_lost_check(now);
         if status == Status::ChecksExhausted {

@@ -9,6 +9,7 @@ use proptest::test_runner::TestCaseError;
 use verigate::clock::Timestamp;
 use verigate::event::EventKind;
 use verigate::id::{Id, Partition};
+use verigate::messaging::errand::CodeWish;
 use verigate::messaging::holder::SendRecord;
 use verigate::messaging::last_line::LastLine;
 use verigate::messaging::sending::{Persistence, SendStatus, Sending};
@@ -19,6 +20,8 @@ use verigate::store::record;
 use verigate::vendor::{Accepted, Channel, Failure, FeedbackOutcome, Receipt, ReceiptStatus, Rejection};
 use verigate::verification::answers::{Answer, CheckKey, Judgement, Known};
 use verigate::verification::code::{Candidate, Code};
+use verigate::verification::judging::Settled;
+use verigate::verification::vendor_code::Heard as HeardOfVendor;
 use verigate::verification::verification::{Beginning, Heard, Secret, Status, Verdict, Verification};
 use verigate::verification::workflow::{Progress, Step, WorkflowConfig};
 
@@ -137,13 +140,17 @@ fn workflow() -> Progress {
 }
 
 fn verification_in(workflow: Option<Progress>, now: Timestamp) -> Verification {
+    verification_with(Secret::Ours(Code::custom("012345").unwrap()), workflow, now)
+}
+
+fn verification_with(secret: Secret, workflow: Option<Progress>, now: Timestamp) -> Verification {
     let recipient = Recipient::Phone(Phone::parse("+60123456789", None).unwrap());
     let beginning = Beginning {
         id: Id::new(now, Partition::new(1), &OsRandom),
         tenant: "dev".parse().unwrap(),
         recipient,
         scope: "login".to_owned(),
-        secret: Secret::Ours(Code::custom("012345").unwrap()),
+        secret,
         expires_at: now + LIFETIME,
         max_checks: MAX_CHECKS,
         locale: None,
@@ -350,6 +357,136 @@ proptest! {
     }
 }
 
+// === checks that vendors judge ===
+
+/// Something that can happen to a verification whose code vendors make.
+#[derive(Debug, Clone)]
+enum Asked {
+    Wait(u64),
+    /// Somebody wants a check; it begins unless one is under way.
+    Begin,
+    /// What was heard of one of those begun, perhaps of one that is lost.
+    Heard {
+        check: u8,
+        heard: HeardOfVendor,
+    },
+    Cancel,
+    Resend,
+    Outcome {
+        send: u8,
+        attempt: u8,
+        outcome: Result<Accepted, Failure>,
+    },
+}
+
+fn asked() -> impl Strategy<Value = Asked> {
+    use proptest::strategy::Just;
+    prop_oneof![
+        2 => (0..40_u64).prop_map(Asked::Wait),
+        6 => Just(Asked::Begin),
+        6 => (0..10_u8, heard()).prop_map(|(check, heard)| Asked::Heard { check, heard }),
+        1 => Just(Asked::Cancel),
+        2 => Just(Asked::Resend),
+        3 => (0..3_u8, 0..4_u8, outcome()).prop_map(|(send, attempt, outcome)| Asked::Outcome { send, attempt, outcome }),
+    ]
+}
+
+fn heard() -> impl Strategy<Value = HeardOfVendor> {
+    use HeardOfVendor::{Exhausted, Expired, NotJudged, Right, Unclear, Wrong};
+    proptest::sample::select(vec![Right, Wrong, Wrong, Exhausted, Expired, NotJudged, Unclear])
+}
+
+/// What is counted of each check that was begun: it stays so unless something was heard that takes it back.
+#[derive(Debug, Default)]
+struct Begun {
+    numbers: Vec<u32>,
+    counted: u32,
+    approved: u32,
+}
+
+fn ask(verification: &mut Verification, asked: &Asked, begun: &mut Begun, now: &mut Timestamp) -> Option<Settled> {
+    match asked {
+        Asked::Wait(seconds) => *now = *now + Duration::from_secs(*seconds),
+        Asked::Begin => {
+            let free = verification.status(*now) == Status::Pending && verification.check_under_way(*now).is_none();
+            let number = verification.begin_check(*now + 2 * LEASE, *now);
+            assert_eq!(number.is_some(), free, "one at a time, as long as it is pending");
+            begun.numbers.extend(number);
+            begun.counted += u32::from(number.is_some());
+        }
+        Asked::Heard { check, heard } => {
+            let number = *begun.numbers.get(usize::from(*check))?;
+            let settled = verification.settle_check(number, *heard, *now);
+            begun.counted -= u32::from(!settled.is_counted);
+            begun.approved += u32::from(settled.verdict == Some(Verdict::Judged(Judgement::Approved)));
+            return Some(settled);
+        }
+        Asked::Cancel => drop(verification.cancel(*now)),
+        Asked::Resend => drop(verification.add_send(Channel::Sms, MAX_SENDS, *now)),
+        Asked::Outcome { send, attempt, outcome } => {
+            let (send, attempt, outcome) = (*send, *attempt, outcome.clone());
+            apply(verification, &Happening::Outcome { send, attempt, outcome }, now);
+            apply(verification, &Happening::Worker { send }, now);
+        }
+    }
+    None
+}
+
+proptest! {
+    #[test]
+    fn a_verification_of_a_vendors_code_keeps_the_same_rules(happenings in vec(asked(), 0..80)) {
+        let wish = CodeWish { length: 6, just_this_length: false, all_of_its_time: false, in_our_words: false };
+        let mut now = Timestamp::from_millis(START);
+        let mut verification = verification_with(Secret::Vendors(wish), None, now);
+        let mut begun = Begun::default();
+        let mut ended = None;
+        for happening in &happenings {
+            let before = verification.status(now);
+            let settled = ask(&mut verification, happening, &mut begun, &mut now);
+            let after = verification.status(now);
+            match settled.and_then(|settled| settled.verdict) {
+                Some(Verdict::Judged(Judgement::Approved)) => {
+                    prop_assert_eq!((before, after), (Status::Pending, Status::Approved));
+                    prop_assert!(matches!(happening, Asked::Heard { heard: HeardOfVendor::Right, .. }), "{happening:?}");
+                }
+                Some(Verdict::Judged(judgement)) => {
+                    prop_assert_eq!(before, Status::Pending);
+                    prop_assert_eq!(judgement == Judgement::LastWrong, after == Status::ChecksExhausted);
+                }
+                Some(Verdict::Ended(status)) => prop_assert_eq!(status, after),
+                None => prop_assert!(after != Status::Approved || before == Status::Approved),
+            }
+            if let Some(ended) = ended {
+                prop_assert_eq!(after, ended, "an ended verification changed by {:?}", happening);
+            }
+            if after != Status::Pending {
+                ended.get_or_insert(after);
+                prop_assert_eq!(verification.begin_check(now + LEASE, now), None);
+            }
+            prop_assert_eq!(verification.checks_used, begun.counted, "{:?}", happening);
+            prop_assert!(begun.counted <= MAX_CHECKS && begun.approved <= 1, "{begun:?}");
+            prop_assert!(verification.code().is_none() && verification.is_of_vendors_code());
+            // Used up is ended, but while the last one may still be right.
+            let used_up = verification.checks_left() == 0 && verification.check_under_way(now).is_none();
+            prop_assert!(after != Status::Pending || !used_up, "{verification:?}");
+            let codes = verification.codes_of_vendors().codes;
+            prop_assert!(codes.len() <= usize::from(RULES.max_attempts) * MAX_SENDS as usize);
+            prop_assert!(verification.sends().iter().all(|sending| sending.vendor_reference.is_none()));
+        }
+        // Once nothing is under way, every check that is counted has its event, and no other.
+        now = now + 3 * LEASE + LIFETIME;
+        verification.begin_check(now + LEASE, now);
+        verification.end_by_time(now);
+        let failed = verification.history().events().iter().filter(|event| event.kind == EventKind::CheckFailed);
+        if !matches!(ended, Some(Status::Canceled | Status::Undeliverable | Status::Approved)) {
+            prop_assert_eq!(failed.count(), begun.counted as usize);
+        }
+        let stored = record::encode(&verification).unwrap();
+        let read: Verification = record::decode(&stored).unwrap();
+        prop_assert_eq!(record::encode(&read).unwrap(), stored);
+    }
+}
+
 /// A store is kept over an update, and records of before say nothing of what came later.
 #[test]
 fn a_record_that_was_written_before_answers_were_kept_is_read() {
@@ -359,4 +496,5 @@ fn a_record_that_was_written_before_answers_were_kept_is_read() {
     old[1] = 0x93;
     let read: Verification = record::decode(&old).unwrap();
     assert!(read.answers().is_empty() && read.status(Timestamp::from_millis(START)) == Status::Pending);
+    assert!(!read.is_of_vendors_code() && read.code().is_some() && !read.sends()[0].is_of_vendors_code());
 }

@@ -29,9 +29,9 @@ fn config(makers: &[&CodeMaker], more: &str) -> String {
 
 /// A code of the same length that is not this one.
 fn wrong(code: &str, turn: u32) -> String {
-    let number: u64 = code.parse().unwrap();
+    let number: u128 = code.parse().unwrap();
     let width = code.len();
-    format!("{:0width$}", (number + 1 + u64::from(turn)) % 10_u64.pow(width as u32))
+    format!("{:0width$}", (number + 1 + u128::from(turn)) % 10_u128.pow(width as u32))
 }
 
 /// A maker of each kind, with a gateway of its own.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::support::vendor_server::{Answer, Fault, Recorded, VendorServer};
+use crate::support::vendor_server::{Answer, Fault, RETRY_AFTER, Recorded, VendorServer};
 
 /// Which service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub(crate) enum State {
 
 #[derive(Default)]
 struct Shelf {
+    /// No two kinds make the same codes.
+    seed: u64,
     made: Vec<Made>,
     checks: usize,
     canceled: Vec<String>,
@@ -74,7 +76,8 @@ impl Kind {
 
 impl CodeMaker {
     pub(crate) async fn start(kind: Kind) -> Self {
-        let shelf = Arc::<Mutex<Shelf>>::default();
+        let shelf = Shelf { seed: 1 + 100_000 * kind as u64, ..Shelf::default() };
+        let shelf = Arc::new(Mutex::new(shelf));
         let script = {
             let shelf = Arc::clone(&shelf);
             move |request: &Recorded| {
@@ -109,6 +112,12 @@ impl CodeMaker {
              breaker = {{ in_a_row = 0, share = 0 }}\nretry_budget = 100\n",
             self.server.url()
         )
+    }
+
+    /// What it says when it is asked too often: to come back after [`RETRY_AFTER`], and nothing was done.
+    pub(crate) fn too_often() -> Fault {
+        let answer = Answer::json(429, json!({"message": "not so fast"}));
+        Fault::Answer(answer.with_header("retry-after", RETRY_AFTER.as_secs().to_string()))
     }
 
     pub(crate) async fn set_fault(&self, fault: impl Into<Option<Fault>>) {
@@ -153,7 +162,7 @@ impl CodeMaker {
 impl Shelf {
     /// Makes a code of so many digits, unlike those before it, that no counting finds.
     fn make(&mut self, name: String, recipient: &str, length: usize) -> &mut Made {
-        let number = (self.made.len() as u64 + 1) * 748_937_231 % 900_000_000 + 100_000_000;
+        let number = (self.made.len() as u64 + self.seed) * 748_937_231 % 900_000_000 + 100_000_000;
         let code = number.to_string().repeat(4)[..length].to_owned();
         let recipient = recipient.trim_start_matches('+').to_owned();
         self.made.push(Made {

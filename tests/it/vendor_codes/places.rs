@@ -129,7 +129,7 @@ async fn a_start_that_surely_did_not_come_about_leaves_the_code_before_it_alone(
         let login = begin(&mut client, &phone, "login").await.id;
         let first = maker.code(&phone);
         pause(&gateway);
-        for (number, fault) in [Fault::Refuse, Fault::TooMany].into_iter().enumerate() {
+        for (number, fault) in [Fault::Refuse, CodeMaker::too_often()].into_iter().enumerate() {
             maker.set_fault(fault).await;
             let payment = begin(&mut client, &phone, &format!("payment{number}")).await;
             assert_eq!(payment.sends[0].vendor, "maker1", "{kind:?}");
