@@ -106,11 +106,6 @@ impl Desk {
         }
     }
 
-    /// The longest lifetime that a start may ask for.
-    pub fn max_lifetime(&self) -> Duration {
-        self.verifications.config.policy.max_lifetime
-    }
-
     /// Judges a candidate. What nobody knows is [`Judged::NotFound`], not trouble.
     pub async fn check(&self, tenant: &Tenant, check: NewCheck) -> Result<Judged, Trouble> {
         Ok(self.checked(tenant, check).await?.map_or(Judged::NotFound, |checked| Judged::of(&checked)))

@@ -99,7 +99,7 @@ impl HasunDialect {
         let phone = parse_phone(&asked.fields.required("number")?)?;
         let lifetime = match asked.fields.whole("expire")? {
             Some(seconds) => parse_lifetime(seconds)?,
-            None => USUALLY_LASTS.min(asked.desk.max_lifetime()),
+            None => USUALLY_LASTS.min(asked.desk.policy().max_lifetime),
         };
         let new = NewVerification {
             scope: Some(mask.token),

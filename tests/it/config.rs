@@ -392,6 +392,47 @@ fn receipts_need_a_url_that_can_be_built_upon_and_a_secret_that_cannot_be_guesse
 }
 
 #[test]
+fn number_masks_belong_to_a_tenant_and_name_a_sender() {
+    let home = Home::new();
+    let fine = "[rest.hasun]\ntext = 'Code {code}, {minutes} min'\n[rest.hasun.masks.acme]\nFD43GDET = 'ACME'\n";
+    let config = home.load(&format!("{TENANT}{fine}"), &[]).unwrap().config;
+    let acme = "acme".parse().unwrap();
+    assert_eq!(config.rest.hasun.sender(&acme, "FD43GDET"), Some("ACME"));
+    assert_eq!(config.rest.hasun.sender(&acme, "fd43gdet"), None);
+    let masks = "[rest.hasun.masks.acme]\nFD43GDET = 'A sender of 21 letters'\n'a b' = 'ACME'\n";
+    let zeta = "[rest.hasun.masks.zeta]\nR432FDESD = 'ZETA'\n";
+    assert_eq!(
+        home.errors(&format!("{TENANT}{masks}{zeta}"), &[]),
+        [
+            "verigate.toml:7: rest.hasun.masks.acme.FD43GDET: must be 1 to 20 characters without control characters",
+            "verigate.toml:8: rest.hasun.masks.acme.a b: its name must be 1 to 64 characters of A-Z, a-z, 0-9, '.', \
+             '_', ':' and '-'",
+            "verigate.toml:9: rest.hasun.masks.zeta: must be a configured tenant, but is \"zeta\"",
+        ]
+    );
+    for text in ["Your code", "", "{CODE}", "{code}\\r"] {
+        let error = refused(&format!("[rest.hasun]\ntext = \"{text}\""));
+        assert!(error.starts_with("verigate.toml:7: rest.hasun.text: must hold {code}, at most 1600"), "{error}");
+    }
+}
+
+#[test]
+fn keys_may_be_bound_to_networks() {
+    let key = |from: &str| {
+        format!(
+            "[[tenants]]\nname = 'acme'\nkeys = [\n  {{ id = 'one', secret = 'canary-secret-of-one', from = [{from}] }},\n]\n"
+        )
+    };
+    assert!(Home::new().load(&key("'10.0.0.0/8', '2001:db8::/32', '192.0.2.7'"), &[]).is_ok());
+    for (from, wanted) in [("'10.0.0.1/8'", "no bits beyond"), ("'localhost'", "10.1.0.0/16"), ("7", "must be a text")]
+    {
+        let errors = Home::new().errors(&key(from), &[]);
+        assert!(errors[0].starts_with("verigate.toml:4: tenants[0].keys[0].from[0]: "), "{errors:?}");
+        assert!(errors[0].contains(wanted), "{errors:?}");
+    }
+}
+
+#[test]
 fn templates_are_refused_with_the_line_of_what_is_wrong() {
     let entry = "[[templates]]\nname = 'hi'\nlocale = 'en'\n";
     for (rest, expected) in [

@@ -74,6 +74,10 @@ fn of_judged(judged: Judged) -> Told {
 fn of_trouble(trouble: &Trouble) -> Told {
     let (status, reason, message) = match trouble {
         Trouble::Unreadable(message) => return (StatusCode::BAD_REQUEST, "invalid_request", message.clone()),
+        // Where vendors make the codes, nobody here knows them.
+        Trouble::Fields(violations) if violations.iter().any(|violation| violation.field == "return_code") => {
+            (StatusCode::FORBIDDEN, "forbidden", "Not allowed for this organisation")
+        }
         Trouble::Fields(violations) => {
             return (StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", of_fields(violations));
         }

@@ -58,6 +58,20 @@ async fn a_code_works_once_whichever_way_it_comes() {
 }
 
 #[tokio::test]
+async fn where_vendors_make_the_codes_nobody_here_can_tell_them() {
+    // Nobody is called: there is nothing to be sent.
+    let vendors = "[vendors.other]\nkind = \"octopush\"\napi_login = \"ann@example.com\"\napi_key = \"made-up\"\n";
+    let route = "[[routes]]\nchannel = \"sms\"\nvendors = [\"other\"]\ncodes = \"vendor\"\n";
+    let config = CONFIG.replacen("brand = \"Acme\"", "brand = \"Acme\"\nreturn_code = true", 1);
+    let config = config.replacen("[[routes]]", &format!("{vendors}{route}[[routes]]"), 1);
+    let gateway = Gateway::start_with(&format!("{config}\n[rest.hasun.masks.acme]\nFD43GDET = \"ACME\"")).await;
+    let body = json!({ "mask_token": "FD43GDET", "number": "0771234567" });
+    let authorization = format!("Authorization: Bearer {SECRET}");
+    let answer = post(&gateway, "/hasun/acme/verification/otp/sms/send", &[&authorization], &body).await;
+    assert_eq!((answer.status, answer.body.contains("Not allowed")), (403, true), "{}", answer.body);
+}
+
+#[tokio::test]
 async fn a_host_has_its_dialect_at_its_root_and_others_do_not() {
     let config = format!("{CONFIG}\n[rest.hosts]\n\"api.esms.com.my\" = \"esms\"\n\"sms.example.com\" = \"hasun\"");
     let gateway = Gateway::start_with(&config).await;

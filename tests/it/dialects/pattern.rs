@@ -101,7 +101,10 @@ pub(crate) fn fill_value(value: &Value, taken: &Taken) -> Value {
         Value::String(text) => fill(text, taken).into(),
         Value::Array(items) => items.iter().map(|item| fill_value(item, taken)).collect(),
         Value::Object(fields) if fields.contains_key("$number") => {
-            serde_json::from_str(&fill(fields["$number"].as_str().unwrap(), taken)).unwrap()
+            let digits = fill(fields["$number"].as_str().unwrap(), taken);
+            // As a client writes it: a number has no zeros before it.
+            let digits = Some(digits.trim_start_matches('0')).filter(|digits| !digits.is_empty()).unwrap_or("0");
+            serde_json::from_str(digits).unwrap()
         }
         Value::Object(fields) => {
             Value::Object(fields.iter().map(|(name, value)| (fill(name, taken), fill_value(value, taken))).collect())
