@@ -7,6 +7,7 @@ use verigate::proto::verification::v1::{CheckOutcome, ListVerificationsRequest, 
 
 use crate::support::gateway::{CONFIG, Gateway, eventually, judge, phone, start, start_now};
 use crate::support::http::{Answer, call, get};
+use crate::support::log::Log;
 
 const SECRET: &str = "acme-secret-of-some-length";
 
@@ -124,4 +125,33 @@ async fn what_is_still_on_its_way_after_the_wait_is_told_as_sent() {
         () = passing => unreachable!("time passes for ever"),
     };
     assert!(answer.body.contains(r#""status":0"#), "{}", answer.body);
+}
+
+/// Clients of old put what they have to say into the query, their secret among it.
+#[tokio::test]
+async fn no_log_shows_what_a_query_or_a_body_carries() {
+    let log = Log::start("trace");
+    let gateway = Gateway::start().await;
+    let head = ["Host: 127.0.0.1"];
+    let query = format!("user=acme&pass={SECRET}&to=60123451477&msg=RM0.00+canary-text");
+    for target in [
+        format!("/esms/sms/send?{query}"),
+        format!("/esms/sms/balance?user=acme&pass={SECRET}"),
+        "/esms/sms/send?user=acme&pass=canary-wrong-secret&to=60123451477&msg=canary".to_owned(),
+        "/esms/canary-path?pass=canary-secret".to_owned(),
+    ] {
+        let answer = get(gateway.addresses.http, &target, &head).await;
+        assert!(matches!(answer.status, 200 | 404), "{answer:?}");
+    }
+    let body = json!({ "api-key": "acme", "api-secret": SECRET, "phone": "60123451477", "code": "canary-code" });
+    post(&gateway, "/esms/sms/otp/verify", &[], &body).await;
+    post(&gateway, "/octopush/service/otp/generate", &["api-login: acme", "api-key: canary-key"], &body).await;
+    post(&gateway, "/simpu/otp/request_token", &["Authorization: canary-key"], &body).await;
+    post(&gateway, "/hasun/canary-token/sms/send", &["Authorization: Bearer canary-key"], &body).await;
+    assert_eq!(gateway.inbox("+60123451477").await.len(), 1);
+    let log = String::from_utf8(log.bytes()).unwrap();
+    assert!(log.contains("call{request_id="), "{log}");
+    for secret in ["canary", SECRET, "123451477"] {
+        assert!(!log.contains(secret), "the log shows {secret}");
+    }
 }
