@@ -199,9 +199,9 @@ async fn measure(place: &Path, manner: Manner, rate: f64, seconds: f64) -> Resul
         let after = Duration::from_secs_f64(f64::from(number) / rate);
         SystemClock.sleep_until(start + after).await;
         // Malaysia goes to the healthy vendor, and Singapore to its neighbour.
-        let recipient = format!("6012{number:07}");
+        let recipient = format!("601234{number:05}");
         begins.insert(recipient.clone(), began + after);
-        for phone in [format!("+{recipient}"), format!("+658{number:07}")] {
+        for phone in [format!("+{recipient}"), format!("+6581{number:06}")] {
             let house = Arc::clone(&house);
             sending.spawn(async move { house.send(phone).await });
         }
