@@ -221,26 +221,5 @@ pub(crate) fn text_to(recipient: Address) -> NewMessage {
 }
 
 pub(crate) fn code_to(recipient: Address, delivery_wait: Option<Duration>) -> NewVerification {
-    NewVerification {
-        recipient: Some(recipient),
-        channel: Some(Channel::Sms),
-        workflow: None,
-        scope: None,
-        policy: PolicyOverrides::default(),
-        custom_code: None,
-        code_is_number: false,
-        locale: None,
-        template: None,
-        variables: BTreeMap::new(),
-        text: None,
-        web_otp_domain: None,
-        android_app_hash: None,
-        sender: None,
-        metadata: BTreeMap::new(),
-        on_existing: OnExisting::default(),
-        delivery_wait,
-        idempotency_key: None,
-        return_code: false,
-        unread: Vec::new(),
-    }
+    NewVerification { channel: Some(Channel::Sms), delivery_wait, ..NewVerification::to(recipient) }
 }

@@ -33,7 +33,7 @@ use verigate::vendor::{
     Accepted, Capabilities, Channel, CodeHandle, CodeLimits, CodeRequest, CodeVerdict, Codes, Failure, Outgoing, Vendor,
 };
 use verigate::verification::answers::Judgement;
-use verigate::verification::code::Candidate;
+use verigate::verification::code::{Candidate, Code};
 use verigate::verification::policy::{Limits, Policy, PolicyOverrides, VerificationConfig};
 use verigate::verification::request::{NewCheck, NewVerification, OnExisting, Target};
 use verigate::verification::service::Verifications;
@@ -42,6 +42,7 @@ use verigate::verification::view::{Checked, Outcome, View};
 use verigate::verification::workflow::Workflows;
 
 use crate::support::code_maker::{CodeMaker, Kind as MakerKind};
+use crate::support::counting_store::CountingStore;
 use crate::support::gateway::{PHONE, START, eventually};
 use crate::support::process::{KEY, Process};
 use crate::support::vendor_server::Fault;
@@ -71,7 +72,7 @@ impl Vendor for Maker {
     }
 
     async fn send(&self, _: &Outgoing) -> Result<Accepted, Failure> {
-        Err(Failure::Unavailable)
+        Ok(Accepted::default())
     }
 
     fn codes(&self) -> Option<&dyn Codes> {
@@ -201,12 +202,7 @@ impl House {
     }
 
     async fn begin(&self, max_checks: u32) -> Id {
-        let new = NewVerification {
-            policy: PolicyOverrides { max_checks: Some(max_checks), ..PolicyOverrides::default() },
-            on_existing: OnExisting::Replace,
-            delivery_wait: Some(30 * SECOND),
-            ..NewVerification::to(Address::Phone(PHONE.to_owned()))
-        };
+        let new = NewVerification { delivery_wait: Some(30 * SECOND), ..starting(max_checks) };
         let id = self.node.start(&self.tenant, new).await.unwrap().view.verification.id;
         self.clock.advance(SECOND);
         id
@@ -252,6 +248,14 @@ impl House {
     }
 }
 
+fn starting(max_checks: u32) -> NewVerification {
+    NewVerification {
+        policy: PolicyOverrides { max_checks: Some(max_checks), ..PolicyOverrides::default() },
+        on_existing: OnExisting::Replace,
+        ..NewVerification::to(Address::Phone(PHONE.to_owned()))
+    }
+}
+
 fn limits() -> Limits {
     Limits {
         cool_downs: vec![SECOND],
@@ -263,9 +267,15 @@ fn limits() -> Limits {
 }
 
 fn node(ground: &Ground, maker: &Arc<Maker>) -> Arc<Verifications> {
+    node_with("vendor", ground, maker)
+}
+
+/// `codes`: who makes them.
+fn node_with(codes: &str, ground: &Ground, maker: &Arc<Maker>) -> Arc<Verifications> {
     let mut vendors = Vendors::default();
     vendors.add("maker", Arc::clone(maker) as Arc<dyn Vendor>, 4);
-    let routes = vec![toml::from_str("channel = \"sms\"\ncodes = \"vendor\"\nvendors = [\"maker\"]").unwrap()];
+    let route = format!("channel = \"sms\"\ncodes = \"{codes}\"\nvendors = [\"maker\"]");
+    let routes = vec![toml::from_str(&route).unwrap()];
     let settings = Settings {
         attempt_timeout: 10 * SECOND,
         persistence: Persistence { max_attempts: 3, backoff: SECOND },
@@ -290,6 +300,30 @@ fn node(ground: &Ground, maker: &Arc<Maker>) -> Arc<Verifications> {
 
 async fn outcome(check: JoinHandle<Result<Checked>>) -> Outcome {
     check.await.unwrap().unwrap().outcome
+}
+
+// === what it costs ===
+
+/// What a start with its send, a wrong check and a right one ask of the store.
+#[tokio::test]
+async fn codes_of_ours_cost_what_they_did_and_those_of_vendors_a_commit_more_a_check() {
+    for (codes, custom_code, gets, commits) in
+        [("own", Some(CODE), 1 + 2 * 2, 2 + 2), ("vendor", None, 1 + 2 * 5, 2 + 2 * 2)]
+    {
+        let house = House::new().await;
+        let store = Arc::new(CountingStore::new(Arc::clone(&house.ground.store)));
+        let ground = Ground { store: Arc::clone(&store) as Arc<dyn Store>, ..house.ground.clone() };
+        let node = node_with(codes, &ground, &house.maker);
+        let custom_code = custom_code.map(|code| Code::custom(code).unwrap());
+        let new = NewVerification { custom_code, ..starting(5) };
+        let id = node.start(&house.tenant, new).await.unwrap().view.verification.id;
+        eventually(async || (store.work().commits == 2).then_some(())).await;
+        for (candidate, judgement) in [(WRONG, Judgement::Wrong), (CODE, Judgement::Approved)] {
+            house.answer();
+            assert_eq!(outcome(house.check(&node, id, candidate, None)).await, Outcome::Judged(judgement));
+        }
+        assert_eq!((store.work().gets, store.work().commits), (gets, commits), "{codes}");
+    }
 }
 
 // === a death ===
