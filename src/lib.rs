@@ -8,11 +8,6 @@
 //! | 8 | `server` | every concrete type: build, bind, run, drain |
 //! | 8 | `bench` | the store port, `proto`, words; never `server` |
 //! | 7 | `config` · `grpc` · `rest` · `receipts` · `console` | services, `auth status proto`, words; no concrete store or vendor |
-//! | 6 | `verification` | messaging, event, store port, words |
-//! | 5 | `messaging` · `webhook` | vendor port, event, store port, words |
-//! | 7 | `config` · `grpc` · `receipts` · `console` | services, `auth status proto`, words; no concrete store or vendor |
-//! | 6 | `verification` · `contacts` | messaging, event, store port, words |
-//! | 5 | `messaging` | vendor port, event, store port, words |
 //! | 6 | `verification` · `contacts` | messaging, event, store port, words |
 //! | 5 | `messaging` · `webhook` | vendor port, event, store port, words |
 //! | 4 | `vendor` · `event` · `auth` | store port, words |
@@ -22,11 +17,9 @@
 //! Invariants, checked by `tests/it/architecture.rs`:
 //! 1. `verification`, `contacts`, `messaging` and `event` name no tonic, prost, axum, reqwest, sled or redis type.
 //! 2. Nothing outside `store/` parses a key; nothing outside its own file spells a vendor's name.
-//! 3. `verification.rs`, `message.rs`, `segment.rs`, `route.rs`, `policy.rs`, `code.rs`, what limits calls of vendors
-//!    (`breaker.rs`, `budget.rs`, `rate.rs`, `backoff.rs`, `rounds.rs`, `health.rs`), and what a contact may be
-//!    (`table.rs`, `column.rs`, `row.rs`, `cell.rs`, `filter.rs`), are synchronous and take `now`.
-//! 3. `verification.rs`, `message.rs`, `callback.rs`, `segment.rs`, `route.rs`, `policy.rs`, `code.rs`, and what limits calls of vendors
-//!    (`breaker.rs`, `budget.rs`, `rate.rs`, `backoff.rs`, `rounds.rs`, `health.rs`), are synchronous and take `now`.
+//! 3. `verification.rs`, `judging.rs`, `message.rs`, `callback.rs`, `segment.rs`, `route.rs`, `policy.rs`, `code.rs`, what
+//!    limits calls of vendors (`breaker.rs`, `budget.rs`, `rate.rs`, `backoff.rs`, `rounds.rs`, `health.rs`), and what a
+//!    contact may be (`table.rs`, `column.rs`, `row.rs`, `cell.rs`, `filter.rs`), are synchronous and take `now`.
 //! 4. A `mod.rs` is a port (imports none of its children) or an assembler (no child imports it), never both;
 //!    this file re-exports nothing.
 //! 5. Wire types are separate from domain types; conversions are `parse_*` in and `to_*` out.

@@ -10,6 +10,8 @@ use crate::clock::Timestamp;
 use crate::event::EventKind;
 use crate::messaging::code_calls::{CodesOf, SentCode};
 use crate::messaging::holder::SendRecord;
+use crate::messaging::sending::{MadeCode, Sending};
+use crate::vendor::Channel;
 use crate::verification::answers::Judgement;
 use crate::verification::vendor_code::{Heard, UnderWay};
 use crate::verification::verification::{Status, Verdict, Verification};
@@ -85,12 +87,13 @@ impl Verification {
 
     /// The codes that vendors made or may have made for it, newest first.
     pub fn codes_of_vendors(&self) -> CodesOf {
-        let made = self.sends().iter().flat_map(|sending| {
-            sending.made_codes().into_iter().map(|code| (code.asked_at, sending.number, sending.channel, code))
-        });
-        let mut made: Vec<_> = made.collect();
-        made.sort_by_key(|(asked_at, number, _, code)| Reverse((*asked_at, *number, code.attempt)));
-        let sent = |(_, _, channel, code): (_, _, _, crate::messaging::sending::MadeCode)| SentCode {
+        let of = |sending: &Sending| {
+            let (channel, number) = (sending.channel, sending.number);
+            sending.made_codes().into_iter().map(move |code| (code, channel, number))
+        };
+        let mut made: Vec<_> = self.sends().iter().flat_map(of).collect();
+        made.sort_by_key(|(code, _, number)| Reverse((code.asked_at, *number, code.attempt)));
+        let sent = |(code, channel, _): (MadeCode, Channel, u8)| SentCode {
             vendor: code.vendor,
             channel,
             reference: code.reference,

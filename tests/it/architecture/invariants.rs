@@ -10,6 +10,9 @@ const RULE_FOLDERS: &[&str] = &["src/verification", "src/contacts", "src/messagi
 /// Synchronous files that take `now`: their rules can be tested without a runtime or a clock.
 const PURE: &[&str] = &[
     "src/verification/verification.rs",
+    "src/verification/judging.rs",
+    "src/verification/vendor_code.rs",
+    "src/verification/fitting.rs",
     "src/verification/policy.rs",
     "src/verification/code.rs",
     "src/contacts/cell.rs",
@@ -21,6 +24,8 @@ const PURE: &[&str] = &[
     "src/messaging/message.rs",
     "src/messaging/sending.rs",
     "src/messaging/fate.rs",
+    "src/messaging/made.rs",
+    "src/messaging/errand.rs",
     "src/segment.rs",
     "src/messaging/route.rs",
     "src/messaging/rounds.rs",
