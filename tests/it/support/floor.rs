@@ -27,8 +27,7 @@ use verigate::store::sled::{Config as StoreConfig, SledStore};
 use verigate::tenant::Tenant;
 use verigate::vendor::inbox::{Config as InboxConfig, Inbox};
 use verigate::vendor::{Channel, Receipt, ReceiptSink, ReceiptStatus};
-use verigate::verification::policy::PolicyOverrides;
-use verigate::verification::request::{NewVerification, OnExisting};
+use verigate::verification::request::NewVerification;
 use verigate::verification::service::Verifications;
 use verigate::verification::workflow::Workflows;
 
