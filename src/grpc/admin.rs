@@ -6,9 +6,11 @@ use tonic::{Request, Response, Status};
 
 use crate::error::{Error, Result};
 use crate::grpc::access::tenant_of;
+use crate::grpc::blocks;
 use crate::grpc::convert::{
     parse_channel, parse_id, parse_page_size, parse_text, to_channel, to_count, to_nearest, to_status, to_time,
 };
+use crate::guard::service::Guard;
 use crate::id::{Id, TenantName};
 use crate::messaging::breaker::BreakerState;
 use crate::messaging::conversion::{Place, Tally};
@@ -27,6 +29,7 @@ use crate::violations::Violations;
 
 pub struct AdminApi {
     oversight: Arc<Oversight>,
+    guard: Arc<Guard>,
     verifications: Arc<Verifications>,
     messaging: Arc<Messaging>,
 }
@@ -40,8 +43,13 @@ enum Subject {
 // === impl AdminApi ===
 
 impl AdminApi {
-    pub fn new(oversight: Arc<Oversight>, verifications: Arc<Verifications>, messaging: Arc<Messaging>) -> Self {
-        Self { oversight, verifications, messaging }
+    pub fn new(
+        oversight: Arc<Oversight>,
+        guard: Arc<Guard>,
+        verifications: Arc<Verifications>,
+        messaging: Arc<Messaging>,
+    ) -> Self {
+        Self { oversight, guard, verifications, messaging }
     }
 }
 
@@ -87,6 +95,18 @@ impl AdminService for AdminApi {
         };
         let taken = taken.map_err(to_status)?;
         Ok(Response::new(pb::SubmitFeedbackResponse { vendor: taken.vendor, counted: taken.counted }))
+    }
+
+    async fn list_blocks(
+        &self,
+        request: Request<pb::ListBlocksRequest>,
+    ) -> Result<Response<pb::ListBlocksResponse>, Status> {
+        blocks::list(&self.guard, request.into_inner()).map(Response::new).map_err(to_status)
+    }
+
+    async fn unblock(&self, request: Request<pb::UnblockRequest>) -> Result<Response<pb::UnblockResponse>, Status> {
+        let caller = tenant_of(&request)?;
+        blocks::end(&self.guard, &caller, request.into_inner()).map(Response::new).map_err(to_status)
     }
 }
 

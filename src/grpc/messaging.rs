@@ -15,6 +15,7 @@ use crate::grpc::convert::{
     parse_text, parse_time, to_channel, to_count, to_failure_reason, to_message_status, to_metadata, to_recipient,
     to_status, to_time,
 };
+use crate::guard::ask::Origin;
 use crate::messaging::list::MessageFilter;
 use crate::messaging::message::{Message, Text};
 use crate::messaging::page::PageRequest;
@@ -166,6 +167,7 @@ fn parse_send(request: pb::SendMessageRequest) -> Result<NewMessage> {
         callback: None,
         idempotency_key: parse_text(request.idempotency_key),
         batched: false,
+        origin: Origin { trusted: request.trusted, ..Origin::default() },
         unread: unread.0,
     })
 }
@@ -189,6 +191,7 @@ fn parse_batch(request: pb::SendMessagesRequest) -> Result<Vec<NewMessage>> {
         validity: request.validity,
         idempotency_key: request.idempotency_key,
         metadata: request.metadata,
+        trusted: request.trusted,
     };
     let one = parse_send(one)?;
     let each = |recipient| NewMessage { recipient: parse_address(Some(recipient)), batched: true, ..one.clone() };

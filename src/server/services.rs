@@ -10,6 +10,7 @@ use crate::contacts::service::Contacts;
 use crate::error::Result;
 use crate::grpc::Services;
 use crate::grpc::access::Access;
+use crate::guard::service::Guard;
 use crate::id::TenantName;
 use crate::messaging::callbacks::Receivers;
 use crate::messaging::holder::Ground;
@@ -27,6 +28,7 @@ use crate::server::{settings, vendors};
 use crate::tenant::Tenant;
 use crate::verification::service::Verifications;
 use crate::verification::workflow::Workflows;
+use crate::webhook::authorization::Authorization;
 use crate::webhook::client::Client;
 
 /// All services, and who may call them.
@@ -37,6 +39,7 @@ pub(crate) struct Wired {
     messaging: Arc<Messaging>,
     contacts: Arc<Contacts>,
     oversight: Arc<Oversight>,
+    pub(crate) guard: Arc<Guard>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) steps: Steps,
     pub(crate) pushers: Vec<Pusher>,
@@ -49,7 +52,9 @@ impl Wired {
     pub(crate) async fn build(loaded: &Loaded, ground: &Ground, vendors: Vendors) -> Result<Self> {
         let config = &loaded.config;
         let (contacts, pushers) = contacts(loaded, ground, &vendors)?;
-        let outbox = Arc::new(outbox(config, ground.clone(), vendors.clone())?);
+        let guard = Arc::new(guard(config, ground)?);
+        guard.load().await?;
+        let outbox = Arc::new(outbox(config, ground.clone(), vendors.clone())?.guarded_by(Arc::clone(&guard)));
         let measuring = Arc::clone(outbox.measuring());
         let timeout = config.messaging.attempt_timeout;
         let oversight = Arc::new(Oversight::new(vendors, measuring, Arc::clone(&ground.clock), timeout));
@@ -64,7 +69,7 @@ impl Wired {
         let callbacks = Arc::new(callbacks::build(config, &outbox, receivers));
         let steps = Steps { messages: Some(callbacks), verifications: Some(Arc::clone(&verifications) as _) };
         let (callers, tenants) = (Arc::new(config.keys()?), Arc::new(tenants));
-        Ok(Self { callers, tenants, verifications, messaging, contacts, oversight, outbox, steps, pushers })
+        Ok(Self { callers, tenants, verifications, messaging, contacts, oversight, guard, outbox, steps, pushers })
     }
 
     /// What the gRPC surface is built from.
@@ -75,6 +80,7 @@ impl Wired {
             messaging: Arc::clone(&self.messaging),
             contacts: Arc::clone(&self.contacts),
             oversight: Arc::clone(&self.oversight),
+            guard: Arc::clone(&self.guard),
             reflection,
         }
     }
@@ -96,6 +102,16 @@ impl Wired {
             peer: None,
         }
     }
+}
+
+/// The guard, and who is asked by it.
+fn guard(config: &Config, ground: &Ground) -> Result<Guard> {
+    let Ground { store, keys, clock, random } = ground.clone();
+    let guard = Guard::new(&config.guard, store, keys, Arc::clone(&clock));
+    Ok(match Authorization::new(&config.guard.authorization, clock, random)? {
+        Some(authorization) => guard.authorized_by(Arc::new(authorization)),
+        None => guard,
+    })
 }
 
 fn outbox(config: &Config, ground: Ground, vendors: Vendors) -> Result<Outbox> {

@@ -19,6 +19,7 @@ mod deadlines;
 mod dialects;
 mod faults;
 mod feedback;
+mod guard;
 mod idempotency;
 mod interruptions;
 mod kill;
