@@ -394,7 +394,10 @@ impl Config {
             let message = "callbacks.allow: holds this machine, so whoever may send a message can have calls made to";
             format!("{message} whatever listens here, server.admin among it")
         });
-        weak.chain(unrouted).chain(exposed).collect()
+        let keyless = self.tenants.iter().enumerate().filter(|(_, tenant)| tenant.keys.is_empty()).map(|(at, _)| {
+            format!("tenants[{at}].keys: holds none, so only keys that AdminService has made open for this tenant")
+        });
+        weak.chain(keyless).chain(unrouted).chain(exposed).collect()
     }
 
     /// Every key with its path, such as `tenants[0].keys[1]`.

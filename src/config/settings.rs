@@ -169,9 +169,6 @@ impl TenantConfig {
         let mut found = Violations::default();
         found.0.extend(self.brand.as_deref().and_then(check_brand));
         found.0.extend(self.sender.as_deref().and_then(check_sender));
-        if self.keys.is_empty() {
-            found.add("keys", "must hold at least one key, or the tenant cannot call".to_owned());
-        }
         for (index, key) in self.keys.iter().enumerate() {
             found.nest(&format!("keys[{index}]"), key.violations());
         }
