@@ -59,6 +59,13 @@ pub struct Rotation {
     pub expires_at: Option<Timestamp>,
 }
 
+/// What came of a rotation.
+pub struct Rotated {
+    pub new: Arc<Key>,
+    /// The old one as it is then, if it still opens.
+    pub old: Option<Arc<Key>>,
+}
+
 /// Who there is.
 pub struct View<'a> {
     pub roster: &'a Roster,
@@ -160,10 +167,8 @@ impl View<'_> {
         Ok(())
     }
 
-    /// The new key, and the old one as it is then, if it still opens.
-    ///
     /// Errors: `Invalid`; `NotFound`; `Precondition`/`Configured`; `Exists`.
-    pub fn rotate_key(&self, rotation: Rotation) -> Result<Change<(Arc<Key>, Option<Arc<Key>>)>> {
+    pub fn rotate_key(&self, rotation: Rotation) -> Result<Change<Rotated>> {
         let Rotation { id, new_id, new_hash, overlap, expires_at } = rotation;
         let old = self.stored(&id)?;
         let mut found = Violations::default();
@@ -186,13 +191,13 @@ impl View<'_> {
         let Change { mut writes, answer: new } = self.create_key(new)?;
         if overlap.is_zero() {
             writes.push(Write::NoKey(Arc::clone(&old.id)));
-            return Ok(Change { writes, answer: (new, None) });
+            return Ok(Change { writes, answer: Rotated { new, old: None } });
         }
         let ends_at = self.now + overlap;
         let ends_at = old.expires_at.map_or(ends_at, |at| at.min(ends_at));
         let old = Arc::new(Key { expires_at: Some(ends_at), ..Key::clone(&old) });
         writes.push(Write::Key(Arc::clone(&old)));
-        Ok(Change { writes, answer: (new, Some(old)) })
+        Ok(Change { writes, answer: Rotated { new, old: Some(old) } })
     }
 
     /// Errors: `NotFound`; `Precondition`/`Configured`.

@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use tracing::warn;
 
 use crate::auth::account::Account;
-use crate::auth::changes::{AccountChange, Change, NewKey, Rotation, View, Write, tenant_not_found};
+use crate::auth::changes::{AccountChange, Change, NewKey, Rotated, Rotation, View, Write, tenant_not_found};
 use crate::auth::directory::Directory;
 use crate::auth::key::Key;
 use crate::auth::record::{decode_account, decode_key, encode_account, encode_key};
@@ -115,7 +115,7 @@ impl Registry {
     /// Puts a new key in the place of an old one, which may go on for a while: in one step, so that there is never none.
     ///
     /// Errors: as those of [`Registry::create_key`], and `Precondition`/`Configured`.
-    pub async fn rotate_key(self: &Arc<Self>, rotation: Rotation) -> Result<(Arc<Key>, Option<Arc<Key>>)> {
+    pub async fn rotate_key(self: &Arc<Self>, rotation: Rotation) -> Result<Rotated> {
         self.change(move |view| view.rotate_key(rotation.clone())).await
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use secrecy::ExposeSecret;
 use tonic::{Request, Response, Status};
 
+use crate::auth::changes::Rotated;
 use crate::auth::registry::Registry;
 use crate::auth::secret::ApiKey;
 use crate::error::{Error, Result};
@@ -178,9 +179,9 @@ impl AdminService for AdminApi {
     ) -> Result<Response<pb::RotateApiKeyResponse>, Status> {
         let made = ApiKey::generate(&*self.random);
         let rotation = parse_rotation(request.into_inner(), &made).map_err(to_status)?;
-        let (key, old) = self.registry.rotate_key(rotation).await.map_err(to_status)?;
+        let Rotated { new, old } = self.registry.rotate_key(rotation).await.map_err(to_status)?;
         Ok(Response::new(pb::RotateApiKeyResponse {
-            api_key: Some(to_api_key(&key)),
+            api_key: Some(to_api_key(&new)),
             secret: made.secret.expose_secret().to_owned(),
             old_api_key: old.map(|old| to_api_key(&old)),
         }))
