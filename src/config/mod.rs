@@ -397,7 +397,11 @@ impl Config {
         let keyless = self.tenants.iter().enumerate().filter(|(_, tenant)| tenant.keys.is_empty()).map(|(at, _)| {
             format!("tenants[{at}].keys: holds none, so only keys that AdminService has made open for this tenant")
         });
-        weak.chain(keyless).chain(unrouted).chain(exposed).collect()
+        let idle = self.tenants.iter().enumerate().flat_map(|(index, tenant)| {
+            let path = move |(at, scope): (usize, &str)| format!("tenants[{index}].keys[{at}].scopes: {scope}");
+            tenant.idle_scopes().map(path)
+        });
+        weak.chain(keyless).chain(idle).chain(unrouted).chain(exposed).collect()
     }
 
     /// Every key with its path, such as `tenants[0].keys[1]`.

@@ -463,12 +463,19 @@ fn keys_may_be_good_for_less_and_not_for_ever() {
 }
 
 #[test]
-fn a_tenant_may_have_no_key_here_and_is_warned_of() {
+fn keys_that_are_missing_or_allow_nothing_are_warned_of() {
     let routes = "[vendors.inbox]\nkind = 'inbox'\n[[routes]]\nchannel = 'sms'\nvendors = ['inbox']\n";
     let text = format!("[[tenants]]\nname = 'acme'\n{routes}");
     let warnings = Home::new().load(&text, &[]).unwrap().warnings;
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].starts_with("tenants[0].keys: holds none"), "{warnings:?}");
+    let key = format!("keys = [{{ id = 'one', secret_hash = '{HASH}', scopes = ['send', 'admin', 'return-code'] }}]");
+    let with =
+        |rest: &str| Home::new().load(&format!("[[tenants]]\nname = 'acme'\n{rest}{key}\n{routes}"), &[]).unwrap();
+    let warnings = with("").warnings;
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].starts_with("tenants[0].keys[0].scopes: \"admin\" allows nothing"), "{warnings:?}");
+    assert!(with("admin = true\nreturn_code = true\n").warnings.is_empty());
 }
 
 #[test]
