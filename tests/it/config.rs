@@ -445,6 +445,9 @@ fn keys_may_be_good_for_less_and_not_for_ever() {
     let read = &loaded.config.tenants[0].keys[0];
     assert_eq!(read.scopes.as_deref(), Some(&Scope::ALL[..]));
     assert_eq!(read.expires_at.unwrap().to_string(), "2027-01-31T00:00:00.000Z");
+    // TOML has times of its own.
+    let loaded = Home::new().load(&key("expires_at = 2027-01-31 08:00:00+08:00"), &[]).unwrap();
+    assert_eq!(loaded.config.tenants[0].keys[0].expires_at, read.expires_at);
     let time = "must be a time such as \"2027-01-31T00:00:00Z\"";
     let scope = "must be verify, send, read, admin or return-code";
     for (rest, path, wanted) in [
