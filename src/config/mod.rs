@@ -19,7 +19,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::auth;
+use crate::auth::key_config::KeyConfig;
+use crate::auth::secret::WEAK_SECRET_BYTES;
 use crate::config::fault::{ConfigError, Fault, Origin};
 use crate::config::layers::{Node, Value};
 use crate::config::read::{Quoting, read};
@@ -180,13 +181,6 @@ impl std::fmt::Debug for Tree {
 // === impl Config ===
 
 impl Config {
-    /// Who may call.
-    ///
-    /// Errors: none once the configuration was loaded, for the checks found the same.
-    pub fn keys(&self) -> Result<auth::Keys> {
-        auth::Keys::new(self.tenants.iter().flat_map(|tenant| tenant.keys.iter().map(|key| (&tenant.name, key))))
-    }
-
     /// The texts that can be sent.
     ///
     /// Errors: none once the configuration was loaded, for the checks found the same.
@@ -416,7 +410,7 @@ impl Config {
 
     fn warnings(&self) -> Vec<String> {
         let weak = self.paths_of_keys().filter(|(_, key)| key.is_weak()).map(|(path, _)| {
-            let least = auth::WEAK_SECRET_BYTES;
+            let least = WEAK_SECRET_BYTES;
             format!("{path}.secret: is shorter than {least} characters and can be guessed; make one with `key new`")
         });
         let unrouted = self.routes.is_empty().then(|| "routes: there is none, so nothing can be sent".to_owned());
@@ -424,11 +418,18 @@ impl Config {
             let message = "callbacks.allow: holds this machine, so whoever may send a message can have calls made to";
             format!("{message} whatever listens here, server.admin among it")
         });
-        weak.chain(unrouted).chain(exposed).collect()
+        let keyless = self.tenants.iter().enumerate().filter(|(_, tenant)| tenant.keys.is_empty()).map(|(at, _)| {
+            format!("tenants[{at}].keys: holds none, so only keys that AdminService has made open for this tenant")
+        });
+        let idle = self.tenants.iter().enumerate().flat_map(|(index, tenant)| {
+            let path = move |(at, scope): (usize, &str)| format!("tenants[{index}].keys[{at}].scopes: {scope}");
+            tenant.idle_scopes().map(path)
+        });
+        weak.chain(keyless).chain(idle).chain(unrouted).chain(exposed).collect()
     }
 
     /// Every key with its path, such as `tenants[0].keys[1]`.
-    fn paths_of_keys(&self) -> impl Iterator<Item = (String, &auth::KeyConfig)> {
+    fn paths_of_keys(&self) -> impl Iterator<Item = (String, &KeyConfig)> {
         self.tenants.iter().enumerate().flat_map(|(index, tenant)| {
             let path = move |at: usize| format!("tenants[{index}].keys[{at}]");
             tenant.keys.iter().enumerate().map(move |(at, key)| (path(at), key))

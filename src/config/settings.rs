@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::auth;
+use crate::auth::key_config::KeyConfig;
+use crate::auth::scope::Scope;
 use crate::error::Violation;
 use crate::id::TenantName;
 use crate::messaging::template::check_brand;
 use crate::recipient::Country;
+use crate::tenant::check_sender;
 use crate::violations::Violations;
 
 /// `[server]`: where we listen and how we stop.
@@ -73,7 +75,7 @@ pub struct TenantConfig {
     #[serde(default)]
     pub admin: bool,
     #[serde(default)]
-    pub keys: Vec<auth::KeyConfig>,
+    pub keys: Vec<KeyConfig>,
 }
 
 // === impl Address ===
@@ -164,15 +166,27 @@ impl StoreConfig {
 }
 
 impl TenantConfig {
+    /// What keys are said to be good for that the tenant may not do, by the number of the key.
+    pub fn idle_scopes(&self) -> impl Iterator<Item = (usize, &'static str)> {
+        let idle = [
+            (Scope::Admin, self.admin, "\"admin\" allows nothing without admin = true of the tenant"),
+            (
+                Scope::ReturnCode,
+                self.return_code,
+                "\"return-code\" allows nothing without return_code = true of the tenant",
+            ),
+        ];
+        let idle = idle.into_iter().filter(|(_, allowed, _)| !allowed);
+        self.keys.iter().enumerate().flat_map(move |(at, key)| {
+            let named = move |scope| key.scopes.as_ref().is_some_and(|scopes| scopes.contains(&scope));
+            idle.clone().filter(move |(scope, ..)| named(*scope)).map(move |(.., wrong)| (at, wrong))
+        })
+    }
+
     pub fn violations(&self) -> Vec<Violation> {
         let mut found = Violations::default();
         found.0.extend(self.brand.as_deref().and_then(check_brand));
-        if self.sender.as_ref().is_some_and(|text| text.chars().count() > 64 || text.chars().any(char::is_control)) {
-            found.add("sender", "must be at most 64 characters, on one line".to_owned());
-        }
-        if self.keys.is_empty() {
-            found.add("keys", "must hold at least one key, or the tenant cannot call".to_owned());
-        }
+        found.0.extend(self.sender.as_deref().and_then(check_sender));
         for (index, key) in self.keys.iter().enumerate() {
             found.nest(&format!("keys[{index}]"), key.violations());
         }

@@ -25,6 +25,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tracing::{error, info, warn};
 
+use crate::auth::registry::Registry;
 use crate::clock::Clock;
 use crate::config::Loaded;
 use crate::console;
@@ -93,6 +94,7 @@ pub struct Server {
     outbox: Arc<Outbox>,
     steps: Steps,
     pushers: Vec<Pusher>,
+    registry: Arc<Registry>,
     metrics: Metrics,
     workers: usize,
     receipts: Vec<Receipts>,
@@ -209,6 +211,7 @@ impl Server {
             outbox: wired.outbox,
             steps: wired.steps,
             pushers: wired.pushers,
+            registry: wired.registry,
             metrics,
             workers: config.messaging.workers as usize,
             receipts: later,
@@ -234,6 +237,7 @@ impl Server {
         for pusher in self.pushers {
             background.spawn(pusher.run());
         }
+        background.spawn(self.registry.keep_fresh());
         background.spawn(tell_health(self.health.clone(), Arc::clone(&self.store), Arc::clone(&self.clock)));
         background.spawn(keep_measures(Arc::clone(&self.outbox), Arc::clone(&self.clock)));
         background.spawn(keep_limits(Arc::clone(&self.guard), Arc::clone(&self.clock)));
