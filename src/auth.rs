@@ -67,7 +67,7 @@ pub struct Caller {
     from: Arc<[Network]>,
 }
 
-/// Where the connection of a call comes from, for surfaces that hand calls on within the process.
+/// Who calls: the other end of the connection, or whom a proxy speaks for that we believe. An extension of each request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 
@@ -261,6 +261,11 @@ fn is_key_id(id: &str) -> bool {
 impl SecretHash {
     pub fn of(secret: &str) -> Self {
         Self(Sha256::digest(secret.as_bytes()).into())
+    }
+
+    /// Whether it is that of `secret`, told in the same time for every hash.
+    pub fn is_of(&self, secret: &str) -> bool {
+        bool::from(self.0.ct_eq(&Self::of(secret).0))
     }
 }
 

@@ -11,9 +11,11 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use crate::auth;
+use crate::config::transport::{AdminAccess, LimitsConfig, ProxyHeader, TlsConfig, UnixConfig};
 use crate::error::Violation;
 use crate::id::TenantName;
 use crate::messaging::template::check_brand;
+use crate::network::Network;
 use crate::recipient::Country;
 use crate::violations::Violations;
 
@@ -27,6 +29,15 @@ pub struct ServerConfig {
     pub admin: SocketAddr,
     pub reflection: bool,
     pub drain_deadline: Duration,
+    /// Whose word about who calls is taken.
+    pub proxies: Vec<Network>,
+    pub proxy_header: ProxyHeader,
+    /// Host names, without port, under which the console may be asked for, beside `localhost` and any IP address.
+    pub admin_hosts: Vec<String>,
+    pub admin_access: AdminAccess,
+    pub unix: UnixConfig,
+    pub tls: TlsConfig,
+    pub limits: LimitsConfig,
 }
 
 /// Where a listener listens.
@@ -147,6 +158,18 @@ impl ServerConfig {
                 found.add(key, format!("must differ from server.{other}, but both are {address}"));
             }
         }
+        if matches!(self.grpc, Address::Unix(_)) && self.tls.grpc.files().is_some() {
+            let message = "must not be set while server.grpc is a Unix socket, which nobody else can listen to";
+            found.add("tls.grpc.certificate_file", message.to_owned());
+        }
+        if !Address::from(self.admin).is_local() && self.admin_access.hash().is_none() {
+            let message = "must listen to this machine only, unless server.admin_access.password is set";
+            found.add("admin", format!("{message}, but is {}", self.admin));
+        }
+        found.nest("admin_access", self.admin_access.violations());
+        found.nest("unix", self.unix.violations());
+        found.nest("tls", self.tls.violations());
+        found.nest("limits", self.limits.violations());
         found.0
     }
 }

@@ -7,8 +7,10 @@ pub mod admin;
 pub mod contacts;
 pub mod convert;
 pub mod deadline;
+pub mod held;
 pub mod messaging;
 pub mod request_id;
+pub mod shedding;
 pub mod verification;
 
 use std::sync::Arc;

@@ -31,6 +31,7 @@ use crate::rest::simpu::problem::Problem;
 use crate::rest::simpu::version::Version;
 use crate::rest::simpu::words::to_otp;
 use crate::rest::trouble::Trouble;
+use crate::shedding::Priority;
 use crate::tenant::Tenant;
 use crate::verification::view::View;
 
@@ -93,6 +94,10 @@ impl Dialect for SimpuDialect {
 
     fn refuse(&self, _path: &str, trouble: &Trouble) -> Response {
         Problem::of(trouble, "recipient").to_response(Version::Current)
+    }
+
+    fn priority(&self, path: &str) -> Priority {
+        if path == "otp/verify" { Priority::Check } else { Priority::Work }
     }
 }
 
