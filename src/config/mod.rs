@@ -227,7 +227,7 @@ impl Config {
         found.0
     }
 
-    /// The published secret must not meet the public.
+    /// Neither the published secret nor what the admin listener shows may meet the public.
     fn check_exposure(&self, dev_profile: bool, found: &mut Violations) {
         let listeners = self.server.listeners();
         let exposed: Vec<_> = listeners.iter().filter(|(_, address)| !address.is_local()).collect();
@@ -235,6 +235,11 @@ impl Config {
         for (key, address) in exposed.iter().filter(|_| dev_profile) {
             let message = "the dev profile has a published secret, so it must listen to this machine only";
             found.add(&format!("server.{key}"), format!("{message}, but is {address}; configure a file"));
+        }
+        let open = exposed.iter().any(|(key, _)| *key == "admin") && self.server.admin_access.hash().is_none();
+        if open && !dev_profile {
+            let message = "must listen to this machine only, unless server.admin_access.password is set";
+            found.add("server.admin", format!("{message}, but is {}", self.server.admin));
         }
         for (path, config) in self.paths_of_keys() {
             if !dev_profile && config.opens_with(DEV_SECRET) {

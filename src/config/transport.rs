@@ -53,7 +53,9 @@ pub struct UnixConfig {
 #[derive(Debug, Clone, Deserialize)]
 pub struct AdminAccess {
     pub user: String,
+    #[serde(default)]
     pub password: Option<SecretString>,
+    #[serde(default)]
     pub password_hash: Option<SecretString>,
 }
 
