@@ -49,6 +49,12 @@ fn framed(compressed: u8, message: &[u8]) -> Vec<u8> {
     [&[compressed], &length[..], message].concat()
 }
 
+/// One dialect says so in the body alone, by a status that is not zero.
+fn is_refusal(answer: &by_hand::Answer) -> bool {
+    let in_body = answer.body.contains("\"status\":") && !answer.body.contains("\"status\":0");
+    (400..500).contains(&answer.status) || (answer.status == 200 && in_body)
+}
+
 async fn assert_unharmed(gateway: &Gateway) {
     let mut client = gateway.verifications().await;
     client.list_verifications(ListVerificationsRequest::default()).await.unwrap();
@@ -77,7 +83,7 @@ async fn long_messages_are_refused() {
         assert_eq!(answer.status, native_wanted, "{length} {}", answer.body);
         for target in ["/esms/sms/otp/generate", "/octopush/service/otp/generate", "/simpu/otp/request_token"] {
             let answer = by_hand::call(gateway.addresses.http, "POST", target, &fields, &body).await;
-            assert!((400..500).contains(&answer.status), "{target} {length} {}", answer.status);
+            assert!(is_refusal(&answer), "{target} {length} {} {}", answer.status, answer.body);
         }
     }
     assert_unharmed(&gateway).await;
@@ -133,7 +139,7 @@ async fn nothing_is_followed_without_end() {
             "/simpu/otp/request_token",
         ] {
             let answer = by_hand::call(gateway.addresses.http, "POST", target, &fields, &body).await;
-            assert!((400..500).contains(&answer.status), "{target} {}", answer.status);
+            assert!(is_refusal(&answer), "{target} {} {}", answer.status, answer.body);
         }
     }
     assert_unharmed(&gateway).await;

@@ -125,7 +125,7 @@ fn files_that_are_no_good_are_told_with_their_key() {
         (&certificate, &key, "/nowhere", "client_ca_file", "cannot be read"),
     ] {
         let error = check(certificate, key, ca).unwrap_err();
-        let place = format!("verigate.toml:{}: server.tls.http.{wrong}: ", 15 + line_of(wrong));
+        let place = format!("verigate.toml:{}: server.tls.http.{wrong}: ", 12 + line_of(wrong));
         assert!(error.contains(&place) && error.contains(wanted), "{error}");
         assert!(!error.contains("canary") && error.lines().count() == 1, "{error}");
     }
