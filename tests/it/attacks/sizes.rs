@@ -114,7 +114,7 @@ async fn nothing_is_unpacked() {
 async fn nothing_is_followed_without_end() {
     let gateway = Gateway::start().await;
     // Groups within groups, of a field that nobody knows; then messages within messages.
-    let groups = vec![0xfb_u8, 0x7f].repeat(100_000);
+    let groups = [0xfb_u8, 0x7f].repeat(100_000);
     let status = sent(gateway.grpc(), None, KEY, framed(0, &groups)).await;
     assert_ne!(status.as_deref(), Some("0"));
     let mut nested = start(PHONE).encode_to_vec();
