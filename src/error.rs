@@ -33,6 +33,8 @@ pub enum Kind {
     Forbidden,
     /// No such thing, or not this tenant's.
     NotFound,
+    /// There is one already.
+    Exists,
     /// Fits the rules, but not the state that things are in.
     Precondition,
     /// Lost a race that may be run again.
@@ -55,16 +57,20 @@ pub enum Reason {
     InvalidField,
     CredentialsMissing,
     CredentialsInvalid,
+    CredentialsExpired,
     NotPermitted,
     VerificationNotFound,
     MessageNotFound,
     VendorNotFound,
     ContactRowNotFound,
     ContactColumnNotFound,
+    TenantNotFound,
+    ApiKeyNotFound,
     VerificationNotPending,
     MessageNotQueued,
     NotSent,
     FeedbackContradicts,
+    Configured,
     IdempotencyInFlight,
     IdempotencyMismatch,
     CoolDown,
@@ -81,6 +87,7 @@ pub enum Reason {
     DeadlineExceeded,
     NotServed,
     Internal,
+    AlreadyExists,
 }
 
 /// One field of a request that is out of its range.
@@ -176,20 +183,24 @@ impl StdError for Error {
 // === impl Reason ===
 
 impl Reason {
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 34] = [
         Self::InvalidField,
         Self::CredentialsMissing,
         Self::CredentialsInvalid,
+        Self::CredentialsExpired,
         Self::NotPermitted,
         Self::VerificationNotFound,
         Self::MessageNotFound,
         Self::VendorNotFound,
         Self::ContactRowNotFound,
         Self::ContactColumnNotFound,
+        Self::TenantNotFound,
+        Self::ApiKeyNotFound,
         Self::VerificationNotPending,
         Self::MessageNotQueued,
         Self::NotSent,
         Self::FeedbackContradicts,
+        Self::Configured,
         Self::IdempotencyInFlight,
         Self::IdempotencyMismatch,
         Self::CoolDown,
@@ -206,6 +217,7 @@ impl Reason {
         Self::DeadlineExceeded,
         Self::NotServed,
         Self::Internal,
+        Self::AlreadyExists,
     ];
 
     /// The name on every wire, such as `COOL_DOWN`.
@@ -214,16 +226,20 @@ impl Reason {
             Self::InvalidField => "INVALID_FIELD",
             Self::CredentialsMissing => "CREDENTIALS_MISSING",
             Self::CredentialsInvalid => "CREDENTIALS_INVALID",
+            Self::CredentialsExpired => "CREDENTIALS_EXPIRED",
             Self::NotPermitted => "NOT_PERMITTED",
             Self::VerificationNotFound => "VERIFICATION_NOT_FOUND",
             Self::MessageNotFound => "MESSAGE_NOT_FOUND",
             Self::VendorNotFound => "VENDOR_NOT_FOUND",
             Self::ContactRowNotFound => "CONTACT_ROW_NOT_FOUND",
             Self::ContactColumnNotFound => "CONTACT_COLUMN_NOT_FOUND",
+            Self::TenantNotFound => "TENANT_NOT_FOUND",
+            Self::ApiKeyNotFound => "API_KEY_NOT_FOUND",
             Self::VerificationNotPending => "VERIFICATION_NOT_PENDING",
             Self::MessageNotQueued => "MESSAGE_NOT_QUEUED",
             Self::NotSent => "NOT_SENT",
             Self::FeedbackContradicts => "FEEDBACK_CONTRADICTS",
+            Self::Configured => "CONFIGURED",
             Self::IdempotencyInFlight => "IDEMPOTENCY_IN_FLIGHT",
             Self::IdempotencyMismatch => "IDEMPOTENCY_MISMATCH",
             Self::CoolDown => "COOL_DOWN",
@@ -240,6 +256,7 @@ impl Reason {
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::NotServed => "NOT_SERVED",
             Self::Internal => "INTERNAL",
+            Self::AlreadyExists => "ALREADY_EXISTS",
         }
     }
 }

@@ -18,8 +18,9 @@
 //! 1. `verification`, `contacts`, `messaging` and `event` name no tonic, prost, axum, reqwest, sled or redis type.
 //! 2. Nothing outside `store/` parses a key; nothing outside its own file spells a vendor's name.
 //! 3. `verification.rs`, `judging.rs`, `message.rs`, `callback.rs`, `segment.rs`, `route.rs`, `policy.rs`, `code.rs`, what
-//!    limits calls of vendors (`breaker.rs`, `budget.rs`, `rate.rs`, `backoff.rs`, `rounds.rs`, `health.rs`), and what a
-//!    contact may be (`table.rs`, `column.rs`, `row.rs`, `cell.rs`, `filter.rs`), are synchronous and take `now`.
+//!    limits calls of vendors (`breaker.rs`, `budget.rs`, `rate.rs`, `backoff.rs`, `rounds.rs`, `health.rs`), what a contact
+//!    may be (`table.rs`, `column.rs`, `row.rs`, `cell.rs`, `filter.rs`), and who may call (`roster.rs`, `scope.rs`,
+//!    `act.rs`, `key.rs`, `changes.rs`), are synchronous and take `now`.
 //! 4. A `mod.rs` is a port (imports none of its children) or an assembler (no child imports it), never both;
 //!    this file re-exports nothing.
 //! 5. Wire types are separate from domain types; conversions are `parse_*` in and `to_*` out.

@@ -20,6 +20,7 @@ pub fn of(kind: Kind) -> (Code, StatusCode) {
         Kind::Unauthenticated => Code::Unauthenticated,
         Kind::Forbidden => Code::PermissionDenied,
         Kind::NotFound => Code::NotFound,
+        Kind::Exists => Code::AlreadyExists,
         Kind::Precondition => Code::FailedPrecondition,
         Kind::Conflict => Code::Aborted,
         Kind::Limited => Code::ResourceExhausted,
@@ -128,6 +129,11 @@ mod tests {
     #[test]
     fn what_is_not_there_is_not_found() {
         row(Kind::NotFound, Code::NotFound);
+    }
+
+    #[test]
+    fn what_is_there_already_is_already_exists() {
+        row(Kind::Exists, Code::AlreadyExists);
     }
 
     #[test]

@@ -21,7 +21,8 @@ use std::path::Path;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Deserializer};
 
-use crate::auth;
+use crate::auth::key_config::KeyConfig;
+use crate::auth::secret::WEAK_SECRET_BYTES;
 use crate::config::fault::{ConfigError, Fault, Origin};
 use crate::config::layers::{Node, Value};
 use crate::config::read::{Quoting, read};
@@ -180,13 +181,6 @@ impl std::fmt::Debug for Tree {
 // === impl Config ===
 
 impl Config {
-    /// Who may call.
-    ///
-    /// Errors: none once the configuration was loaded, for the checks found the same.
-    pub fn keys(&self) -> Result<auth::Keys> {
-        auth::Keys::new(self.tenants.iter().flat_map(|tenant| tenant.keys.iter().map(|key| (&tenant.name, key))))
-    }
-
     /// The texts that can be sent.
     ///
     /// Errors: none once the configuration was loaded, for the checks found the same.
@@ -283,6 +277,11 @@ impl Config {
         }
         for name in self.rest.hasun.masks.keys() {
             self.check_tenant(&format!("rest.hasun.masks.{name}"), name, found);
+        }
+        if let Some(id) =
+            self.server.unix.key.as_deref().filter(|id| self.paths_of_keys().all(|(_, key)| key.id != *id))
+        {
+            found.add("server.unix.key", format!("must be the id of a configured API key, but is {id:?}"));
         }
         let mut ids = BTreeMap::new();
         for (path, key) in self.paths_of_keys() {
@@ -398,7 +397,7 @@ impl Config {
 
     fn warnings(&self) -> Vec<String> {
         let weak = self.paths_of_keys().filter(|(_, key)| key.is_weak()).map(|(path, _)| {
-            let least = auth::WEAK_SECRET_BYTES;
+            let least = WEAK_SECRET_BYTES;
             format!("{path}.secret: is shorter than {least} characters and can be guessed; make one with `key new`")
         });
         let unrouted = self.routes.is_empty().then(|| "routes: there is none, so nothing can be sent".to_owned());
@@ -406,17 +405,20 @@ impl Config {
             let message = "callbacks.allow: holds this machine, so whoever may send a message can have calls made to";
             format!("{message} whatever listens here, server.admin among it")
         });
+        let keyless = self.tenants.iter().enumerate().filter(|(_, tenant)| tenant.keys.is_empty()).map(|(at, _)| {
+            format!("tenants[{at}].keys: holds none, so only keys that AdminService has made open for this tenant")
+        });
         let admin = self
             .server
             .admin_access
             .password
             .as_ref()
-            .is_some_and(|password| password.expose_secret().len() < auth::WEAK_SECRET_BYTES);
+            .is_some_and(|password| password.expose_secret().len() < WEAK_SECRET_BYTES);
         let guessable = admin.then(|| {
-            let least = auth::WEAK_SECRET_BYTES;
+            let least = WEAK_SECRET_BYTES;
             format!("server.admin_access.password: is shorter than {least} characters and can be guessed")
         });
-        weak.chain(unrouted).chain(exposed).chain(guessable).chain(self.plain_listeners()).collect()
+        weak.chain(keyless).chain(unrouted).chain(exposed).chain(guessable).chain(self.plain_listeners()).collect()
     }
 
     /// The listeners that others can reach and listen in on. No fault: something before us may speak TLS for us.
@@ -432,7 +434,7 @@ impl Config {
     }
 
     /// Every key with its path, such as `tenants[0].keys[1]`.
-    fn paths_of_keys(&self) -> impl Iterator<Item = (String, &auth::KeyConfig)> {
+    fn paths_of_keys(&self) -> impl Iterator<Item = (String, &KeyConfig)> {
         self.tenants.iter().enumerate().flat_map(|(index, tenant)| {
             let path = move |at: usize| format!("tenants[{index}].keys[{at}]");
             tenant.keys.iter().enumerate().map(move |(at, key)| (path(at), key))

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::auth;
+use crate::auth::key_config::KeyConfig;
 use crate::config::transport::{AdminAccess, LimitsConfig, ProxyHeader, TlsConfig, UnixConfig};
 use crate::error::Violation;
 use crate::id::TenantName;
 use crate::messaging::template::check_brand;
 use crate::network::Network;
 use crate::recipient::Country;
+use crate::tenant::check_sender;
 use crate::violations::Violations;
 
 /// `[server]`: where we listen and how we stop.
@@ -84,7 +85,7 @@ pub struct TenantConfig {
     #[serde(default)]
     pub admin: bool,
     #[serde(default)]
-    pub keys: Vec<auth::KeyConfig>,
+    pub keys: Vec<KeyConfig>,
 }
 
 // === impl Address ===
@@ -186,12 +187,7 @@ impl TenantConfig {
     pub fn violations(&self) -> Vec<Violation> {
         let mut found = Violations::default();
         found.0.extend(self.brand.as_deref().and_then(check_brand));
-        if self.sender.as_ref().is_some_and(|text| text.chars().count() > 64 || text.chars().any(char::is_control)) {
-            found.add("sender", "must be at most 64 characters, on one line".to_owned());
-        }
-        if self.keys.is_empty() {
-            found.add("keys", "must hold at least one key, or the tenant cannot call".to_owned());
-        }
+        found.0.extend(self.sender.as_deref().and_then(check_sender));
         for (index, key) in self.keys.iter().enumerate() {
             found.nest(&format!("keys[{index}]"), key.violations());
         }

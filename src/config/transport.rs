@@ -8,7 +8,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use crate::auth::SecretHash;
+use crate::auth::secret::SecretHash;
 use crate::error::Violation;
 use crate::violations::Violations;
 
@@ -47,6 +47,8 @@ pub struct UnixConfig {
     /// Names or numbers; with neither, whoever can open the socket.
     pub users: Vec<String>,
     pub groups: Vec<String>,
+    /// The id of the API key that a call without credentials is made with.
+    pub key: Option<String>,
 }
 
 /// `[server.admin_access]`: the credentials of the admin listener.
@@ -147,6 +149,10 @@ impl UnixConfig {
                 found.add(key, "must hold names or numbers, but one of them is empty".to_owned());
             }
         }
+        if self.key.is_some() && !self.is_choosy() {
+            let message = "needs users or groups, or whoever can open the socket would have the key";
+            found.add("key", message.to_owned());
+        }
         found.0
     }
 
@@ -186,7 +192,7 @@ impl AdminAccess {
                     let wanted = "must be \"sha256:\" and 64 hexadecimal digits, as printed by `key new`";
                     found.add("password_hash", wanted.to_owned());
                 }
-                Some(hash) if hash.is_of("") => {
+                Some(hash) if bool::from(hash.is_of("")) => {
                     found.add("password_hash", "must not be the hash of an empty password".to_owned());
                 }
                 Some(_) => {}
@@ -258,7 +264,7 @@ mod tests {
 
     #[test]
     fn the_mode_of_a_socket_is_octal_and_leaves_it_to_its_owner() {
-        let unix = |mode: &str| UnixConfig { mode: mode.to_owned(), users: vec![], groups: vec![] };
+        let unix = |mode: &str| UnixConfig { mode: mode.to_owned(), users: vec![], groups: vec![], key: None };
         for (mode, permissions) in [("0660", 0o660), ("600", 0o600), ("0777", 0o777), ("0666", 0o666)] {
             assert!(unix(mode).violations().is_empty(), "{mode}");
             assert_eq!(unix(mode).permissions(), permissions);
@@ -268,6 +274,9 @@ mod tests {
         }
         let nameless = UnixConfig { users: vec![String::new()], ..unix("0660") };
         assert_eq!(fields(nameless.violations()), ["users"]);
+        let keyed = UnixConfig { key: Some("one".to_owned()), ..unix("0660") };
+        assert_eq!(fields(keyed.violations()), ["key"]);
+        assert!(UnixConfig { groups: vec!["0".to_owned()], ..keyed }.violations().is_empty());
     }
 
     #[test]
@@ -281,7 +290,8 @@ mod tests {
         assert!(access(None, None).violations().is_empty() && access(None, None).hash().is_none());
         for good in [access(Some("x"), None), access(None, hash("x"))] {
             assert!(
-                good.violations().is_empty() && good.hash().unwrap().is_of("x") && !good.hash().unwrap().is_of("y")
+                good.violations().is_empty()
+                    && bool::from(good.hash().unwrap().is_of("x") & !good.hash().unwrap().is_of("y"))
             );
         }
         assert_eq!(fields(access(Some(""), None).violations()), ["password"]);

@@ -1,18 +1,20 @@
 //! `verigate.verification.v1.VerificationService`.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
+use futures_util::StreamExt;
 use futures_util::stream::unfold;
-use futures_util::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
+use crate::auth::act::Act;
+use crate::auth::directory::Directory;
 use crate::error::{Error, Result};
-use crate::grpc::access::tenant_of;
+use crate::grpc::access::{caller_of, tenant_of};
 use crate::grpc::convert::{
     parse_address, parse_channel, parse_duration, parse_id, parse_metadata, parse_page, parse_text, to_channel,
     to_count, to_failure_reason, to_message_status, to_metadata, to_recipient, to_status, to_time,
 };
+use crate::grpc::follow::{Answers, until};
 use crate::id::Id;
 use crate::messaging::holder::SendRecord;
 use crate::messaging::page::PageRequest;
@@ -37,13 +39,14 @@ const MAX_DEVICE_ID: usize = 128;
 
 pub struct VerificationApi {
     verifications: Arc<Verifications>,
+    directory: Arc<Directory>,
 }
 
 // === impl VerificationApi ===
 
 impl VerificationApi {
-    pub fn new(verifications: Arc<Verifications>) -> Self {
-        Self { verifications }
+    pub fn new(verifications: Arc<Verifications>, directory: Arc<Directory>) -> Self {
+        Self { verifications, directory }
     }
 }
 
@@ -53,9 +56,12 @@ impl VerificationService for VerificationApi {
         &self,
         request: Request<pb::StartVerificationRequest>,
     ) -> Result<Response<pb::StartVerificationResponse>, Status> {
-        let tenant = tenant_of(&request)?;
+        let caller = caller_of(&request)?;
+        if request.get_ref().return_code {
+            caller.may(Act::ReturnCode).map_err(to_status)?;
+        }
         let new = parse_start(request.into_inner()).map_err(to_status)?;
-        let started = self.verifications.start(&tenant, new).await.map_err(to_status)?;
+        let started = self.verifications.start(&caller.tenant, new).await.map_err(to_status)?;
         Ok(Response::new(pb::StartVerificationResponse {
             verification: Some(to_verification(&started.view)),
             code: started.code.map(|code| code.expose().to_owned()).unwrap_or_default(),
@@ -116,15 +122,15 @@ impl VerificationService for VerificationApi {
         }))
     }
 
-    type WatchVerificationStream = Pin<Box<dyn Stream<Item = Result<pb::WatchVerificationResponse, Status>> + Send>>;
+    type WatchVerificationStream = Answers<pb::WatchVerificationResponse>;
 
     async fn watch_verification(
         &self,
         request: Request<pb::WatchVerificationRequest>,
     ) -> Result<Response<Self::WatchVerificationStream>, Status> {
-        let tenant = tenant_of(&request)?;
+        let caller = caller_of(&request)?;
         let id = parse_id(&request.get_ref().id).map_err(to_status)?;
-        let mut watch = self.verifications.watch(&tenant.name, id);
+        let mut watch = self.verifications.watch(&caller.tenant.name, id);
         // The first look is part of the call, so that an unknown id is its answer.
         let first = watch.next().await.map_err(to_status)?;
         let rest = unfold(Some(watch), async |watch| {
@@ -138,7 +144,8 @@ impl VerificationService for VerificationApi {
         let views = futures_util::stream::iter(first.map(Ok)).chain(rest);
         let answers = views
             .map(|view| view.map(|view| pb::WatchVerificationResponse { verification: Some(to_verification(&view)) }));
-        Ok(Response::new(Box::pin(answers)))
+        let directory = Arc::clone(&self.directory);
+        Ok(Response::new(until(answers, async move { directory.closed_to(&caller).await })))
     }
 }
 

@@ -8,7 +8,7 @@ use http::{Extensions, HeaderMap, Method, header};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
-use crate::auth::Peer;
+use crate::auth::caller::Peer;
 use crate::rest::json;
 use crate::rest::trouble::Trouble;
 

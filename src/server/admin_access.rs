@@ -14,7 +14,7 @@ use http::{HeaderMap, StatusCode, header};
 use secrecy::zeroize::Zeroizing;
 use subtle::ConstantTimeEq;
 
-use crate::auth::SecretHash;
+use crate::auth::secret::SecretHash;
 use crate::config::transport::AdminAccess;
 
 /// The credentials that are asked for.
@@ -38,7 +38,7 @@ impl Admission {
         let Some((scheme, rest)) = value.to_str().ok().and_then(|value| value.split_once(' ')) else { return false };
         let rest = rest.trim_start_matches(' ');
         if scheme.eq_ignore_ascii_case("bearer") {
-            return self.hash.is_of(rest);
+            return self.hash.is_of(rest).into();
         }
         if !scheme.eq_ignore_ascii_case("basic") {
             return false;
@@ -49,7 +49,7 @@ impl Admission {
         };
         // Both are looked at, whichever is wrong.
         let known = user.as_bytes().ct_eq(self.user.as_bytes());
-        self.hash.is_of(password) & bool::from(known)
+        bool::from(self.hash.is_of(password) & known)
     }
 }
 

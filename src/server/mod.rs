@@ -29,6 +29,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tracing::{error, info, warn};
 
+use crate::auth::registry::Registry;
 use crate::clock::Clock;
 use crate::config::Loaded;
 use crate::console;
@@ -92,6 +93,7 @@ pub struct Server {
     outbox: Arc<Outbox>,
     steps: Steps,
     pushers: Vec<Pusher>,
+    registry: Arc<Registry>,
     metrics: Metrics,
     workers: usize,
     receipts: Vec<Receipts>,
@@ -217,6 +219,7 @@ impl Server {
             outbox: wired.outbox,
             steps: wired.steps,
             pushers: wired.pushers,
+            registry: wired.registry,
             metrics,
             workers: config.messaging.workers as usize,
             receipts: later,
@@ -253,6 +256,7 @@ impl Server {
         for pusher in self.pushers {
             background.spawn(pusher.run());
         }
+        background.spawn(self.registry.keep_fresh());
         background.spawn(tell_health(self.health.clone(), Arc::clone(&self.store), Arc::clone(&self.clock)));
         background.spawn(keep_measures(Arc::clone(&self.outbox), Arc::clone(&self.clock)));
         background.spawn(keep_fresh(self.listeners.certificates(), Arc::clone(&self.clock), self.reload));

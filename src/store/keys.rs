@@ -20,10 +20,12 @@ use crate::recipient::Recipient;
 use crate::store::{Batch, Commit, Condition, Key, Prefix, Store};
 
 const META: u8 = b'_';
+const API_KEY: u8 = b'a';
 const MESSAGE_BATCH: u8 = b'b';
 const CODE_PLACE: u8 = b'k';
 const CONTACT_ROW: u8 = b'c';
 const DUE: u8 = b'd';
+const ACCOUNT: u8 = b'e';
 const IDEMPOTENCY: u8 = b'i';
 const MESSAGE: u8 = b'm';
 const MESSAGE_OF_RECIPIENT: u8 = b'n';
@@ -238,6 +240,29 @@ impl Keys {
         let hash = self.hash(&["code place", name]);
         let place: [u8; 16] = first(&hash);
         Key::new(Partition::new(hash[16]), [&[CODE_PLACE][..], &place].concat())
+    }
+
+    /// Where tenants and API keys lie that are kept in the store: one commit may change several of them.
+    pub fn accounts_partition(&self) -> Partition {
+        Partition::new(0)
+    }
+
+    pub fn account(&self, tenant: &TenantName) -> Key {
+        let hash: [u8; 16] = first(&self.hash(&["account", tenant.as_str()]));
+        Key::new(self.accounts_partition(), [&[ACCOUNT][..], &hash].concat())
+    }
+
+    pub fn all_accounts(&self) -> Prefix {
+        Prefix::new([ACCOUNT], Some(self.accounts_partition()))
+    }
+
+    pub fn api_key(&self, id: &str) -> Key {
+        let hash: [u8; 16] = first(&self.hash(&["api key", id]));
+        Key::new(self.accounts_partition(), [&[API_KEY][..], &hash].concat())
+    }
+
+    pub fn all_api_keys(&self) -> Prefix {
+        Prefix::new([API_KEY], Some(self.accounts_partition()))
     }
 
     /// Where it is noted how well a vendor does.

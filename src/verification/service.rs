@@ -1,6 +1,5 @@
 //! Verifications as a service: check, cancel, show. Starting and listing stand beside it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -40,21 +39,24 @@ pub struct Verifications {
     pub(crate) workflows: Workflows,
 }
 
+/// Tells the brand of a tenant, as it is now.
+pub type Brands = Box<dyn Fn(&TenantName) -> Option<String> + Send + Sync>;
+
 // === impl Verifications ===
 
 impl Verifications {
-    /// `brands`: the names that texts say the code is for, of the tenants that have one.
+    /// `brands`: tells the name that texts say the code is for, of a tenant that has one.
     pub fn new(
         outbox: Arc<Outbox>,
         config: VerificationConfig,
         templates: Arc<Templates>,
-        brands: BTreeMap<TenantName, String>,
+        brands: Brands,
         workflows: Workflows,
     ) -> Self {
         let ground = outbox.ground.clone();
         let own = Arc::clone(&templates);
         let render = Box::new(move |verification: &Verification, sending: &Sending, send: &SendRef| {
-            render(verification, sending, send, &own, brands.get(&verification.tenant).map(String::as_str))
+            render(verification, sending, send, &own, brands(&verification.tenant).as_deref())
         });
         let records = Arc::new(Records::new(ground.clone(), outbox.watches.clone(), config.retention, render));
         let storage = Arc::new(Storage::new(ground.clone(), config.limits.clone(), config.retention));

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tower::Service;
 use tracing::{debug, warn};
 
+use crate::auth::caller::Vouched;
 use crate::clock::{Clock, Timestamp};
 use crate::server::listen::attend::{Origin, Timely};
 use crate::server::listen::caps::{Caps, Place};
@@ -31,7 +32,7 @@ const TELL_INTERVAL: Duration = Duration::from_secs(60);
 /// Where connections come in.
 pub(crate) enum Door {
     Tcp(TcpListener),
-    Unix { listener: UnixListener, guests: Guests, _file: SocketFile },
+    Unix { listener: UnixListener, guests: Guests, vouched: Option<Vouched>, _file: SocketFile },
 }
 
 /// What decides whether a connection is taken.
@@ -127,19 +128,18 @@ impl Door {
 impl Gate {
     /// `None` for a connection that has to go.
     fn admit(&mut self, door: &Door, stream: &Stream) -> Option<(Counted, Origin)> {
-        let address = match (stream, door) {
-            (Stream::Tcp(_, address), _) => Some(address.ip()),
-            (Stream::Unix(stream), Door::Unix { guests, .. }) => {
+        let origin = match (stream, door) {
+            (Stream::Tcp(_, address), _) => self.origin(address.ip()),
+            (Stream::Unix(stream), Door::Unix { guests, vouched, .. }) => {
                 let process = stream.peer_cred().ok().filter(|process| guests.admit(*process));
                 if process.is_none() {
                     self.turn_away("stranger");
                     return None;
                 }
-                None
+                Origin::Local(vouched.clone())
             }
-            (Stream::Unix(_), Door::Tcp(_)) => None,
+            (Stream::Unix(_), Door::Tcp(_)) => Origin::Local(None),
         };
-        let origin = self.origin(address);
         let counted = if let Origin::Address(address) = &origin { Some(*address) } else { None };
         match self.caps.admit(counted) {
             Ok(place) => Some((Counted::new(self.listener, place), origin)),
@@ -150,12 +150,11 @@ impl Gate {
         }
     }
 
-    fn origin(&self, address: Option<IpAddr>) -> Origin {
-        match address {
-            None => Origin::Local,
-            Some(address) if self.proxies.trusts(address) => Origin::Proxy(address, Arc::clone(&self.proxies)),
-            Some(address) => Origin::Address(address),
+    fn origin(&self, address: IpAddr) -> Origin {
+        if self.proxies.trusts(address) {
+            return Origin::Proxy(address, Arc::clone(&self.proxies));
         }
+        Origin::Address(address)
     }
 
     fn turn_away(&mut self, why: &'static str) {

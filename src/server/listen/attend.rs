@@ -20,7 +20,7 @@ use tower::util::Oneshot;
 use tower::{Service, ServiceExt};
 use tracing::error;
 
-use crate::auth::Peer;
+use crate::auth::caller::{Peer, Vouched};
 use crate::error::{Error, Kind, Reason};
 use crate::server::listen::client_address::Proxies;
 use crate::server::listen::patience::after;
@@ -47,8 +47,8 @@ pub(crate) enum Origin {
     Address(IpAddr),
     /// Speaks for others.
     Proxy(IpAddr, Arc<Proxies>),
-    /// From this machine, without an address.
-    Local,
+    /// From this machine, without an address, and perhaps from somebody whom we know.
+    Local(Option<Vouched>),
 }
 
 /// What goes on, on one connection.
@@ -110,7 +110,12 @@ where
         let peer = match &self.origin {
             Origin::Address(address) => Some(Peer(address.to_canonical())),
             Origin::Proxy(address, proxies) => Some(Peer(proxies.client(*address, request.headers()))),
-            Origin::Local => None,
+            Origin::Local(vouched) => {
+                if let Some(vouched) = vouched {
+                    request.extensions_mut().insert(vouched.clone());
+                }
+                None
+            }
         };
         if let Some(peer) = peer {
             request.extensions_mut().insert(peer);

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tower::Layer;
 
+use crate::auth::caller::Vouched;
 use crate::clock::Clock;
 use crate::config::settings::{Address, ServerConfig};
 use crate::error::{Error, Kind, Reason, Result, Violation};
@@ -163,7 +164,9 @@ async fn bind_unix(path: &Path, config: &ServerConfig) -> Result<Door> {
     let guests = Guests::new(&config.unix).map_err(Error::invalid_fields)?;
     let failed = |error| cannot_listen("grpc", &format!("unix:{}", path.display()), error);
     let (listener, file) = unix::bind(path, &config.unix).await.map_err(failed)?;
-    Ok(Door::Unix { listener, guests, _file: file })
+    // Only those who were asked for are known.
+    let key = config.unix.key.as_deref().filter(|_| config.unix.is_choosy());
+    Ok(Door::Unix { listener, guests, vouched: key.map(|id| Vouched(id.into())), _file: file })
 }
 
 fn cannot_listen(name: &str, address: &str, error: std::io::Error) -> Error {

@@ -113,7 +113,7 @@ mod tests {
         let process = ours.peer_cred().unwrap();
         let guests = |users: &[u32], groups: &[u32]| {
             let text = |numbers: &[u32]| numbers.iter().map(u32::to_string).collect();
-            let config = UnixConfig { mode: "0600".into(), users: text(users), groups: text(groups) };
+            let config = UnixConfig { mode: "0600".into(), users: text(users), groups: text(groups), key: None };
             Guests::new(&config).unwrap()
         };
         assert!(guests(&[], &[]).admit(process));
@@ -121,7 +121,8 @@ mod tests {
         assert!(guests(&[], &[process.gid()]).admit(process));
         assert!(guests(&[process.uid() + 1, process.uid()], &[]).admit(process));
         assert!(!guests(&[process.uid() + 1], &[process.gid() + 1]).admit(process));
-        let stranger = UnixConfig { mode: "0600".into(), users: vec!["no such user".into()], groups: vec![] };
+        let stranger =
+            UnixConfig { mode: "0600".into(), users: vec!["no such user".into()], groups: vec![], key: None };
         assert_eq!(Guests::new(&stranger).unwrap_err()[0].field, "server.unix.users[0]");
     }
 }

@@ -119,7 +119,7 @@ impl Floor {
             Arc::clone(&outbox),
             config.verification,
             templates,
-            BTreeMap::new(),
+            Box::new(|_| None),
             Workflows::default(),
         ));
         outbox.hold(messaging.holder(), verifications.holder());

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, UnixStream};
 use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status};
-use verigate::auth::SecretHash;
+use verigate::auth::secret::SecretHash;
 use verigate::proto::verification::v1::ListVerificationsRequest;
 use verigate::proto::verification::v1::verification_service_client::VerificationServiceClient;
 
@@ -187,4 +187,34 @@ async fn a_socket_is_for_the_users_and_groups_that_are_named() {
             assert_eq!(stream.read(&mut [0; 64]).await.unwrap_or_default(), 0, "{named}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_program_beside_us_needs_no_secret() {
+    let user = rustix::process::getuid().as_raw();
+    let config = CONFIG.replace("grpc = \"127.0.0.1:0\"", "grpc = \"unix:PLACE/grpc\"");
+    let unix = format!("[server.unix]\nusers = ['{user}']\n");
+    let list = async |gateway: &Gateway, key: Option<&str>| {
+        let mut client = VerificationServiceClient::new(gateway.channel().await);
+        let mut request = Request::new(ListVerificationsRequest::default());
+        if let Some(key) = key {
+            request.metadata_mut().insert("authorization", key.parse().unwrap());
+        }
+        let listed = client.list_verifications(request).await;
+        listed.map(|listed| listed.into_inner().verifications.len())
+    };
+    let gateway = Gateway::start_with(&format!("{config}\n{unix}key = 'acme'\n")).await;
+    let mut client = gateway.verifications().await;
+    gateway.begin(&mut client, "+60123456789").await;
+    assert_eq!(list(&gateway, None).await.unwrap(), 1);
+    // Who shows credentials is who they say, and wrong ones stay wrong.
+    assert_eq!(list(&gateway, Some("Bearer other.other-secret-of-some-length")).await.unwrap(), 0);
+    for wrong in ["Bearer acme.wrong", "Bearer ", "Basic YWNtZTo="] {
+        assert_eq!(list(&gateway, Some(wrong)).await.unwrap_err().code(), Code::Unauthenticated, "{wrong}");
+    }
+    // The other listeners know nobody.
+    let answer = http::get(gateway.addresses.http, "/v1/verifications", &["Host: x"]).await;
+    assert_eq!(answer.status, 401);
+    let gateway = Gateway::start_with(&format!("{config}\n{unix}")).await;
+    assert_eq!(list(&gateway, None).await.unwrap_err().code(), Code::Unauthenticated);
 }

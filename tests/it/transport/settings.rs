@@ -53,6 +53,8 @@ fn what_makes_no_sense_is_refused() {
         ("[server.admin_access]\nuser = 'a:b'", "server.admin_access.user", "without a colon"),
         ("[server.unix]\nmode = '0066'", "server.unix.mode", "must be permissions"),
         ("[server.unix]\nusers = ['']", "server.unix.users", "one of them is empty"),
+        ("[server.unix]\nkey = 'one'", "server.unix.key", "needs users or groups"),
+        ("[server.unix]\nkey = 'two'\nusers = ['0']", "server.unix.key", "must be the id of a configured API key"),
         ("[server]\nproxies = ['10.0.0.1/8']", "server.proxies[0]", "no bits beyond"),
         ("[server]\nproxies = ['proxy.example']", "server.proxies[0]", "must be a network"),
         ("[server]\nproxy_header = 'x-real-ip'", "server.proxy_header", "x-forwarded-for"),

@@ -1,0 +1,42 @@
+//! What each rpc does, as far as scopes go. Every rpc of ours has its row: one without would be refused.
+
+use crate::auth::act::Act;
+
+/// By path.
+pub const ACTS: &[(&str, Act)] = &[
+    ("/verigate.verification.v1.VerificationService/StartVerification", Act::Verify),
+    ("/verigate.verification.v1.VerificationService/CheckVerification", Act::Verify),
+    ("/verigate.verification.v1.VerificationService/ResendVerification", Act::Verify),
+    ("/verigate.verification.v1.VerificationService/CancelVerification", Act::Verify),
+    ("/verigate.verification.v1.VerificationService/GetVerification", Act::SeeVerification),
+    ("/verigate.verification.v1.VerificationService/ListVerifications", Act::ListVerifications),
+    ("/verigate.verification.v1.VerificationService/WatchVerification", Act::SeeVerification),
+    ("/verigate.messaging.v1.MessagingService/SendMessage", Act::Send),
+    ("/verigate.messaging.v1.MessagingService/SendMessages", Act::Send),
+    ("/verigate.messaging.v1.MessagingService/CancelMessage", Act::Send),
+    ("/verigate.messaging.v1.MessagingService/GetMessage", Act::SeeMessage),
+    ("/verigate.messaging.v1.MessagingService/ListMessages", Act::ListMessages),
+    ("/verigate.messaging.v1.MessagingService/WatchMessage", Act::SeeMessage),
+    ("/verigate.messaging.v1.MessagingService/PreviewMessage", Act::SeeMessage),
+    ("/verigate.contacts.v1.ContactsService/GetTable", Act::SeeContact),
+    ("/verigate.contacts.v1.ContactsService/AddColumn", Act::WriteContacts),
+    ("/verigate.contacts.v1.ContactsService/UpdateColumn", Act::WriteContacts),
+    ("/verigate.contacts.v1.ContactsService/DeleteColumn", Act::WriteContacts),
+    ("/verigate.contacts.v1.ContactsService/CreateRow", Act::WriteContacts),
+    ("/verigate.contacts.v1.ContactsService/GetRow", Act::SeeContact),
+    ("/verigate.contacts.v1.ContactsService/UpdateRow", Act::WriteContacts),
+    ("/verigate.contacts.v1.ContactsService/DeleteRow", Act::WriteContacts),
+    ("/verigate.contacts.v1.ContactsService/QueryRows", Act::SearchContacts),
+    ("/verigate.admin.v1.AdminService/ListVendors", Act::Administer),
+    ("/verigate.admin.v1.AdminService/GetVendorBalance", Act::Administer),
+    ("/verigate.admin.v1.AdminService/ListConversions", Act::Administer),
+    ("/verigate.admin.v1.AdminService/SubmitFeedback", Act::Administer),
+    ("/verigate.admin.v1.AdminService/CreateTenant", Act::Administer),
+    ("/verigate.admin.v1.AdminService/UpdateTenant", Act::Administer),
+    ("/verigate.admin.v1.AdminService/GetTenant", Act::Administer),
+    ("/verigate.admin.v1.AdminService/ListTenants", Act::Administer),
+    ("/verigate.admin.v1.AdminService/CreateApiKey", Act::Administer),
+    ("/verigate.admin.v1.AdminService/ListApiKeys", Act::Administer),
+    ("/verigate.admin.v1.AdminService/RotateApiKey", Act::Administer),
+    ("/verigate.admin.v1.AdminService/RevokeApiKey", Act::Administer),
+];
