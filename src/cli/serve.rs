@@ -75,11 +75,11 @@ async fn serve(loaded: &Loaded, until_stdin_ends: bool) -> Outcome {
         metrics: telemetry::start_metrics().map_err(|error| Failure::internal(&error))?,
     };
     let server = Server::build(loaded, surroundings).await.map_err(|error| cannot_start(&error))?;
-    let Addresses { grpc, http, admin } = server.addresses();
-    info!(version = env!("CARGO_PKG_VERSION"), %grpc, %http, %admin, "listening");
     if server.has_certificates() {
         reload_on_hang_up(server.reload()).map_err(|error| Failure::internal(&error))?;
     }
+    let Addresses { grpc, http, admin } = server.addresses();
+    info!(version = env!("CARGO_PKG_VERSION"), %grpc, %http, %admin, "listening");
     if loaded.dev_profile {
         output::print(&banner(loaded, server.addresses()))?;
     }

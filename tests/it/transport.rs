@@ -3,5 +3,6 @@
 
 mod access;
 mod overload;
+mod program;
 mod settings;
 mod tls;
