@@ -408,6 +408,10 @@ impl Config {
         let keyless = self.tenants.iter().enumerate().filter(|(_, tenant)| tenant.keys.is_empty()).map(|(at, _)| {
             format!("tenants[{at}].keys: holds none, so only keys that AdminService has made open for this tenant")
         });
+        let idle = self.tenants.iter().enumerate().flat_map(|(index, tenant)| {
+            let path = move |(at, scope): (usize, &str)| format!("tenants[{index}].keys[{at}].scopes: {scope}");
+            tenant.idle_scopes().map(path)
+        });
         let admin = self
             .server
             .admin_access
@@ -418,7 +422,13 @@ impl Config {
             let least = WEAK_SECRET_BYTES;
             format!("server.admin_access.password: is shorter than {least} characters and can be guessed")
         });
-        weak.chain(keyless).chain(unrouted).chain(exposed).chain(guessable).chain(self.plain_listeners()).collect()
+        weak.chain(keyless)
+            .chain(idle)
+            .chain(unrouted)
+            .chain(exposed)
+            .chain(guessable)
+            .chain(self.plain_listeners())
+            .collect()
     }
 
     /// The listeners that others can reach and listen in on. No fault: something before us may speak TLS for us.

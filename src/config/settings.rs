@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use crate::auth::key_config::KeyConfig;
+use crate::auth::scope::Scope;
 use crate::config::transport::{AdminAccess, LimitsConfig, ProxyHeader, TlsConfig, UnixConfig};
 use crate::error::Violation;
 use crate::id::TenantName;
@@ -184,6 +185,23 @@ impl StoreConfig {
 }
 
 impl TenantConfig {
+    /// What keys are said to be good for that the tenant may not do, by the number of the key.
+    pub fn idle_scopes(&self) -> impl Iterator<Item = (usize, &'static str)> {
+        let idle = [
+            (Scope::Admin, self.admin, "\"admin\" allows nothing without admin = true of the tenant"),
+            (
+                Scope::ReturnCode,
+                self.return_code,
+                "\"return-code\" allows nothing without return_code = true of the tenant",
+            ),
+        ];
+        let idle = idle.into_iter().filter(|(_, allowed, _)| !allowed);
+        self.keys.iter().enumerate().flat_map(move |(at, key)| {
+            let named = move |scope| key.scopes.as_ref().is_some_and(|scopes| scopes.contains(&scope));
+            idle.clone().filter(move |(scope, ..)| named(*scope)).map(move |(.., wrong)| (at, wrong))
+        })
+    }
+
     pub fn violations(&self) -> Vec<Violation> {
         let mut found = Violations::default();
         found.0.extend(self.brand.as_deref().and_then(check_brand));

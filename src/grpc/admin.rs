@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use secrecy::ExposeSecret;
 use tonic::{Request, Response, Status};
+use tracing::info;
 
 use crate::auth::changes::Rotated;
 use crate::auth::registry::Registry;
 use crate::auth::secret::ApiKey;
 use crate::error::{Error, Result};
-use crate::grpc::access::tenant_of;
+use crate::grpc::access::{caller_of, tenant_of};
 use crate::grpc::accounts::{
     parse_key_id, parse_name, parse_named_page, parse_new_key, parse_new_tenant, parse_rotation, parse_tenant_change,
     to_api_key, to_tenant,
@@ -110,9 +111,11 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::CreateTenantRequest>,
     ) -> Result<Response<pb::CreateTenantResponse>, Status> {
+        let caller = caller_of(&request)?;
         let is_vendor = |name: &str| self.oversight.knows(name);
         let tenant = parse_new_tenant(request.into_inner(), &is_vendor).map_err(to_status)?;
         let account = self.registry.create_account(tenant).await.map_err(to_status)?;
+        info!(by = caller.key_id(), tenant = account.tenant.name.as_str(), "a tenant was created");
         Ok(Response::new(pb::CreateTenantResponse { tenant: Some(to_tenant(&account)) }))
     }
 
@@ -120,9 +123,12 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::UpdateTenantRequest>,
     ) -> Result<Response<pb::UpdateTenantResponse>, Status> {
+        let caller = caller_of(&request)?;
         let is_vendor = |name: &str| self.oversight.knows(name);
         let (name, change) = parse_tenant_change(request.into_inner(), &is_vendor).map_err(to_status)?;
         let account = self.registry.update_account(name, change).await.map_err(to_status)?;
+        let (tenant, disabled) = (account.tenant.name.as_str(), account.disabled);
+        info!(by = caller.key_id(), tenant, disabled, "a tenant was changed");
         Ok(Response::new(pb::UpdateTenantResponse { tenant: Some(to_tenant(&account)) }))
     }
 
@@ -152,9 +158,11 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::CreateApiKeyRequest>,
     ) -> Result<Response<pb::CreateApiKeyResponse>, Status> {
+        let caller = caller_of(&request)?;
         let made = ApiKey::generate(&*self.random);
         let (new, is_made) = parse_new_key(request.into_inner(), &made).map_err(to_status)?;
         let key = self.registry.create_key(new).await.map_err(to_status)?;
+        info!(by = caller.key_id(), tenant = key.tenant.as_str(), key = &*key.id, "an API key was created");
         let secret = if is_made { made.secret.expose_secret().to_owned() } else { String::new() };
         Ok(Response::new(pb::CreateApiKeyResponse { api_key: Some(to_api_key(&key)), secret }))
     }
@@ -177,9 +185,18 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::RotateApiKeyRequest>,
     ) -> Result<Response<pb::RotateApiKeyResponse>, Status> {
+        let caller = caller_of(&request)?;
         let made = ApiKey::generate(&*self.random);
         let rotation = parse_rotation(request.into_inner(), &made).map_err(to_status)?;
+        let rotated = rotation.id.clone();
         let Rotated { new, old } = self.registry.rotate_key(rotation).await.map_err(to_status)?;
+        info!(
+            by = caller.key_id(),
+            tenant = new.tenant.as_str(),
+            key = rotated,
+            new = &*new.id,
+            "an API key was rotated"
+        );
         Ok(Response::new(pb::RotateApiKeyResponse {
             api_key: Some(to_api_key(&new)),
             secret: made.secret.expose_secret().to_owned(),
@@ -191,8 +208,10 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::RevokeApiKeyRequest>,
     ) -> Result<Response<pb::RevokeApiKeyResponse>, Status> {
+        let caller = caller_of(&request)?;
         let id = parse_key_id(request.into_inner().key_id).map_err(to_status)?;
-        self.registry.revoke_key(id).await.map_err(to_status)?;
+        self.registry.revoke_key(id.clone()).await.map_err(to_status)?;
+        info!(by = caller.key_id(), key = id, "an API key was revoked");
         Ok(Response::new(pb::RevokeApiKeyResponse {}))
     }
 }

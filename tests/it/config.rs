@@ -445,6 +445,9 @@ fn keys_may_be_good_for_less_and_not_for_ever() {
     let read = &loaded.config.tenants[0].keys[0];
     assert_eq!(read.scopes.as_deref(), Some(&Scope::ALL[..]));
     assert_eq!(read.expires_at.unwrap().to_string(), "2027-01-31T00:00:00.000Z");
+    // TOML has times of its own.
+    let loaded = Home::new().load(&key("expires_at = 2027-01-31 08:00:00+08:00"), &[]).unwrap();
+    assert_eq!(loaded.config.tenants[0].keys[0].expires_at, read.expires_at);
     let time = "must be a time such as \"2027-01-31T00:00:00Z\"";
     let scope = "must be verify, send, read, admin or return-code";
     for (rest, path, wanted) in [
@@ -463,12 +466,19 @@ fn keys_may_be_good_for_less_and_not_for_ever() {
 }
 
 #[test]
-fn a_tenant_may_have_no_key_here_and_is_warned_of() {
+fn keys_that_are_missing_or_allow_nothing_are_warned_of() {
     let routes = "[vendors.inbox]\nkind = 'inbox'\n[[routes]]\nchannel = 'sms'\nvendors = ['inbox']\n";
     let text = format!("[[tenants]]\nname = 'acme'\n{routes}");
     let warnings = Home::new().load(&text, &[]).unwrap().warnings;
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].starts_with("tenants[0].keys: holds none"), "{warnings:?}");
+    let key = format!("keys = [{{ id = 'one', secret_hash = '{HASH}', scopes = ['send', 'admin', 'return-code'] }}]");
+    let with =
+        |rest: &str| Home::new().load(&format!("[[tenants]]\nname = 'acme'\n{rest}{key}\n{routes}"), &[]).unwrap();
+    let warnings = with("").warnings;
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].starts_with("tenants[0].keys[0].scopes: \"admin\" allows nothing"), "{warnings:?}");
+    assert!(with("admin = true\nreturn_code = true\n").warnings.is_empty());
 }
 
 #[test]
