@@ -12,7 +12,7 @@
 //! | 5 | `messaging` · `webhook` | vendor port, event, store port, words |
 //! | 4 | `vendor` · `event` · `auth` | store port, words |
 //! | 3 | `store` | words |
-//! | 1–2 | `error clock http_client random id network recipient segment status proto telemetry` | nothing of ours, or each other downwards |
+//! | 1–2 | `error clock http_client random id network recipient segment shedding status proto telemetry` | nothing of ours, or each other downwards |
 //!
 //! Invariants, checked by `tests/it/architecture.rs`:
 //! 1. `verification`, `contacts`, `messaging` and `event` name no tonic, prost, axum, reqwest, sled or redis type.
@@ -38,6 +38,7 @@ pub mod proto;
 pub mod random;
 pub mod recipient;
 pub mod segment;
+pub mod shedding;
 pub mod status;
 pub mod telemetry;
 pub mod tenant;

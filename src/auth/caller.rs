@@ -16,9 +16,14 @@ pub struct Caller {
     pub(crate) key: Arc<Key>,
 }
 
-/// Where the connection of a call comes from, for surfaces that hand calls on within the process.
+/// Who calls: the other end of the connection, or whom a proxy speaks for that we believe. An extension of each request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
+
+/// The id of an API key that a call without credentials is made with, for its listener knows by other means who connects.
+/// An extension of each request there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vouched(pub Arc<str>);
 
 // === impl Caller ===
 

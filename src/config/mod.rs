@@ -12,11 +12,13 @@ mod read;
 mod render;
 pub mod section;
 pub mod settings;
+pub mod transport;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
+use secrecy::ExposeSecret;
 use serde::{Deserialize, Deserializer};
 
 use crate::auth::key_config::KeyConfig;
@@ -223,15 +225,19 @@ impl Config {
         found.0
     }
 
-    /// The published secret must not meet the public.
+    /// Neither the published secret nor what the admin listener shows may meet the public.
     fn check_exposure(&self, dev_profile: bool, found: &mut Violations) {
         let listeners = self.server.listeners();
-        let Some((key, address)) = listeners.iter().find(|(_, address)| !address.is_local()) else {
-            return;
-        };
-        if dev_profile {
+        let exposed: Vec<_> = listeners.iter().filter(|(_, address)| !address.is_local()).collect();
+        let Some((key, address)) = exposed.first() else { return };
+        for (key, address) in exposed.iter().filter(|_| dev_profile) {
             let message = "the dev profile has a published secret, so it must listen to this machine only";
             found.add(&format!("server.{key}"), format!("{message}, but is {address}; configure a file"));
+        }
+        let open = exposed.iter().any(|(key, _)| *key == "admin") && self.server.admin_access.hash().is_none();
+        if open && !dev_profile {
+            let message = "must listen to this machine only, unless server.admin_access.password is set";
+            found.add("server.admin", format!("{message}, but is {}", self.server.admin));
         }
         for (path, config) in self.paths_of_keys() {
             if !dev_profile && config.opens_with(DEV_SECRET) {
@@ -275,6 +281,11 @@ impl Config {
         }
         for name in self.rest.hasun.masks.keys() {
             self.check_tenant(&format!("rest.hasun.masks.{name}"), name, found);
+        }
+        if let Some(id) =
+            self.server.unix.key.as_deref().filter(|id| self.paths_of_keys().all(|(_, key)| key.id != *id))
+        {
+            found.add("server.unix.key", format!("must be the id of a configured API key, but is {id:?}"));
         }
         let mut ids = BTreeMap::new();
         for (path, key) in self.paths_of_keys() {
@@ -425,7 +436,35 @@ impl Config {
             let path = move |(at, scope): (usize, &str)| format!("tenants[{index}].keys[{at}].scopes: {scope}");
             tenant.idle_scopes().map(path)
         });
-        weak.chain(keyless).chain(idle).chain(unrouted).chain(exposed).collect()
+        let admin = self
+            .server
+            .admin_access
+            .password
+            .as_ref()
+            .is_some_and(|password| password.expose_secret().len() < WEAK_SECRET_BYTES);
+        let guessable = admin.then(|| {
+            let least = WEAK_SECRET_BYTES;
+            format!("server.admin_access.password: is shorter than {least} characters and can be guessed")
+        });
+        weak.chain(keyless)
+            .chain(idle)
+            .chain(unrouted)
+            .chain(exposed)
+            .chain(guessable)
+            .chain(self.plain_listeners())
+            .collect()
+    }
+
+    /// The listeners that others can reach and listen in on. No fault: something before us may speak TLS for us.
+    fn plain_listeners(&self) -> impl Iterator<Item = String> {
+        let listeners = self.server.listeners().into_iter().zip(self.server.tls.listeners());
+        let plain = listeners.filter(|((_, address), (_, tls))| !address.is_local() && tls.files().is_none());
+        plain.map(|((key, address), _)| {
+            let message =
+                "can be reached from other machines without TLS, which shows codes and keys to who listens in;";
+            let help = "or have something before it that speaks TLS";
+            format!("server.{key}: {address} {message} set server.tls.{key}, {help}")
+        })
     }
 
     /// Every key with its path, such as `tenants[0].keys[1]`.

@@ -12,9 +12,11 @@ use serde::{Deserialize, Deserializer};
 
 use crate::auth::key_config::KeyConfig;
 use crate::auth::scope::Scope;
+use crate::config::transport::{AdminAccess, LimitsConfig, ProxyHeader, TlsConfig, UnixConfig};
 use crate::error::Violation;
 use crate::id::TenantName;
 use crate::messaging::template::check_brand;
+use crate::network::Network;
 use crate::recipient::Country;
 use crate::tenant::check_sender;
 use crate::violations::Violations;
@@ -29,6 +31,15 @@ pub struct ServerConfig {
     pub admin: SocketAddr,
     pub reflection: bool,
     pub drain_deadline: Duration,
+    /// Whose word about who calls is taken.
+    pub proxies: Vec<Network>,
+    pub proxy_header: ProxyHeader,
+    /// Host names, without port, under which the console may be asked for, beside `localhost` and any IP address.
+    pub admin_hosts: Vec<String>,
+    pub admin_access: AdminAccess,
+    pub unix: UnixConfig,
+    pub tls: TlsConfig,
+    pub limits: LimitsConfig,
 }
 
 /// Where a listener listens.
@@ -149,6 +160,14 @@ impl ServerConfig {
                 found.add(key, format!("must differ from server.{other}, but both are {address}"));
             }
         }
+        if matches!(self.grpc, Address::Unix(_)) && self.tls.grpc.files().is_some() {
+            let message = "must not be set while server.grpc is a Unix socket, which nobody else can listen to";
+            found.add("tls.grpc.certificate_file", message.to_owned());
+        }
+        found.nest("admin_access", self.admin_access.violations());
+        found.nest("unix", self.unix.violations());
+        found.nest("tls", self.tls.violations());
+        found.nest("limits", self.limits.violations());
         found.0
     }
 }

@@ -10,12 +10,11 @@ use futures_util::future::Either;
 use http::{Extensions, header};
 use tonic::body::Body;
 use tonic::server::NamedService;
-use tonic::transport::server::TcpConnectInfo;
 use tonic::{Request, Status};
 use tower::Service;
 
 use crate::auth::act::Act;
-use crate::auth::caller::{Caller, Peer};
+use crate::auth::caller::{Caller, Peer, Vouched};
 use crate::auth::directory::Directory;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::grpc::acts::ACTS;
@@ -51,7 +50,11 @@ impl Access {
         // A header that is not text is as wrong as any other wrong one.
         let header = request.headers().get(header::AUTHORIZATION);
         let header = header.map(|value| value.to_str().unwrap_or_default());
-        let caller = self.directory.authenticate(header)?.admit(peer_of(request.extensions()))?;
+        let caller = match (header, request.extensions().get()) {
+            (None, Some(Vouched(id))) => self.directory.vouched(id)?,
+            _ => self.directory.authenticate(header)?,
+        };
+        let caller = caller.admit(peer_of(request.extensions()))?;
         let act = self.acts.get(request.uri().path()).ok_or_else(not_served)?;
         caller.may(*act)?;
         Ok(caller)
@@ -87,10 +90,9 @@ impl<S: NamedService> NamedService for Guarded<S> {
     const NAME: &'static str = S::NAME;
 }
 
-/// Where a call comes from: what the surface says that handed it on, else the other end of the connection.
+/// Where a call comes from, as its connection says, or the surface that handed it on.
 fn peer_of(extensions: &Extensions) -> Option<Peer> {
-    let handed_on = extensions.get::<Peer>().copied();
-    handed_on.or_else(|| extensions.get::<TcpConnectInfo>()?.remote_addr().map(|address| Peer(address.ip())))
+    extensions.get().copied()
 }
 
 fn not_served() -> Error {

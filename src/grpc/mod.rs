@@ -11,8 +11,10 @@ pub mod contacts;
 pub mod convert;
 pub mod deadline;
 pub mod follow;
+pub mod held;
 pub mod messaging;
 pub mod request_id;
+pub mod shedding;
 pub mod verification;
 
 use std::sync::Arc;

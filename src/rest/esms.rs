@@ -34,6 +34,7 @@ use crate::rest::esms::refusal::Refusal;
 use crate::rest::esms::texts::{Measured, Wording, check_plain};
 use crate::rest::input::Call;
 use crate::rest::trouble::{Judged, Trouble};
+use crate::shedding::Priority;
 use crate::verification::code::{Candidate, Class};
 use crate::verification::policy::PolicyOverrides;
 use crate::verification::request::{NewCheck, NewVerification, OnExisting, Target};
@@ -91,6 +92,10 @@ impl Dialect for EsmsDialect {
 
     fn refuse(&self, path: &str, trouble: &Trouble) -> Response {
         Refusal::Trouble(trouble.clone()).to_response(path, &self.request_id())
+    }
+
+    fn priority(&self, path: &str) -> Priority {
+        if path == "sms/otp/verify" { Priority::Check } else { Priority::Work }
     }
 }
 

@@ -33,6 +33,7 @@ use crate::rest::hasun::routes::{Endpoint, Route};
 use crate::rest::hasun::settings::Config;
 use crate::rest::input::Call;
 use crate::rest::trouble::{Judged, Trouble};
+use crate::shedding::Priority;
 use crate::verification::code::{Candidate, Class, Code};
 use crate::verification::policy::{LIFETIME, PolicyOverrides};
 use crate::verification::request::{NewCheck, NewVerification, OnExisting, Target};
@@ -178,6 +179,10 @@ impl Dialect for HasunDialect {
 
     fn refuse(&self, path: &str, trouble: &Trouble) -> Response {
         Refusal::Trouble(trouble.clone()).to_response(path)
+    }
+
+    fn priority(&self, path: &str) -> Priority {
+        if routes::is_check(path) { Priority::Check } else { Priority::Work }
     }
 }
 

@@ -30,6 +30,7 @@ use crate::rest::simpu::problem::Problem;
 use crate::rest::simpu::version::Version;
 use crate::rest::simpu::words::to_otp;
 use crate::rest::trouble::Trouble;
+use crate::shedding::Priority;
 use crate::verification::view::View;
 
 /// `[rest.simpu]`: where the vendor's own documents leave room.
@@ -91,6 +92,10 @@ impl Dialect for SimpuDialect {
 
     fn refuse(&self, _path: &str, trouble: &Trouble) -> Response {
         Problem::of(trouble, "recipient").to_response(Version::Current)
+    }
+
+    fn priority(&self, path: &str) -> Priority {
+        if path == "otp/verify" { Priority::Check } else { Priority::Work }
     }
 }
 

@@ -76,7 +76,7 @@ fn a_wrong_command_line_exits_with_2_and_never_repeats_a_key() {
         &["key", "new", "--tenant", "A B"],
         &["verify", "start", PHONE, "--channel", "pigeon"],
         &["verify", "start", PHONE, "--wait=soon"],
-        &[&get[..], &["--address", "https://127.0.0.1:1"]].concat(),
+        &[&get[..], &["--address", "ftp://127.0.0.1:1"]].concat(),
         &[&get[..], &["--address", "nowhere"]].concat(),
         &[&get[..], &["--key", "canary\u{e9}"]].concat(),
     ] {

@@ -189,7 +189,7 @@ fn every_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
         [
             "verigate.toml:7: server.gprc: is not a known key; did you mean grpc?",
             "verigate.toml:8: server.zzzzzzzz: is not a known key; known here: grpc, http, admin, reflection, \
-             drain_deadline",
+             drain_deadline, proxies, proxy_header, admin_hosts, admin_access, unix, tls, limits",
             "verigate.toml:10: verification.polizy: is not a known key; did you mean policy?",
         ]
     );

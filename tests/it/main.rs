@@ -35,6 +35,7 @@ mod routes;
 mod store;
 mod templates;
 mod transitions;
+mod transport;
 mod vendor_codes;
 mod vendor_faults;
 mod vendor_inbox;

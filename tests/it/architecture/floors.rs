@@ -43,6 +43,7 @@ const HOUSE: &[Module] = &[
     assembler("recipient", 2, ALL),
     assembler("number_type", 2, ALL),
     assembler("segment", 2, ALL),
+    assembler("shedding", 2, SURFACES),
     assembler("tenant", 2, ALL),
     assembler("http_client", 2, ALL),
     assembler("violations", 2, ALL),
