@@ -1,5 +1,6 @@
 //! Where dialects hand in what they have read: the services behind all surfaces, in the few calls that a vendor's
-//! clients know. Counters, limits, events and idempotency are those of every other surface, for the services are.
+//! clients know. Counters, limits, events and idempotency are those of every other surface, for the services are. Each call
+//! looks first whether the caller's key has a scope for it, by the same table as every other surface.
 //!
 //! A vendor's client learns from the answer to its call whether the vendor took a message, so a call here waits a while
 //! for the outcome of the send. What is still on its way then is accepted, and will be seen to its end.
