@@ -197,7 +197,7 @@ impl Registry {
 
     async fn refresh(&self, stored: &mut Stored) -> Result<()> {
         let read = Stored::read(&*self.store, &self.keys, stored).await?;
-        if !read.is_as_new_as(stored) {
+        if !read.is_same_as(stored) {
             *stored = read;
             self.publish(stored)?;
         }
@@ -265,10 +265,12 @@ impl Stored {
         Ok(read)
     }
 
-    fn is_as_new_as(&self, other: &Self) -> bool {
-        let accounts = |stored: &Self| stored.accounts.values().map(|(_, version)| *version).collect::<Vec<_>>();
-        let keys = |stored: &Self| stored.keys.values().map(|(_, version)| *version).collect::<Vec<_>>();
-        accounts(self) == accounts(other) && keys(self) == keys(other)
+    /// The same names at the same versions. Versions alone would not do, for two names may have one.
+    fn is_same_as(&self, other: &Self) -> bool {
+        fn versions<N, T>(records: &BTreeMap<N, (T, Version)>) -> impl Iterator<Item = (&N, Version)> {
+            records.iter().map(|(name, (_, version))| (name, *version))
+        }
+        versions(&self.accounts).eq(versions(&other.accounts)) && versions(&self.keys).eq(versions(&other.keys))
     }
 
     fn apply(&mut self, write: Write, version: Version) {

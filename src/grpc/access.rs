@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::future::{Ready, ready};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -97,6 +98,11 @@ fn peer_of(extensions: &Extensions) -> Option<Peer> {
 
 fn not_served() -> Error {
     Error::new(Kind::Unimplemented, Reason::NotServed, "this server has no such method")
+}
+
+/// The address that a request comes from; none over a Unix socket.
+pub fn address_of<T>(request: &Request<T>) -> Option<IpAddr> {
+    request.extensions().get().map(|Peer(address)| *address)
 }
 
 /// The caller of a request that came through [`Access`].

@@ -31,6 +31,8 @@ pub const ACTS: &[(&str, Act)] = &[
     ("/verigate.admin.v1.AdminService/GetVendorBalance", Act::Administer),
     ("/verigate.admin.v1.AdminService/ListConversions", Act::Administer),
     ("/verigate.admin.v1.AdminService/SubmitFeedback", Act::Administer),
+    ("/verigate.admin.v1.AdminService/ListBlocks", Act::Administer),
+    ("/verigate.admin.v1.AdminService/Unblock", Act::Administer),
     ("/verigate.admin.v1.AdminService/CreateTenant", Act::Administer),
     ("/verigate.admin.v1.AdminService/UpdateTenant", Act::Administer),
     ("/verigate.admin.v1.AdminService/GetTenant", Act::Administer),

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 
 use crate::auth::directory::Directory;
 use crate::error::{Error, Result};
-use crate::grpc::access::{caller_of, tenant_of};
+use crate::grpc::access::{address_of, caller_of, tenant_of};
 use crate::grpc::convert::{
     parse_address, parse_channel, parse_duration, parse_id, parse_message_status, parse_metadata, parse_page,
     parse_text, parse_time, to_channel, to_count, to_failure_reason, to_message_status, to_metadata, to_recipient,
@@ -52,7 +52,9 @@ impl MessagingService for MessagingApi {
         request: Request<pb::SendMessageRequest>,
     ) -> Result<Response<pb::SendMessageResponse>, Status> {
         let tenant = tenant_of(&request)?;
-        let new = parse_send(request.into_inner()).map_err(to_status)?;
+        let peer = address_of(&request);
+        let mut new = parse_send(request.into_inner()).map_err(to_status)?;
+        new.origin.peer = peer;
         let message = self.messaging.send(&tenant, new).await.map_err(to_status)?;
         Ok(Response::new(pb::SendMessageResponse { message: Some(to_message(&message)) }))
     }
@@ -62,7 +64,9 @@ impl MessagingService for MessagingApi {
         request: Request<pb::SendMessagesRequest>,
     ) -> Result<Response<pb::SendMessagesResponse>, Status> {
         let tenant = tenant_of(&request)?;
-        let batch = parse_batch(request.into_inner()).map_err(to_status)?;
+        let peer = address_of(&request);
+        let mut batch = parse_batch(request.into_inner()).map_err(to_status)?;
+        batch.iter_mut().for_each(|new| new.origin.peer = peer);
         // In parallel, so that their commits share groups.
         let results = join_all(batch.into_iter().map(|new| self.messaging.send(&tenant, new))).await;
         Ok(Response::new(pb::SendMessagesResponse { results: results.into_iter().map(to_result).collect() }))

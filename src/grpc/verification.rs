@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use crate::auth::act::Act;
 use crate::auth::directory::Directory;
 use crate::error::{Error, Result};
-use crate::grpc::access::{caller_of, tenant_of};
+use crate::grpc::access::{address_of, caller_of, tenant_of};
 use crate::grpc::convert::{
     parse_address, parse_channel, parse_duration, parse_id, parse_metadata, parse_page, parse_text, to_channel,
     to_count, to_failure_reason, to_message_status, to_metadata, to_recipient, to_status, to_time,
@@ -63,7 +63,9 @@ impl VerificationService for VerificationApi {
         if request.get_ref().return_code {
             caller.may(Act::ReturnCode).map_err(to_status)?;
         }
-        let new = parse_start(request.into_inner()).map_err(to_status)?;
+        let peer = address_of(&request);
+        let mut new = parse_start(request.into_inner()).map_err(to_status)?;
+        new.origin.peer = peer;
         let started = self.verifications.start(&caller.tenant, new).await.map_err(to_status)?;
         Ok(Response::new(pb::StartVerificationResponse {
             verification: Some(to_verification(&started.view)),

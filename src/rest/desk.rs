@@ -1,5 +1,6 @@
 //! Where dialects hand in what they have read: the services behind all surfaces, in the few calls that a vendor's
-//! clients know. Counters, limits, events and idempotency are those of every other surface, for the services are.
+//! clients know. Counters, limits, events and idempotency are those of every other surface, for the services are. Each call
+//! looks first whether the caller's key has a scope for it, by the same table as every other surface.
 //!
 //! A vendor's client learns from the answer to its call whether the vendor took a message, so a call here waits a while
 //! for the outcome of the send. What is still on its way then is accepted, and will be seen to its end.
@@ -22,6 +23,7 @@ use crate::contacts::save::{Save, Saved};
 use crate::contacts::service::Contacts;
 use crate::contacts::table::{NewColumn, Table};
 use crate::error::{Error, Kind};
+use crate::guard::ask::Origin;
 use crate::id::{Id, TenantName};
 use crate::messaging::batch::NewBatch;
 use crate::messaging::holder::SendRecord;
@@ -94,13 +96,18 @@ impl Desk {
         caller.and_then(|caller| caller.admit(self.peer)).map_err(|error| Trouble::of(&error))
     }
 
+    /// Who wants a send, with where the caller is.
+    fn origin(&self, origin: Origin) -> Origin {
+        Origin { peer: self.peer.map(|Peer(address)| address), ..origin }
+    }
+
     /// Starts a verification and waits for what its vendor says.
     pub async fn start(&self, caller: &Caller, new: NewVerification) -> Result<Started, Trouble> {
         may(caller, Act::Verify)?;
         if new.return_code {
             may(caller, Act::ReturnCode)?;
         }
-        let new = NewVerification { delivery_wait: Some(self.wait), ..new };
+        let new = NewVerification { delivery_wait: Some(self.wait), origin: self.origin(new.origin), ..new };
         let started = self.verifications.start(&caller.tenant, new).await.map_err(|error| Trouble::of(&error))?;
         match started.view.verification.sends().last().and_then(Trouble::of_send) {
             Some(trouble) => Err(trouble),
@@ -149,6 +156,7 @@ impl Desk {
     /// Accepts a message and waits for what its vendor says, unless it is scheduled.
     pub async fn send(&self, caller: &Caller, new: NewMessage) -> Result<Message, Trouble> {
         may(caller, Act::Send)?;
+        let new = NewMessage { origin: self.origin(new.origin), ..new };
         let message = self.messaging.send(&caller.tenant, new).await.map_err(|error| Trouble::of(&error))?;
         let message =
             if message.send_at.is_some() { message } else { self.outcome(&caller.tenant.name, message).await? };
@@ -167,6 +175,8 @@ impl Desk {
         named: impl Fn(Id, NewMessage) -> NewMessage + Send + Sync + 'static,
     ) -> Result<Batched, Trouble> {
         may(caller, Act::Send)?;
+        let origin = self.origin(Origin::default());
+        let named = move |id, new| NewMessage { origin: origin.clone(), ..named(id, new) };
         let sent = self.messaging.send_batch(&caller.tenant, new, named).await.map_err(|error| Trouble::of(&error))?;
         let settled = async |result: Result<Message, Error>| {
             let message = result.map_err(|error| Trouble::of(&error))?;
