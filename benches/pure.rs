@@ -30,10 +30,11 @@ use verigate::store::seal::{KeyRing, SealedStore};
 use verigate::store::{Batch, Commit, Key, Prefix, Record, Store, Version, record};
 use verigate::tenant::Tenant;
 use verigate::vendor::{Accepted, Channel};
+use verigate::verification::beginning::{Beginning, Secret};
 use verigate::verification::code::{Alphabet, Candidate, Code};
 use verigate::verification::policy::Limits;
 use verigate::verification::recipient_state::RecipientState;
-use verigate::verification::verification::{Beginning, Secret, Verification};
+use verigate::verification::verification::Verification;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -185,6 +186,7 @@ fn started() -> Result<Verification> {
         text: None,
         last_line: LastLine::default(),
         workflow: None,
+        trusted: false,
     };
     let mut verification = Verification::new(beginning, NOW);
     verification.add_send(Channel::Sms, 5, NOW).ok_or("a new verification takes a send")?;

@@ -19,6 +19,7 @@ pub struct Error {
     message: String,
     retry_after: Option<Duration>,
     violations: Vec<Violation>,
+    details: Vec<(&'static str, String)>,
     source: Option<Source>,
 }
 
@@ -75,6 +76,22 @@ pub enum Reason {
     IdempotencyMismatch,
     CoolDown,
     RecipientLocked,
+    CountryDenied,
+    NumberTypeDenied,
+    NotAuthorized,
+    RecipientLimit,
+    NumberBlockLimit,
+    PrefixLimit,
+    CountryLimit,
+    ClientAddressLimit,
+    ClientNetworkLimit,
+    DeviceLimit,
+    TenantLimit,
+    TenantFailures,
+    ConversionTooLow,
+    NumbersInSequence,
+    BudgetSpent,
+    BlockNotFound,
     NoRoute,
     NotOffered,
     VendorRefused,
@@ -103,7 +120,15 @@ pub struct Violation {
 
 impl Error {
     pub fn new(kind: Kind, reason: Reason, message: impl Into<String>) -> Self {
-        Self { kind, reason, message: message.into(), retry_after: None, violations: Vec::new(), source: None }
+        Self {
+            kind,
+            reason,
+            message: message.into(),
+            retry_after: None,
+            violations: Vec::new(),
+            details: Vec::new(),
+            source: None,
+        }
     }
 
     /// A request field out of its range. The description says what would be right.
@@ -128,6 +153,12 @@ impl Error {
         self
     }
 
+    /// A fact for programs, beside the reason.
+    pub fn with_detail(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.details.push((name, value.into()));
+        self
+    }
+
     /// Attaches the cause, for logs only.
     pub fn with_source(mut self, source: impl Into<Source>) -> Self {
         self.source = Some(source.into());
@@ -149,6 +180,10 @@ impl Error {
     /// How long to wait before the same request can succeed, when waiting helps.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
+    }
+
+    pub fn details(&self) -> &[(&'static str, String)] {
+        &self.details
     }
 
     pub fn violations(&self) -> &[Violation] {
@@ -183,7 +218,7 @@ impl StdError for Error {
 // === impl Reason ===
 
 impl Reason {
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 50] = [
         Self::InvalidField,
         Self::CredentialsMissing,
         Self::CredentialsInvalid,
@@ -205,6 +240,22 @@ impl Reason {
         Self::IdempotencyMismatch,
         Self::CoolDown,
         Self::RecipientLocked,
+        Self::CountryDenied,
+        Self::NumberTypeDenied,
+        Self::NotAuthorized,
+        Self::RecipientLimit,
+        Self::NumberBlockLimit,
+        Self::PrefixLimit,
+        Self::CountryLimit,
+        Self::ClientAddressLimit,
+        Self::ClientNetworkLimit,
+        Self::DeviceLimit,
+        Self::TenantLimit,
+        Self::TenantFailures,
+        Self::ConversionTooLow,
+        Self::NumbersInSequence,
+        Self::BudgetSpent,
+        Self::BlockNotFound,
         Self::NoRoute,
         Self::NotOffered,
         Self::VendorRefused,
@@ -244,6 +295,22 @@ impl Reason {
             Self::IdempotencyMismatch => "IDEMPOTENCY_MISMATCH",
             Self::CoolDown => "COOL_DOWN",
             Self::RecipientLocked => "RECIPIENT_LOCKED",
+            Self::CountryDenied => "COUNTRY_DENIED",
+            Self::NumberTypeDenied => "NUMBER_TYPE_DENIED",
+            Self::NotAuthorized => "NOT_AUTHORIZED",
+            Self::RecipientLimit => "RECIPIENT_LIMIT",
+            Self::NumberBlockLimit => "NUMBER_BLOCK_LIMIT",
+            Self::PrefixLimit => "PREFIX_LIMIT",
+            Self::CountryLimit => "COUNTRY_LIMIT",
+            Self::ClientAddressLimit => "CLIENT_ADDRESS_LIMIT",
+            Self::ClientNetworkLimit => "CLIENT_NETWORK_LIMIT",
+            Self::DeviceLimit => "DEVICE_LIMIT",
+            Self::TenantLimit => "TENANT_LIMIT",
+            Self::TenantFailures => "TENANT_FAILURES",
+            Self::ConversionTooLow => "CONVERSION_TOO_LOW",
+            Self::NumbersInSequence => "NUMBERS_IN_SEQUENCE",
+            Self::BudgetSpent => "BUDGET_SPENT",
+            Self::BlockNotFound => "BLOCK_NOT_FOUND",
             Self::NoRoute => "NO_ROUTE",
             Self::NotOffered => "NOT_OFFERED",
             Self::VendorRefused => "VENDOR_REFUSED",

@@ -33,6 +33,7 @@ pub mod error;
 pub mod http_client;
 pub mod id;
 pub mod network;
+pub mod number_type;
 pub mod proto;
 pub mod random;
 pub mod recipient;
@@ -49,6 +50,7 @@ pub mod store;
 // Floor 4: the outside world, what happened, and who may call.
 pub mod auth;
 pub mod event;
+pub mod guard;
 pub mod vendor;
 
 // Floor 5: messages, and calls to those who want to hear of them.

@@ -30,6 +30,7 @@ use crate::config::section::Section;
 use crate::config::settings::{ServerConfig, StoreConfig, TenantConfig};
 use crate::contacts::service::ContactsConfig;
 use crate::error::{Result, Violation};
+use crate::guard;
 use crate::id::TenantName;
 use crate::messaging::route::{RouteConfig, RouteVendor};
 use crate::messaging::service::MessagingConfig;
@@ -62,6 +63,7 @@ pub struct Config {
     pub log: telemetry::Config,
     pub store: StoreConfig,
     pub verification: VerificationConfig,
+    pub guard: guard::settings::Config,
     pub messaging: MessagingConfig,
     pub contacts: ContactsConfig,
     pub receipts: receipts::Config,
@@ -194,6 +196,7 @@ impl Config {
         found.nest("log", self.log.violations());
         found.nest("store", self.store.violations());
         found.nest("verification", self.verification.violations());
+        found.nest("guard", self.guard.violations());
         found.nest("messaging", self.messaging.violations());
         found.nest("contacts", self.contacts.violations());
         found.nest("receipts", self.receipts.violations());
@@ -210,6 +213,7 @@ impl Config {
         self.check_tenants(&mut found);
         self.check_callbacks(&mut found);
         self.check_routes(&mut found);
+        self.check_guard(&mut found);
         for (at, vendor) in self.contacts.push.iter().enumerate() {
             self.check_vendor(&format!("contacts.push[{at}]"), vendor, &mut found);
         }
@@ -307,6 +311,26 @@ impl Config {
             }
             for (at, name) in route.tenants.iter().enumerate() {
                 self.check_tenant(&format!("routes[{index}].tenants[{at}]"), name, found);
+            }
+        }
+    }
+
+    fn check_guard(&self, found: &mut Violations) {
+        found.nest("guard.authorization", webhook::authorization::violations(&self.guard.authorization));
+        for tenant in self.guard.tenants.keys() {
+            self.check_tenant(&format!("guard.tenants.{tenant}"), tenant, found);
+        }
+        for (at, budget) in self.guard.budgets.iter().enumerate() {
+            if let Some(tenant) = &budget.tenant {
+                self.check_tenant(&format!("guard.budgets[{at}].tenant"), tenant, found);
+            }
+            if let Some(vendor) = &budget.vendor {
+                self.check_vendor(&format!("guard.budgets[{at}].vendor"), vendor, found);
+            }
+        }
+        for (at, price) in self.guard.prices.iter().enumerate() {
+            if let Some(vendor) = &price.vendor {
+                self.check_vendor(&format!("guard.prices[{at}].vendor"), vendor, found);
             }
         }
     }

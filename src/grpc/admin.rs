@@ -15,9 +15,11 @@ use crate::grpc::accounts::{
     parse_key_id, parse_name, parse_named_page, parse_new_key, parse_new_tenant, parse_rotation, parse_tenant_change,
     to_api_key, to_tenant,
 };
+use crate::grpc::blocks;
 use crate::grpc::convert::{
     parse_channel, parse_id, parse_page_size, parse_text, to_channel, to_count, to_nearest, to_status, to_time,
 };
+use crate::guard::service::Guard;
 use crate::id::{Id, TenantName};
 use crate::messaging::breaker::BreakerState;
 use crate::messaging::conversion::{Place, Tally};
@@ -39,6 +41,7 @@ pub struct AdminApi {
     registry: Arc<Registry>,
     random: Arc<dyn Random>,
     oversight: Arc<Oversight>,
+    guard: Arc<Guard>,
     verifications: Arc<Verifications>,
     messaging: Arc<Messaging>,
 }
@@ -56,10 +59,11 @@ impl AdminApi {
         registry: Arc<Registry>,
         random: Arc<dyn Random>,
         oversight: Arc<Oversight>,
+        guard: Arc<Guard>,
         verifications: Arc<Verifications>,
         messaging: Arc<Messaging>,
     ) -> Self {
-        Self { registry, random, oversight, verifications, messaging }
+        Self { registry, random, oversight, guard, verifications, messaging }
     }
 }
 
@@ -105,6 +109,18 @@ impl AdminService for AdminApi {
         };
         let taken = taken.map_err(to_status)?;
         Ok(Response::new(pb::SubmitFeedbackResponse { vendor: taken.vendor, counted: taken.counted }))
+    }
+
+    async fn list_blocks(
+        &self,
+        request: Request<pb::ListBlocksRequest>,
+    ) -> Result<Response<pb::ListBlocksResponse>, Status> {
+        blocks::list(&self.guard, request.into_inner()).map(Response::new).map_err(to_status)
+    }
+
+    async fn unblock(&self, request: Request<pb::UnblockRequest>) -> Result<Response<pb::UnblockResponse>, Status> {
+        let caller = tenant_of(&request)?;
+        blocks::end(&self.guard, &caller, request.into_inner()).map(Response::new).map_err(to_status)
     }
 
     async fn create_tenant(

@@ -16,6 +16,7 @@ use crate::grpc::convert::{
     to_status, to_time,
 };
 use crate::grpc::follow::{Answers, until};
+use crate::guard::ask::Origin;
 use crate::messaging::list::MessageFilter;
 use crate::messaging::message::{Message, Text};
 use crate::messaging::page::PageRequest;
@@ -169,6 +170,7 @@ fn parse_send(request: pb::SendMessageRequest) -> Result<NewMessage> {
         callback: None,
         idempotency_key: parse_text(request.idempotency_key),
         batched: false,
+        origin: Origin { trusted: request.trusted, ..Origin::default() },
         unread: unread.0,
     })
 }
@@ -192,6 +194,7 @@ fn parse_batch(request: pb::SendMessagesRequest) -> Result<Vec<NewMessage>> {
         validity: request.validity,
         idempotency_key: request.idempotency_key,
         metadata: request.metadata,
+        trusted: request.trusted,
     };
     let one = parse_send(one)?;
     let each = |recipient| NewMessage { recipient: parse_address(Some(recipient)), batched: true, ..one.clone() };

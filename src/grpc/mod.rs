@@ -6,6 +6,7 @@ pub mod access;
 pub mod accounts;
 pub mod acts;
 pub mod admin;
+mod blocks;
 pub mod contacts;
 pub mod convert;
 pub mod deadline;
@@ -28,6 +29,7 @@ use crate::grpc::admin::AdminApi;
 use crate::grpc::contacts::ContactsApi;
 use crate::grpc::messaging::MessagingApi;
 use crate::grpc::verification::VerificationApi;
+use crate::guard::service::Guard;
 use crate::messaging::oversight::Oversight;
 use crate::messaging::service::Messaging;
 use crate::proto::FILE_DESCRIPTOR_SET;
@@ -49,6 +51,7 @@ pub struct Services {
     pub messaging: Arc<Messaging>,
     pub contacts: Arc<Contacts>,
     pub oversight: Arc<Oversight>,
+    pub guard: Arc<Guard>,
     /// Whether to serve reflection, v1 and v1alpha, to anyone who can connect.
     pub reflection: bool,
 }
@@ -57,11 +60,11 @@ pub struct Services {
 ///
 /// Errors: `Internal` when the compiled-in contract cannot be read.
 pub fn routes(services: Services) -> Result<(Routes, tonic_health::server::HealthReporter)> {
-    let Services { registry, random, verifications, messaging, contacts, oversight, reflection } = services;
+    let Services { registry, random, verifications, messaging, contacts, oversight, guard, reflection } = services;
     let (reporter, health) = tonic_health::server::health_reporter();
     let directory = Arc::clone(registry.directory());
     let access = Access::new(Arc::clone(&directory));
-    let admin = AdminApi::new(registry, random, oversight, Arc::clone(&verifications), Arc::clone(&messaging));
+    let admin = AdminApi::new(registry, random, oversight, guard, Arc::clone(&verifications), Arc::clone(&messaging));
     let admin = AdminServiceServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES);
     let verification = VerificationServiceServer::new(VerificationApi::new(verifications, Arc::clone(&directory)))
         .max_decoding_message_size(MAX_REQUEST_BYTES);

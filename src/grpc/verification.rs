@@ -1,5 +1,6 @@
 //! `verigate.verification.v1.VerificationService`.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -15,6 +16,8 @@ use crate::grpc::convert::{
     to_count, to_failure_reason, to_message_status, to_metadata, to_recipient, to_status, to_time,
 };
 use crate::grpc::follow::{Answers, until};
+use crate::guard::ask::Origin;
+use crate::guard::rule::Rule;
 use crate::id::Id;
 use crate::messaging::holder::SendRecord;
 use crate::messaging::page::PageRequest;
@@ -65,6 +68,7 @@ impl VerificationService for VerificationApi {
         Ok(Response::new(pb::StartVerificationResponse {
             verification: Some(to_verification(&started.view)),
             code: started.code.map(|code| code.expose().to_owned()).unwrap_or_default(),
+            nearest_limit: started.nearest.map(to_allowance),
         }))
     }
 
@@ -151,7 +155,7 @@ impl VerificationService for VerificationApi {
 
 fn parse_start(request: pb::StartVerificationRequest) -> Result<NewVerification> {
     let mut unread = Violations::default();
-    unread.note(check_client_ip(&request.client_ip))?;
+    let client_address = unread.note(parse_client_ip(&request.client_ip))?.flatten();
     if request.device_id.chars().count() > MAX_DEVICE_ID {
         unread.add("device_id", format!("must be at most {MAX_DEVICE_ID} characters"));
     }
@@ -176,6 +180,7 @@ fn parse_start(request: pb::StartVerificationRequest) -> Result<NewVerification>
         delivery_wait: parse_duration(request.delivery_wait),
         idempotency_key: parse_text(request.idempotency_key),
         return_code: request.return_code,
+        origin: Origin { client_address, peer: None, device: parse_text(request.device_id), trusted: request.trusted },
         unread: unread.0,
     })
 }
@@ -234,7 +239,7 @@ fn parse_check(tenant: &Tenant, request: pb::CheckVerificationRequest) -> Result
         }
     };
     let candidate = found.note(Candidate::parse(&request.code))?;
-    found.note(check_client_ip(&request.client_ip))?;
+    found.note(parse_client_ip(&request.client_ip))?;
     let idempotency_key = parse_text(request.idempotency_key);
     found.0.extend(idempotency_key.as_deref().and_then(check_idempotency_key));
     match (target, candidate) {
@@ -288,11 +293,14 @@ fn parse_status(status: i32) -> Result<VerificationStatus> {
     }
 }
 
-fn check_client_ip(text: &str) -> Result<()> {
-    match text.is_empty() || text.parse::<std::net::IpAddr>().is_ok() {
-        true => Ok(()),
-        false => Err(Error::invalid("client_ip", "must be an IPv4 or IPv6 address")),
-    }
+/// `None` when it is empty.
+fn parse_client_ip(text: &str) -> Result<Option<IpAddr>> {
+    let parsed = (!text.is_empty()).then(|| text.parse()).transpose();
+    parsed.map_err(|_| Error::invalid("client_ip", "must be an IPv4 or IPv6 address"))
+}
+
+fn to_allowance((rule, left): (Rule, u32)) -> pb::Allowance {
+    pb::Allowance { rule: rule.as_str().to_owned(), left: i32::try_from(left).unwrap_or(i32::MAX) }
 }
 
 fn to_checked(checked: &Checked) -> pb::CheckVerificationResponse {

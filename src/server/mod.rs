@@ -36,6 +36,7 @@ use crate::console;
 use crate::contacts::push::Pusher;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::grpc;
+use crate::guard::service::Guard;
 use crate::messaging::holder::Ground;
 use crate::messaging::outbox::Outbox;
 use crate::messaging::receipt_urls::ReceiptUrls;
@@ -61,6 +62,9 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How often it is written down how vendors have done.
 const MEASURES_INTERVAL: Duration = Duration::from_secs(120);
+
+/// How often it is written down what limits have counted.
+const LIMITS_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The services whose health is told, beside that of the whole.
 const SERVICES: [&str; 5] = [
@@ -90,6 +94,7 @@ pub struct Server {
     clock: Arc<dyn Clock>,
     store: Arc<dyn Store>,
     sled: Arc<SledStore>,
+    guard: Arc<Guard>,
     outbox: Arc<Outbox>,
     steps: Steps,
     pushers: Vec<Pusher>,
@@ -216,6 +221,7 @@ impl Server {
             clock,
             store,
             sled,
+            guard: wired.guard,
             outbox: wired.outbox,
             steps: wired.steps,
             pushers: wired.pushers,
@@ -259,6 +265,7 @@ impl Server {
         background.spawn(self.registry.keep_fresh());
         background.spawn(tell_health(self.health.clone(), Arc::clone(&self.store), Arc::clone(&self.clock)));
         background.spawn(keep_measures(Arc::clone(&self.outbox), Arc::clone(&self.clock)));
+        background.spawn(keep_limits(Arc::clone(&self.guard), Arc::clone(&self.clock)));
         background.spawn(keep_fresh(self.listeners.certificates(), Arc::clone(&self.clock), self.reload));
         background.spawn(keep_metrics(self.metrics, self.clock));
 
@@ -284,6 +291,9 @@ impl Server {
         serving.shutdown().await;
         if let Err(error) = self.outbox.save_measures().await {
             warn!(?error, "how vendors have done could not be written down");
+        }
+        if let Err(error) = self.guard.close().await {
+            warn!(?error, "what the guard has counted could not be written down");
         }
         tokio::task::spawn_blocking(move || self.sled.close()).await.map_err(Error::internal)?;
         outcome
@@ -331,6 +341,16 @@ async fn keep_measures(outbox: Arc<Outbox>, clock: Arc<dyn Clock>) {
         clock.sleep_until(clock.now() + MEASURES_INTERVAL).await;
         if let Err(error) = outbox.save_measures().await {
             warn!(?error, "how vendors have done could not be written down");
+        }
+    }
+}
+
+/// Writes down now and then what the guard has counted.
+async fn keep_limits(guard: Arc<Guard>, clock: Arc<dyn Clock>) {
+    loop {
+        clock.sleep_until(clock.now() + LIMITS_INTERVAL).await;
+        if let Err(error) = guard.save().await {
+            warn!(?error, "what the guard has counted could not be written down");
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::contacts::push::{Pusher, Queue};
 use crate::contacts::service::Contacts;
 use crate::error::Result;
 use crate::grpc::Services;
+use crate::guard::service::Guard;
 use crate::messaging::callbacks::Receivers;
 use crate::messaging::holder::Ground;
 use crate::messaging::outbox::Outbox;
@@ -24,6 +25,7 @@ use crate::server::callbacks::{self, Guarded};
 use crate::server::{settings, vendors};
 use crate::verification::service::Verifications;
 use crate::verification::workflow::Workflows;
+use crate::webhook::authorization::Authorization;
 use crate::webhook::client::Client;
 
 /// All services, and who may call them.
@@ -33,6 +35,7 @@ pub(crate) struct Wired {
     messaging: Arc<Messaging>,
     contacts: Arc<Contacts>,
     oversight: Arc<Oversight>,
+    pub(crate) guard: Arc<Guard>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) steps: Steps,
     pub(crate) pushers: Vec<Pusher>,
@@ -45,7 +48,9 @@ impl Wired {
     pub(crate) async fn build(loaded: &Loaded, ground: &Ground, vendors: Vendors) -> Result<Self> {
         let config = &loaded.config;
         let (contacts, pushers) = contacts(loaded, ground, &vendors)?;
-        let outbox = Arc::new(outbox(config, ground.clone(), vendors.clone())?);
+        let guard = Arc::new(guard(config, ground)?);
+        guard.load().await?;
+        let outbox = Arc::new(outbox(config, ground.clone(), vendors.clone())?.guarded_by(Arc::clone(&guard)));
         let measuring = Arc::clone(outbox.measuring());
         let timeout = config.messaging.attempt_timeout;
         let oversight = Arc::new(Oversight::new(vendors, measuring, Arc::clone(&ground.clock), timeout));
@@ -59,7 +64,7 @@ impl Wired {
         outbox.load_measures().await?;
         let callbacks = Arc::new(callbacks::build(config, &outbox, receivers));
         let steps = Steps { messages: Some(callbacks), verifications: Some(Arc::clone(&verifications) as _) };
-        Ok(Self { registry, verifications, messaging, contacts, oversight, outbox, steps, pushers })
+        Ok(Self { registry, verifications, messaging, contacts, oversight, guard, outbox, steps, pushers })
     }
 
     /// What the gRPC surface is built from.
@@ -71,6 +76,7 @@ impl Wired {
             messaging: Arc::clone(&self.messaging),
             contacts: Arc::clone(&self.contacts),
             oversight: Arc::clone(&self.oversight),
+            guard: Arc::clone(&self.guard),
             reflection,
         }
     }
@@ -91,6 +97,16 @@ impl Wired {
             peer: None,
         }
     }
+}
+
+/// The guard, and who is asked by it.
+fn guard(config: &Config, ground: &Ground) -> Result<Guard> {
+    let Ground { store, keys, clock, random } = ground.clone();
+    let guard = Guard::new(&config.guard, store, keys, Arc::clone(&clock));
+    Ok(match Authorization::new(&config.guard.authorization, clock, random)? {
+        Some(authorization) => guard.authorized_by(Arc::new(authorization)),
+        None => guard,
+    })
 }
 
 fn outbox(config: &Config, ground: Ground, vendors: Vendors) -> Result<Outbox> {

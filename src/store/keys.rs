@@ -25,6 +25,7 @@ const MESSAGE_BATCH: u8 = b'b';
 const CODE_PLACE: u8 = b'k';
 const CONTACT_ROW: u8 = b'c';
 const DUE: u8 = b'd';
+const GUARD: u8 = b'g';
 const ACCOUNT: u8 = b'e';
 const IDEMPOTENCY: u8 = b'i';
 const MESSAGE: u8 = b'm';
@@ -274,6 +275,29 @@ impl Keys {
     /// Where it is noted of all vendors.
     pub fn conversions(&self) -> Prefix {
         Prefix::new([&[META][..], b"measured"].concat(), Some(Partition::new(0)))
+    }
+
+    /// What the names are hashed with under which the guard counts.
+    pub fn guard_secret(&self) -> [u8; 16] {
+        first(&self.hash(&["guard"]))
+    }
+
+    /// Where the guard keeps a page of what it counts.
+    pub fn guard_page(&self, kind: u8, number: u16) -> Key {
+        let [high, low] = number.to_be_bytes();
+        Key::new(Partition::new(low), vec![GUARD, kind, high, low])
+    }
+
+    /// All pages of a kind.
+    pub fn guard_pages(&self, kind: u8) -> Prefix {
+        Prefix::new(vec![GUARD, kind], None)
+    }
+
+    /// Where it is noted what was taken out of an account on a day.
+    pub fn budget(&self, account: u64, day: u64) -> Key {
+        let [partition, ..] = account.to_be_bytes();
+        let bytes = [&[GUARD, b'$'][..], &account.to_be_bytes(), &day.to_be_bytes()].concat();
+        Key::new(Partition::new(partition), bytes)
     }
 
     /// Where it is noted what an idempotency key was used for.

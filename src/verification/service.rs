@@ -73,8 +73,21 @@ impl Verifications {
     /// happens once. With an idempotency key, a judged check that comes again is answered as it was, and not counted.
     ///
     /// Errors: `NotFound` for an unknown id, another tenant's among them, and for a recipient for whom nothing was started;
-    /// `Precondition`/`IdempotencyMismatch`; `Conflict`; `Unavailable`, in which case nobody was told of an approval.
+    /// `Precondition`/`IdempotencyMismatch`; `Limited`/`TenantFailures`; `Conflict`; `Unavailable`, in which case nobody was
+    /// told of an approval.
     pub async fn check(&self, tenant: &Tenant, check: NewCheck) -> Result<Checked> {
+        let attempt = self.outbox.attempt_check(&tenant.name)?;
+        let checked = self.check_once(tenant, check).await?;
+        match (checked.outcome, attempt) {
+            _ if checked.repeated => {}
+            (Outcome::Judged(Judgement::Approved), Some(attempt)) => attempt.succeeded(),
+            (Outcome::Judged(Judgement::Wrong | Judgement::LastWrong), Some(attempt)) => attempt.failed(),
+            _ => {}
+        }
+        Ok(checked)
+    }
+
+    async fn check_once(&self, tenant: &Tenant, check: NewCheck) -> Result<Checked> {
         let id = match check.target {
             Target::Id(id) => id,
             Target::Newest { ref scope, ref recipient } => {
@@ -187,7 +200,7 @@ impl Verifications {
         now: Timestamp,
     ) -> Checked {
         let view = self.view(verification, state, now);
-        Checked { outcome, checks_left: view.checks_left, next_check_at, view }
+        Checked { outcome, checks_left: view.checks_left, next_check_at, repeated: false, view }
     }
 
     pub(crate) fn view(&self, verification: Verification, state: &RecipientState, now: Timestamp) -> View {

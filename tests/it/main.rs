@@ -20,6 +20,7 @@ mod deadlines;
 mod dialects;
 mod faults;
 mod feedback;
+mod guard;
 mod idempotency;
 mod interruptions;
 mod kill;

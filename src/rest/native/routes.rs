@@ -71,6 +71,8 @@ pub const ROUTES: &[Route] = &[
         .example(r#"{"filters": [{"column_id": "first_name", "operator": "FILTER_OPERATOR_EQUALS", "value": "Ann"}]}"#),
     get("/v1/admin/vendors", "admin.v1.AdminService/ListVendors"),
     get("/v1/admin/vendors/{name}/balance", "admin.v1.AdminService/GetVendorBalance"),
+    get("/v1/admin/blocks", "admin.v1.AdminService/ListBlocks"),
+    post("/v1/admin/blocks/end", "admin.v1.AdminService/Unblock").example(r#"{"tenant": "acme", "area": "+6012345"}"#),
     get("/v1/admin/conversions", "admin.v1.AdminService/ListConversions"),
     post("/v1/admin/feedback", "admin.v1.AdminService/SubmitFeedback").example(
         r#"{"verification_id": "01a201eb-6366-80f1-a1f7-20ad39c323d0", "outcome": "FEEDBACK_OUTCOME_RECEIVED"}"#,
