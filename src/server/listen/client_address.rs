@@ -40,10 +40,12 @@ impl Proxies {
             ProxyHeader::XForwardedFor => X_FORWARDED_FOR,
             ProxyHeader::Forwarded => header::FORWARDED,
         };
-        // Several lines are one list (RFC 9110 §5.2); one that is no text is read as a hop that makes no sense.
-        let lines = headers.get_all(name).iter().rev().map(|line| line.to_str().unwrap_or("?"));
+        // Several lines are one list (RFC 9110 §5.2). What is no text spoils its own hop, and not those beside it.
+        let lines = headers.get_all(name).iter().rev().map(|line| line.as_bytes());
+        let hops = lines.flat_map(|line| line.rsplit(|byte| *byte == b','));
+        let hops = hops.map(|hop| trim(std::str::from_utf8(hop).unwrap_or("?")));
         let mut farthest = peer;
-        for hop in lines.flat_map(|line| line.rsplit(',')).map(trim).filter(|hop| !hop.is_empty()) {
+        for hop in hops.filter(|hop| !hop.is_empty()) {
             let node = match self.header {
                 ProxyHeader::XForwardedFor => parse_node(hop),
                 ProxyHeader::Forwarded => parse_for(hop).and_then(parse_node),
@@ -217,6 +219,9 @@ mod tests {
         }
         let no_text = headers(&X_FORWARDED_FOR, &[b"192.0.2.1", b"\xff"]);
         assert_eq!(proxies(ProxyHeader::XForwardedFor).client(PEER.parse().unwrap(), &no_text).to_string(), PEER);
+        let beside = headers(&X_FORWARDED_FOR, &[b"\xff\xfe, 192.0.2.7"]);
+        let client = proxies(ProxyHeader::XForwardedFor).client(PEER.parse().unwrap(), &beside);
+        assert_eq!(client.to_string(), "192.0.2.7");
     }
 
     #[test]
