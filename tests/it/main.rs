@@ -32,6 +32,7 @@ mod queues;
 mod readme;
 mod receipts;
 mod routes;
+mod security;
 mod store;
 mod templates;
 mod transitions;
