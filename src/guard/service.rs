@@ -70,8 +70,8 @@ impl Guard {
             everybody: config.clone(),
             own,
             safelist: config.safelist.iter().filter_map(|entry| Area::of_digits(entry)).collect(),
-            buckets: Table::new(),
-            conversions: Table::new(),
+            buckets: Table::default(),
+            conversions: Table::default(),
             sequences: Mutex::default(),
             authorizer: None,
         }
