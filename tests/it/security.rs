@@ -6,9 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
-const PAGE: &str = include_str!("../../SECURITY.md");
+static PAGE: LazyLock<String> = LazyLock::new(|| fs::read_to_string(at_root("SECURITY.md")).unwrap());
 const MANUAL: &str = include_str!("../../src/config/defaults.toml");
 
 /// A link: what it shows, and where it leads.
@@ -59,7 +60,7 @@ fn anchor(heading: &str) -> String {
     kept.chars().filter(|character| character.is_alphanumeric() || *character == '-').collect()
 }
 
-fn at_root(path: &str) -> std::path::PathBuf {
+fn at_root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
