@@ -215,6 +215,11 @@ impl Server {
         &self.addresses
     }
 
+    /// What the http listener serves, for who calls it without a connection.
+    pub fn http(&self) -> axum::Router {
+        self.http.clone()
+    }
+
     /// Serves until `stop` completes, then finishes what is under way, within the drain deadline.
     ///
     /// Errors: a listener that failed, or a store that could not be closed cleanly.

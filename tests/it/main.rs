@@ -2,6 +2,9 @@
 #![cfg(test)] // lets helpers unwrap, as tests may
 
 mod support;
+/// The same functions that the fuzzer runs.
+#[path = "../../fuzz/src/targets/mod.rs"]
+mod targets;
 
 mod admin;
 mod architecture;
@@ -19,6 +22,7 @@ mod deadlines;
 mod dialects;
 mod faults;
 mod feedback;
+mod fuzz_corpus;
 mod idempotency;
 mod interruptions;
 mod kill;

@@ -12,3 +12,4 @@ pub(crate) mod log;
 pub(crate) mod process;
 pub(crate) mod reporting;
 pub(crate) mod vendor_server;
+pub(crate) mod store_model;
