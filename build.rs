@@ -20,7 +20,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const CONTRACT: &str = "proto";
 
 /// Fields of these names never show in `Debug`, in whichever message they are.
-const SECRET_FIELDS: [&str; 8] = ["code", "columns", "custom_code", "email", "phone", "text", "value", "variables"];
+const SECRET_FIELDS: [&str; 10] =
+    ["code", "columns", "custom_code", "email", "phone", "secret", "secret_hash", "text", "value", "variables"];
 
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed={CONTRACT}");

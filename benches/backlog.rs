@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use tokio::task::{JoinHandle, JoinSet};
 use verigate::clock::{Clock, SystemClock, Timestamp};
+use verigate::guard::ask::Origin;
 use verigate::messaging::holder::Ground;
 use verigate::messaging::message::{Message, Text};
 use verigate::messaging::outbox::{LONGEST_LINE, Outbox, Settings};
@@ -242,6 +243,7 @@ async fn send(messaging: &Messaging, tenant: &Tenant, number: u64, kind: Kind) -
         callback: None,
         idempotency_key: None,
         batched: false,
+        origin: Origin::default(),
         unread: Vec::new(),
     };
     let message = messaging.send(tenant, new).await?;

@@ -27,6 +27,7 @@ use clap::Parser;
 use futures_util::stream::{once, unfold};
 use tokio::task::{JoinHandle, JoinSet};
 use verigate::clock::{Clock, SystemClock};
+use verigate::guard::ask::Origin;
 use verigate::messaging::holder::Ground;
 use verigate::messaging::limits::Limits;
 use verigate::messaging::message::Text;
@@ -334,6 +335,7 @@ impl House {
             callback: None,
             idempotency_key: None,
             batched: false,
+            origin: Origin::default(),
             unread: Vec::new(),
         };
         self.messaging.send(&self.tenant, new).await?;

@@ -11,8 +11,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use verigate::auth::{self, KeyConfig};
-use verigate::clock::Timestamp;
+use verigate::auth::account::Account;
+use verigate::auth::directory::Directory;
+use verigate::auth::key_config::KeyConfig;
+use verigate::auth::roster::Roster;
+use verigate::clock::{SystemClock, Timestamp};
 use verigate::event::History;
 use verigate::id::{Id, TenantName};
 use verigate::messaging::holder::SendRecord;
@@ -25,11 +28,13 @@ use verigate::segment;
 use verigate::store::keys::Keys;
 use verigate::store::seal::{KeyRing, SealedStore};
 use verigate::store::{Batch, Commit, Key, Prefix, Record, Store, Version, record};
+use verigate::tenant::Tenant;
 use verigate::vendor::{Accepted, Channel};
+use verigate::verification::beginning::{Beginning, Secret};
 use verigate::verification::code::{Alphabet, Candidate, Code};
 use verigate::verification::policy::Limits;
 use verigate::verification::recipient_state::RecipientState;
-use verigate::verification::verification::{Beginning, Secret, Verification};
+use verigate::verification::verification::Verification;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -143,9 +148,22 @@ fn words(bench: &Bench) -> Result<()> {
         templates.render_verification(&wording, &facts)
     });
     let secret = Some("acme-secret-of-some-length".into());
-    let key = KeyConfig { id: "acme".to_owned(), secret, secret_hash: None, alone: false, from: Vec::new() };
-    let keys = auth::Keys::new([(&tenant, &key)])?;
-    bench.time("auth: authenticate", || keys.authenticate(black_box(Some("Bearer acme.acme-secret-of-some-length"))));
+    let key = KeyConfig { id: "acme".to_owned(), secret, ..KeyConfig::default() };
+    let account = Account::configured(Tenant {
+        name: tenant.clone(),
+        default_country: None,
+        brand: None,
+        sender: None,
+        may_return_code: false,
+        balance_of: None,
+        may_administer: false,
+    });
+    let mut roster = Roster::default();
+    roster.add_account(Arc::new(account))?;
+    roster.add_key(Arc::new(key.to_key(&tenant)?))?;
+    let directory = Directory::new(roster, Arc::new(SystemClock));
+    let header = Some("Bearer acme.acme-secret-of-some-length");
+    bench.time("auth: authenticate", || directory.authenticate(black_box(header)));
     Ok(())
 }
 
@@ -168,6 +186,7 @@ fn started() -> Result<Verification> {
         text: None,
         last_line: LastLine::default(),
         workflow: None,
+        trusted: false,
     };
     let mut verification = Verification::new(beginning, NOW);
     verification.add_send(Channel::Sms, 5, NOW).ok_or("a new verification takes a send")?;

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,6 +77,24 @@ impl fmt::Display for Timestamp {
 impl fmt::Debug for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// RFC 3339, with whatever offset, from 1970 on: `2027-01-31T00:00:00Z`.
+impl FromStr for Timestamp {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wanted = "must be a time such as \"2027-01-31T00:00:00Z\"";
+        let time: jiff::Timestamp = text.parse().map_err(|_| wanted)?;
+        u64::try_from(time.as_millisecond()).map(Self).map_err(|_| wanted)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Timestamp {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -175,6 +194,16 @@ mod tests {
         assert_eq!(Timestamp::from_millis(1_795_324_560_125).to_string(), "2026-11-22T05:16:00.125Z");
         assert_eq!(Timestamp::default().to_string(), "1970-01-01T00:00:00.000Z");
         assert!(Timestamp::from_millis(u64::MAX).to_string().ends_with("ms"));
+    }
+
+    #[test]
+    fn timestamps_are_read_as_people_write_them() {
+        let at = Timestamp::from_millis(1_795_324_560_125);
+        assert_eq!(at.to_string().parse(), Ok(at));
+        assert_eq!("2026-11-22T13:16:00.125+08:00".parse(), Ok(at));
+        for bad in ["", "2027-01-31", "2027-02-30T00:00:00Z", "1969-12-31T23:59:59Z", "2027-01-31T00:00:00", "soon"] {
+            assert!(bad.parse::<Timestamp>().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub struct Error {
     message: String,
     retry_after: Option<Duration>,
     violations: Vec<Violation>,
+    details: Vec<(&'static str, String)>,
     source: Option<Source>,
 }
 
@@ -33,6 +34,8 @@ pub enum Kind {
     Forbidden,
     /// No such thing, or not this tenant's.
     NotFound,
+    /// There is one already.
+    Exists,
     /// Fits the rules, but not the state that things are in.
     Precondition,
     /// Lost a race that may be run again.
@@ -55,20 +58,40 @@ pub enum Reason {
     InvalidField,
     CredentialsMissing,
     CredentialsInvalid,
+    CredentialsExpired,
     NotPermitted,
     VerificationNotFound,
     MessageNotFound,
     VendorNotFound,
     ContactRowNotFound,
     ContactColumnNotFound,
+    TenantNotFound,
+    ApiKeyNotFound,
     VerificationNotPending,
     MessageNotQueued,
     NotSent,
     FeedbackContradicts,
+    Configured,
     IdempotencyInFlight,
     IdempotencyMismatch,
     CoolDown,
     RecipientLocked,
+    CountryDenied,
+    NumberTypeDenied,
+    NotAuthorized,
+    RecipientLimit,
+    NumberBlockLimit,
+    PrefixLimit,
+    CountryLimit,
+    ClientAddressLimit,
+    ClientNetworkLimit,
+    DeviceLimit,
+    TenantLimit,
+    TenantFailures,
+    ConversionTooLow,
+    NumbersInSequence,
+    BudgetSpent,
+    BlockNotFound,
     NoRoute,
     NotOffered,
     VendorRefused,
@@ -81,6 +104,7 @@ pub enum Reason {
     DeadlineExceeded,
     NotServed,
     Internal,
+    AlreadyExists,
 }
 
 /// One field of a request that is out of its range.
@@ -96,7 +120,15 @@ pub struct Violation {
 
 impl Error {
     pub fn new(kind: Kind, reason: Reason, message: impl Into<String>) -> Self {
-        Self { kind, reason, message: message.into(), retry_after: None, violations: Vec::new(), source: None }
+        Self {
+            kind,
+            reason,
+            message: message.into(),
+            retry_after: None,
+            violations: Vec::new(),
+            details: Vec::new(),
+            source: None,
+        }
     }
 
     /// A request field out of its range. The description says what would be right.
@@ -121,6 +153,12 @@ impl Error {
         self
     }
 
+    /// A fact for programs, beside the reason.
+    pub fn with_detail(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.details.push((name, value.into()));
+        self
+    }
+
     /// Attaches the cause, for logs only.
     pub fn with_source(mut self, source: impl Into<Source>) -> Self {
         self.source = Some(source.into());
@@ -142,6 +180,10 @@ impl Error {
     /// How long to wait before the same request can succeed, when waiting helps.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
+    }
+
+    pub fn details(&self) -> &[(&'static str, String)] {
+        &self.details
     }
 
     pub fn violations(&self) -> &[Violation] {
@@ -176,24 +218,44 @@ impl StdError for Error {
 // === impl Reason ===
 
 impl Reason {
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 50] = [
         Self::InvalidField,
         Self::CredentialsMissing,
         Self::CredentialsInvalid,
+        Self::CredentialsExpired,
         Self::NotPermitted,
         Self::VerificationNotFound,
         Self::MessageNotFound,
         Self::VendorNotFound,
         Self::ContactRowNotFound,
         Self::ContactColumnNotFound,
+        Self::TenantNotFound,
+        Self::ApiKeyNotFound,
         Self::VerificationNotPending,
         Self::MessageNotQueued,
         Self::NotSent,
         Self::FeedbackContradicts,
+        Self::Configured,
         Self::IdempotencyInFlight,
         Self::IdempotencyMismatch,
         Self::CoolDown,
         Self::RecipientLocked,
+        Self::CountryDenied,
+        Self::NumberTypeDenied,
+        Self::NotAuthorized,
+        Self::RecipientLimit,
+        Self::NumberBlockLimit,
+        Self::PrefixLimit,
+        Self::CountryLimit,
+        Self::ClientAddressLimit,
+        Self::ClientNetworkLimit,
+        Self::DeviceLimit,
+        Self::TenantLimit,
+        Self::TenantFailures,
+        Self::ConversionTooLow,
+        Self::NumbersInSequence,
+        Self::BudgetSpent,
+        Self::BlockNotFound,
         Self::NoRoute,
         Self::NotOffered,
         Self::VendorRefused,
@@ -206,6 +268,7 @@ impl Reason {
         Self::DeadlineExceeded,
         Self::NotServed,
         Self::Internal,
+        Self::AlreadyExists,
     ];
 
     /// The name on every wire, such as `COOL_DOWN`.
@@ -214,20 +277,40 @@ impl Reason {
             Self::InvalidField => "INVALID_FIELD",
             Self::CredentialsMissing => "CREDENTIALS_MISSING",
             Self::CredentialsInvalid => "CREDENTIALS_INVALID",
+            Self::CredentialsExpired => "CREDENTIALS_EXPIRED",
             Self::NotPermitted => "NOT_PERMITTED",
             Self::VerificationNotFound => "VERIFICATION_NOT_FOUND",
             Self::MessageNotFound => "MESSAGE_NOT_FOUND",
             Self::VendorNotFound => "VENDOR_NOT_FOUND",
             Self::ContactRowNotFound => "CONTACT_ROW_NOT_FOUND",
             Self::ContactColumnNotFound => "CONTACT_COLUMN_NOT_FOUND",
+            Self::TenantNotFound => "TENANT_NOT_FOUND",
+            Self::ApiKeyNotFound => "API_KEY_NOT_FOUND",
             Self::VerificationNotPending => "VERIFICATION_NOT_PENDING",
             Self::MessageNotQueued => "MESSAGE_NOT_QUEUED",
             Self::NotSent => "NOT_SENT",
             Self::FeedbackContradicts => "FEEDBACK_CONTRADICTS",
+            Self::Configured => "CONFIGURED",
             Self::IdempotencyInFlight => "IDEMPOTENCY_IN_FLIGHT",
             Self::IdempotencyMismatch => "IDEMPOTENCY_MISMATCH",
             Self::CoolDown => "COOL_DOWN",
             Self::RecipientLocked => "RECIPIENT_LOCKED",
+            Self::CountryDenied => "COUNTRY_DENIED",
+            Self::NumberTypeDenied => "NUMBER_TYPE_DENIED",
+            Self::NotAuthorized => "NOT_AUTHORIZED",
+            Self::RecipientLimit => "RECIPIENT_LIMIT",
+            Self::NumberBlockLimit => "NUMBER_BLOCK_LIMIT",
+            Self::PrefixLimit => "PREFIX_LIMIT",
+            Self::CountryLimit => "COUNTRY_LIMIT",
+            Self::ClientAddressLimit => "CLIENT_ADDRESS_LIMIT",
+            Self::ClientNetworkLimit => "CLIENT_NETWORK_LIMIT",
+            Self::DeviceLimit => "DEVICE_LIMIT",
+            Self::TenantLimit => "TENANT_LIMIT",
+            Self::TenantFailures => "TENANT_FAILURES",
+            Self::ConversionTooLow => "CONVERSION_TOO_LOW",
+            Self::NumbersInSequence => "NUMBERS_IN_SEQUENCE",
+            Self::BudgetSpent => "BUDGET_SPENT",
+            Self::BlockNotFound => "BLOCK_NOT_FOUND",
             Self::NoRoute => "NO_ROUTE",
             Self::NotOffered => "NOT_OFFERED",
             Self::VendorRefused => "VENDOR_REFUSED",
@@ -240,6 +323,7 @@ impl Reason {
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::NotServed => "NOT_SERVED",
             Self::Internal => "INTERNAL",
+            Self::AlreadyExists => "ALREADY_EXISTS",
         }
     }
 }

@@ -12,14 +12,15 @@
 //! | 5 | `messaging` · `webhook` | vendor port, event, store port, words |
 //! | 4 | `vendor` · `event` · `auth` | store port, words |
 //! | 3 | `store` | words |
-//! | 1–2 | `error clock http_client random id network recipient segment status proto telemetry` | nothing of ours, or each other downwards |
+//! | 1–2 | `error clock http_client random id network recipient segment shedding status proto telemetry` | nothing of ours, or each other downwards |
 //!
 //! Invariants, checked by `tests/it/architecture.rs`:
 //! 1. `verification`, `contacts`, `messaging` and `event` name no tonic, prost, axum, reqwest, sled or redis type.
 //! 2. Nothing outside `store/` parses a key; nothing outside its own file spells a vendor's name.
 //! 3. `verification.rs`, `judging.rs`, `message.rs`, `callback.rs`, `segment.rs`, `route.rs`, `policy.rs`, `code.rs`, what
-//!    limits calls of vendors (`breaker.rs`, `budget.rs`, `rate.rs`, `backoff.rs`, `rounds.rs`, `health.rs`), and what a
-//!    contact may be (`table.rs`, `column.rs`, `row.rs`, `cell.rs`, `filter.rs`), are synchronous and take `now`.
+//!    limits calls of vendors (`breaker.rs`, `budget.rs`, `rate.rs`, `backoff.rs`, `rounds.rs`, `health.rs`), what a contact
+//!    may be (`table.rs`, `column.rs`, `row.rs`, `cell.rs`, `filter.rs`), and who may call (`roster.rs`, `scope.rs`,
+//!    `act.rs`, `key.rs`, `changes.rs`), are synchronous and take `now`.
 //! 4. A `mod.rs` is a port (imports none of its children) or an assembler (no child imports it), never both;
 //!    this file re-exports nothing.
 //! 5. Wire types are separate from domain types; conversions are `parse_*` in and `to_*` out.
@@ -32,10 +33,12 @@ pub mod error;
 pub mod http_client;
 pub mod id;
 pub mod network;
+pub mod number_type;
 pub mod proto;
 pub mod random;
 pub mod recipient;
 pub mod segment;
+pub mod shedding;
 pub mod status;
 pub mod telemetry;
 pub mod tenant;
@@ -47,6 +50,7 @@ pub mod store;
 // Floor 4: the outside world, what happened, and who may call.
 pub mod auth;
 pub mod event;
+pub mod guard;
 pub mod vendor;
 
 // Floor 5: messages, and calls to those who want to hear of them.

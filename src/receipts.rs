@@ -82,6 +82,12 @@ pub fn not_found() -> Response {
     (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
 }
 
+/// The answer of the http listener when it is at fault itself (RFC 9457).
+pub fn fault() -> Response {
+    let body = r#"{"type":"about:blank","title":"Internal Server Error","status":500,"detail":"internal error","reason":"INTERNAL"}"#;
+    (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+}
+
 async fn answer(
     State(desk): State<Desk>,
     path: Result<Path<Vec<String>>, PathRejection>,

@@ -20,6 +20,7 @@ pub fn of(kind: Kind) -> (Code, StatusCode) {
         Kind::Unauthenticated => Code::Unauthenticated,
         Kind::Forbidden => Code::PermissionDenied,
         Kind::NotFound => Code::NotFound,
+        Kind::Exists => Code::AlreadyExists,
         Kind::Precondition => Code::FailedPrecondition,
         Kind::Conflict => Code::Aborted,
         Kind::Limited => Code::ResourceExhausted,
@@ -55,7 +56,7 @@ pub fn http_of(code: Code) -> StatusCode {
 /// recipient.
 pub fn to_status(error: &Error) -> Status {
     let reason = error.reason().as_str();
-    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, to_metadata(error));
     if !error.violations().is_empty() {
         let fields = error.violations().iter().map(|v| FieldViolation::new(&v.field, &v.description));
         details.set_bad_request(fields.collect::<Vec<_>>());
@@ -67,6 +68,10 @@ pub fn to_status(error: &Error) -> Status {
         details.set_retry_info(error.retry_after());
     }
     Status::with_error_details(of(error.kind()).0, error.message(), details)
+}
+
+fn to_metadata(error: &Error) -> HashMap<String, String> {
+    error.details().iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
 }
 
 #[cfg(test)]
@@ -128,6 +133,11 @@ mod tests {
     #[test]
     fn what_is_not_there_is_not_found() {
         row(Kind::NotFound, Code::NotFound);
+    }
+
+    #[test]
+    fn what_is_there_already_is_already_exists() {
+        row(Kind::Exists, Code::AlreadyExists);
     }
 
     #[test]

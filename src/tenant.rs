@@ -1,5 +1,6 @@
 //! An account that calls us, as far as more than one module must know it.
 
+use crate::error::Violation;
 use crate::id::TenantName;
 use crate::recipient::Country;
 
@@ -20,4 +21,11 @@ pub struct Tenant {
     /// Whether it may look after the server: see all vendors and our accounts with them, and tell whether what any tenant
     /// sent has arrived.
     pub may_administer: bool,
+}
+
+/// What is wrong with a sender, if anything.
+pub fn check_sender(sender: &str) -> Option<Violation> {
+    let fits = sender.chars().count() <= 64 && !sender.chars().any(char::is_control);
+    let description = "must be at most 64 characters, on one line".to_owned();
+    (!fits).then(|| Violation { field: "sender".to_owned(), description })
 }

@@ -1,13 +1,14 @@
 //! A gateway as the client commands see it: where it is, with which key it is called, and what its refusals mean.
 
 use std::error::Error as StdError;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel as Transport, Endpoint};
+use tonic::transport::{Certificate, Channel as Transport, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 use verigate::config::DEV_KEY;
@@ -15,6 +16,8 @@ use verigate::proto::messaging::v1 as pb;
 
 use crate::cli::exit::{CREDENTIALS, Failure, INTERNAL, Outcome, REFUSED, UNAVAILABLE, USAGE, with_causes};
 use crate::cli::output;
+
+const ADDRESS: &str = "must be http://HOST:PORT, https://HOST:PORT or unix:/PATH";
 
 /// How long to wait for a connection, and for an answer that takes no waiting of its own.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
@@ -24,7 +27,7 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Connection {
-    /// Where the gateway listens: http://HOST:PORT or unix:/PATH
+    /// Where the gateway listens: http://HOST:PORT, https://HOST:PORT or unix:/PATH
     #[arg(long, global = true, value_name = "ADDRESS", env = "VERIGATE_ADDRESS")]
     #[arg(default_value = "http://127.0.0.1:50051")]
     address: String,
@@ -32,9 +35,20 @@ pub(crate) struct Connection {
     /// better set the variable
     #[arg(long, global = true, value_name = "KEY", env = "VERIGATE_KEY", hide_env_values = true)]
     key: Option<String>,
+    /// Certificates in PEM, one of which must vouch for a gateway that speaks TLS; by default the public ones
+    #[arg(long, global = true, value_name = "FILE", env = "VERIGATE_CA")]
+    ca: Option<PathBuf>,
+    /// Our own certificate and then its key in one file, in PEM, for a gateway that asks for it
+    #[arg(long, global = true, value_name = "FILE", env = "VERIGATE_CERTIFICATE")]
+    certificate: Option<PathBuf>,
     /// Print the answer, or the refusal, as one line of JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
+}
+
+fn read(name: &str, file: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(file)
+        .map_err(|error| Failure::new(USAGE, format!("{name}: the file {file:?} cannot be read: {error}")))
 }
 
 /// The medium of a message.
@@ -76,13 +90,36 @@ impl Connection {
         let address = match self.address.split_once(':') {
             Some(("unix", path)) if path.starts_with('/') => self.address.clone(),
             Some(("http", rest)) if rest.starts_with("//") => self.address.clone(),
-            Some(("https", _)) => return Err(wrong("this client speaks plain text only; use an http:// address")),
+            Some(("https", rest)) if rest.starts_with("//") => self.address.clone(),
             // A host and a port, as the configuration writes them.
             Some((_, rest)) if !rest.starts_with("//") => format!("http://{}", self.address),
-            _ => return Err(wrong("must be http://HOST:PORT or unix:/PATH")),
+            _ => return Err(wrong(ADDRESS)),
         };
-        let endpoint = Endpoint::from_shared(address).map_err(|_| wrong("must be http://HOST:PORT or unix:/PATH"))?;
-        Ok(endpoint.connect_timeout(CONNECT_PATIENCE))
+        let secure = address.starts_with("https:");
+        let endpoint = Endpoint::from_shared(address).map_err(|_| wrong(ADDRESS))?.connect_timeout(CONNECT_PATIENCE);
+        if secure {
+            return endpoint.tls_config(self.tls()?).map_err(|error| wrong(&with_causes(&error)));
+        }
+        for (name, file) in [("--ca", &self.ca), ("--certificate", &self.certificate)] {
+            if file.is_some() {
+                return Err(Failure::new(USAGE, format!("{name}: is for an address that begins with https://")));
+            }
+        }
+        Ok(endpoint)
+    }
+
+    fn tls(&self) -> Result<ClientTlsConfig, Failure> {
+        let config = match &self.ca {
+            Some(file) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read("--ca", file)?)),
+            None => ClientTlsConfig::new().with_webpki_roots(),
+        };
+        Ok(match &self.certificate {
+            Some(file) => {
+                let pem = read("--certificate", file)?;
+                config.identity(Identity::from_pem(&pem, &pem))
+            }
+            None => config,
+        })
     }
 
     /// Never repeats the key.

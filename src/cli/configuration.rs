@@ -38,7 +38,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
 
 /// Reads a configuration and checks all of it, also what only the server can read. Opens and binds nothing.
 pub(crate) fn load(file: Option<&Path>) -> Result<Loaded, Failure> {
-    let loaded = config::load(file, config::environment()).map_err(Failure::configuration)?;
-    server::check(&loaded, Arc::new(SystemClock)).map_err(Failure::configuration)?;
+    let mut loaded = config::load(file, config::environment()).map_err(Failure::configuration)?;
+    let warnings = server::check(&loaded, Arc::new(SystemClock)).map_err(Failure::configuration)?;
+    loaded.warnings.extend(warnings);
     Ok(loaded)
 }

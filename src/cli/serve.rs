@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tracing::{debug, info, warn};
 use verigate::clock::SystemClock;
 use verigate::config::settings::Address;
@@ -30,7 +30,7 @@ use crate::cli::{configuration, output};
 /// ./verigate-data, and the API key is dev.dev-secret. Any file, even an empty one, turns that off.
 ///
 /// SIGTERM and SIGINT make it finish the calls under way, within server.drain_deadline; a second one ends it at once.
-/// Logs go to standard error.
+/// SIGHUP makes it read the files of server.tls again at once. Logs go to standard error.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  verigate serve\n  verigate serve --config /etc/verigate/verigate.toml\n  \
                         VERIGATE__SERVER__GRPC=127.0.0.1:6000 verigate serve")]
@@ -75,6 +75,9 @@ async fn serve(loaded: &Loaded, until_stdin_ends: bool) -> Outcome {
         metrics: telemetry::start_metrics().map_err(|error| Failure::internal(&error))?,
     };
     let server = Server::build(loaded, surroundings).await.map_err(|error| cannot_start(&error))?;
+    if server.has_certificates() {
+        reload_on_hang_up(server.reload()).map_err(|error| Failure::internal(&error))?;
+    }
     let Addresses { grpc, http, admin } = server.addresses();
     info!(version = env!("CARGO_PKG_VERSION"), %grpc, %http, %admin, "listening");
     if loaded.dev_profile {
@@ -110,6 +113,17 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
         std::process::exit(128 + second.as_raw_value());
     });
     Ok(async move { drop(stopped.await) })
+}
+
+/// Has the certificates read again at each SIGHUP.
+fn reload_on_hang_up(reload: Arc<Notify>) -> std::io::Result<()> {
+    let mut hang_up = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hang_up.recv().await.is_some() {
+            reload.notify_one();
+        }
+    });
+    Ok(())
 }
 
 /// Completes at the end of standard input; never, when that is not watched.

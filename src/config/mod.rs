@@ -12,14 +12,17 @@ mod read;
 mod render;
 pub mod section;
 pub mod settings;
+pub mod transport;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
+use secrecy::ExposeSecret;
 use serde::{Deserialize, Deserializer};
 
-use crate::auth;
+use crate::auth::key_config::KeyConfig;
+use crate::auth::secret::WEAK_SECRET_BYTES;
 use crate::config::fault::{ConfigError, Fault, Origin};
 use crate::config::layers::{Node, Value};
 use crate::config::read::{Quoting, read};
@@ -27,6 +30,7 @@ use crate::config::section::Section;
 use crate::config::settings::{ServerConfig, StoreConfig, TenantConfig};
 use crate::contacts::service::ContactsConfig;
 use crate::error::{Result, Violation};
+use crate::guard;
 use crate::id::TenantName;
 use crate::messaging::route::{RouteConfig, RouteVendor};
 use crate::messaging::service::MessagingConfig;
@@ -59,6 +63,7 @@ pub struct Config {
     pub log: telemetry::Config,
     pub store: StoreConfig,
     pub verification: VerificationConfig,
+    pub guard: guard::settings::Config,
     pub messaging: MessagingConfig,
     pub contacts: ContactsConfig,
     pub receipts: receipts::Config,
@@ -178,13 +183,6 @@ impl std::fmt::Debug for Tree {
 // === impl Config ===
 
 impl Config {
-    /// Who may call.
-    ///
-    /// Errors: none once the configuration was loaded, for the checks found the same.
-    pub fn keys(&self) -> Result<auth::Keys> {
-        auth::Keys::new(self.tenants.iter().flat_map(|tenant| tenant.keys.iter().map(|key| (&tenant.name, key))))
-    }
-
     /// The texts that can be sent.
     ///
     /// Errors: none once the configuration was loaded, for the checks found the same.
@@ -198,6 +196,7 @@ impl Config {
         found.nest("log", self.log.violations());
         found.nest("store", self.store.violations());
         found.nest("verification", self.verification.violations());
+        found.nest("guard", self.guard.violations());
         found.nest("messaging", self.messaging.violations());
         found.nest("contacts", self.contacts.violations());
         found.nest("receipts", self.receipts.violations());
@@ -214,6 +213,7 @@ impl Config {
         self.check_tenants(&mut found);
         self.check_callbacks(&mut found);
         self.check_routes(&mut found);
+        self.check_guard(&mut found);
         for (at, vendor) in self.contacts.push.iter().enumerate() {
             self.check_vendor(&format!("contacts.push[{at}]"), vendor, &mut found);
         }
@@ -225,15 +225,19 @@ impl Config {
         found.0
     }
 
-    /// The published secret must not meet the public.
+    /// Neither the published secret nor what the admin listener shows may meet the public.
     fn check_exposure(&self, dev_profile: bool, found: &mut Violations) {
         let listeners = self.server.listeners();
-        let Some((key, address)) = listeners.iter().find(|(_, address)| !address.is_local()) else {
-            return;
-        };
-        if dev_profile {
+        let exposed: Vec<_> = listeners.iter().filter(|(_, address)| !address.is_local()).collect();
+        let Some((key, address)) = exposed.first() else { return };
+        for (key, address) in exposed.iter().filter(|_| dev_profile) {
             let message = "the dev profile has a published secret, so it must listen to this machine only";
             found.add(&format!("server.{key}"), format!("{message}, but is {address}; configure a file"));
+        }
+        let open = exposed.iter().any(|(key, _)| *key == "admin") && self.server.admin_access.hash().is_none();
+        if open && !dev_profile {
+            let message = "must listen to this machine only, unless server.admin_access.password is set";
+            found.add("server.admin", format!("{message}, but is {}", self.server.admin));
         }
         for (path, config) in self.paths_of_keys() {
             if !dev_profile && config.opens_with(DEV_SECRET) {
@@ -278,6 +282,11 @@ impl Config {
         for name in self.rest.hasun.masks.keys() {
             self.check_tenant(&format!("rest.hasun.masks.{name}"), name, found);
         }
+        if let Some(id) =
+            self.server.unix.key.as_deref().filter(|id| self.paths_of_keys().all(|(_, key)| key.id != *id))
+        {
+            found.add("server.unix.key", format!("must be the id of a configured API key, but is {id:?}"));
+        }
         let mut ids = BTreeMap::new();
         for (path, key) in self.paths_of_keys() {
             if let Some(first) = ids.insert(&key.id, path.clone()) {
@@ -302,6 +311,26 @@ impl Config {
             }
             for (at, name) in route.tenants.iter().enumerate() {
                 self.check_tenant(&format!("routes[{index}].tenants[{at}]"), name, found);
+            }
+        }
+    }
+
+    fn check_guard(&self, found: &mut Violations) {
+        found.nest("guard.authorization", webhook::authorization::violations(&self.guard.authorization));
+        for tenant in self.guard.tenants.keys() {
+            self.check_tenant(&format!("guard.tenants.{tenant}"), tenant, found);
+        }
+        for (at, budget) in self.guard.budgets.iter().enumerate() {
+            if let Some(tenant) = &budget.tenant {
+                self.check_tenant(&format!("guard.budgets[{at}].tenant"), tenant, found);
+            }
+            if let Some(vendor) = &budget.vendor {
+                self.check_vendor(&format!("guard.budgets[{at}].vendor"), vendor, found);
+            }
+        }
+        for (at, price) in self.guard.prices.iter().enumerate() {
+            if let Some(vendor) = &price.vendor {
+                self.check_vendor(&format!("guard.prices[{at}].vendor"), vendor, found);
             }
         }
     }
@@ -392,7 +421,7 @@ impl Config {
 
     fn warnings(&self) -> Vec<String> {
         let weak = self.paths_of_keys().filter(|(_, key)| key.is_weak()).map(|(path, _)| {
-            let least = auth::WEAK_SECRET_BYTES;
+            let least = WEAK_SECRET_BYTES;
             format!("{path}.secret: is shorter than {least} characters and can be guessed; make one with `key new`")
         });
         let unrouted = self.routes.is_empty().then(|| "routes: there is none, so nothing can be sent".to_owned());
@@ -400,11 +429,46 @@ impl Config {
             let message = "callbacks.allow: holds this machine, so whoever may send a message can have calls made to";
             format!("{message} whatever listens here, server.admin among it")
         });
-        weak.chain(unrouted).chain(exposed).collect()
+        let keyless = self.tenants.iter().enumerate().filter(|(_, tenant)| tenant.keys.is_empty()).map(|(at, _)| {
+            format!("tenants[{at}].keys: holds none, so only keys that AdminService has made open for this tenant")
+        });
+        let idle = self.tenants.iter().enumerate().flat_map(|(index, tenant)| {
+            let path = move |(at, scope): (usize, &str)| format!("tenants[{index}].keys[{at}].scopes: {scope}");
+            tenant.idle_scopes().map(path)
+        });
+        let admin = self
+            .server
+            .admin_access
+            .password
+            .as_ref()
+            .is_some_and(|password| password.expose_secret().len() < WEAK_SECRET_BYTES);
+        let guessable = admin.then(|| {
+            let least = WEAK_SECRET_BYTES;
+            format!("server.admin_access.password: is shorter than {least} characters and can be guessed")
+        });
+        weak.chain(keyless)
+            .chain(idle)
+            .chain(unrouted)
+            .chain(exposed)
+            .chain(guessable)
+            .chain(self.plain_listeners())
+            .collect()
+    }
+
+    /// The listeners that others can reach and listen in on. No fault: something before us may speak TLS for us.
+    fn plain_listeners(&self) -> impl Iterator<Item = String> {
+        let listeners = self.server.listeners().into_iter().zip(self.server.tls.listeners());
+        let plain = listeners.filter(|((_, address), (_, tls))| !address.is_local() && tls.files().is_none());
+        plain.map(|((key, address), _)| {
+            let message =
+                "can be reached from other machines without TLS, which shows codes and keys to who listens in;";
+            let help = "or have something before it that speaks TLS";
+            format!("server.{key}: {address} {message} set server.tls.{key}, {help}")
+        })
     }
 
     /// Every key with its path, such as `tenants[0].keys[1]`.
-    fn paths_of_keys(&self) -> impl Iterator<Item = (String, &auth::KeyConfig)> {
+    fn paths_of_keys(&self) -> impl Iterator<Item = (String, &KeyConfig)> {
         self.tenants.iter().enumerate().flat_map(|(index, tenant)| {
             let path = move |at: usize| format!("tenants[{index}].keys[{at}]");
             tenant.keys.iter().enumerate().map(move |(at, key)| (path(at), key))

@@ -10,11 +10,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::auth;
+use crate::auth::key_config::KeyConfig;
+use crate::auth::scope::Scope;
+use crate::config::transport::{AdminAccess, LimitsConfig, ProxyHeader, TlsConfig, UnixConfig};
 use crate::error::Violation;
 use crate::id::TenantName;
 use crate::messaging::template::check_brand;
+use crate::network::Network;
 use crate::recipient::Country;
+use crate::tenant::check_sender;
 use crate::violations::Violations;
 
 /// `[server]`: where we listen and how we stop.
@@ -27,6 +31,15 @@ pub struct ServerConfig {
     pub admin: SocketAddr,
     pub reflection: bool,
     pub drain_deadline: Duration,
+    /// Whose word about who calls is taken.
+    pub proxies: Vec<Network>,
+    pub proxy_header: ProxyHeader,
+    /// Host names, without port, under which the console may be asked for, beside `localhost` and any IP address.
+    pub admin_hosts: Vec<String>,
+    pub admin_access: AdminAccess,
+    pub unix: UnixConfig,
+    pub tls: TlsConfig,
+    pub limits: LimitsConfig,
 }
 
 /// Where a listener listens.
@@ -73,7 +86,7 @@ pub struct TenantConfig {
     #[serde(default)]
     pub admin: bool,
     #[serde(default)]
-    pub keys: Vec<auth::KeyConfig>,
+    pub keys: Vec<KeyConfig>,
 }
 
 // === impl Address ===
@@ -147,6 +160,14 @@ impl ServerConfig {
                 found.add(key, format!("must differ from server.{other}, but both are {address}"));
             }
         }
+        if matches!(self.grpc, Address::Unix(_)) && self.tls.grpc.files().is_some() {
+            let message = "must not be set while server.grpc is a Unix socket, which nobody else can listen to";
+            found.add("tls.grpc.certificate_file", message.to_owned());
+        }
+        found.nest("admin_access", self.admin_access.violations());
+        found.nest("unix", self.unix.violations());
+        found.nest("tls", self.tls.violations());
+        found.nest("limits", self.limits.violations());
         found.0
     }
 }
@@ -164,15 +185,27 @@ impl StoreConfig {
 }
 
 impl TenantConfig {
+    /// What keys are said to be good for that the tenant may not do, by the number of the key.
+    pub fn idle_scopes(&self) -> impl Iterator<Item = (usize, &'static str)> {
+        let idle = [
+            (Scope::Admin, self.admin, "\"admin\" allows nothing without admin = true of the tenant"),
+            (
+                Scope::ReturnCode,
+                self.return_code,
+                "\"return-code\" allows nothing without return_code = true of the tenant",
+            ),
+        ];
+        let idle = idle.into_iter().filter(|(_, allowed, _)| !allowed);
+        self.keys.iter().enumerate().flat_map(move |(at, key)| {
+            let named = move |scope| key.scopes.as_ref().is_some_and(|scopes| scopes.contains(&scope));
+            idle.clone().filter(move |(scope, ..)| named(*scope)).map(move |(.., wrong)| (at, wrong))
+        })
+    }
+
     pub fn violations(&self) -> Vec<Violation> {
         let mut found = Violations::default();
         found.0.extend(self.brand.as_deref().and_then(check_brand));
-        if self.sender.as_ref().is_some_and(|text| text.chars().count() > 64 || text.chars().any(char::is_control)) {
-            found.add("sender", "must be at most 64 characters, on one line".to_owned());
-        }
-        if self.keys.is_empty() {
-            found.add("keys", "must hold at least one key, or the tenant cannot call".to_owned());
-        }
+        found.0.extend(self.sender.as_deref().and_then(check_sender));
         for (index, key) in self.keys.iter().enumerate() {
             found.nest(&format!("keys[{index}]"), key.violations());
         }

@@ -2,13 +2,24 @@
 
 use std::sync::Arc;
 
+use secrecy::ExposeSecret;
 use tonic::{Request, Response, Status};
+use tracing::info;
 
+use crate::auth::changes::Rotated;
+use crate::auth::registry::Registry;
+use crate::auth::secret::ApiKey;
 use crate::error::{Error, Result};
-use crate::grpc::access::tenant_of;
+use crate::grpc::access::{caller_of, tenant_of};
+use crate::grpc::accounts::{
+    parse_key_id, parse_name, parse_named_page, parse_new_key, parse_new_tenant, parse_rotation, parse_tenant_change,
+    to_api_key, to_tenant,
+};
+use crate::grpc::blocks;
 use crate::grpc::convert::{
     parse_channel, parse_id, parse_page_size, parse_text, to_channel, to_count, to_nearest, to_status, to_time,
 };
+use crate::guard::service::Guard;
 use crate::id::{Id, TenantName};
 use crate::messaging::breaker::BreakerState;
 use crate::messaging::conversion::{Place, Tally};
@@ -19,6 +30,7 @@ use crate::messaging::service::Messaging;
 use crate::proto::admin::v1 as pb;
 use crate::proto::admin::v1::admin_service_server::AdminService;
 use crate::proto::admin::v1::submit_feedback_request::Subject as PbSubject;
+use crate::random::Random;
 use crate::recipient::Country;
 use crate::tenant::Tenant;
 use crate::vendor::FeedbackOutcome;
@@ -26,7 +38,10 @@ use crate::verification::service::Verifications;
 use crate::violations::Violations;
 
 pub struct AdminApi {
+    registry: Arc<Registry>,
+    random: Arc<dyn Random>,
     oversight: Arc<Oversight>,
+    guard: Arc<Guard>,
     verifications: Arc<Verifications>,
     messaging: Arc<Messaging>,
 }
@@ -40,8 +55,15 @@ enum Subject {
 // === impl AdminApi ===
 
 impl AdminApi {
-    pub fn new(oversight: Arc<Oversight>, verifications: Arc<Verifications>, messaging: Arc<Messaging>) -> Self {
-        Self { oversight, verifications, messaging }
+    pub fn new(
+        registry: Arc<Registry>,
+        random: Arc<dyn Random>,
+        oversight: Arc<Oversight>,
+        guard: Arc<Guard>,
+        verifications: Arc<Verifications>,
+        messaging: Arc<Messaging>,
+    ) -> Self {
+        Self { registry, random, oversight, guard, verifications, messaging }
     }
 }
 
@@ -87,6 +109,126 @@ impl AdminService for AdminApi {
         };
         let taken = taken.map_err(to_status)?;
         Ok(Response::new(pb::SubmitFeedbackResponse { vendor: taken.vendor, counted: taken.counted }))
+    }
+
+    async fn list_blocks(
+        &self,
+        request: Request<pb::ListBlocksRequest>,
+    ) -> Result<Response<pb::ListBlocksResponse>, Status> {
+        blocks::list(&self.guard, request.into_inner()).map(Response::new).map_err(to_status)
+    }
+
+    async fn unblock(&self, request: Request<pb::UnblockRequest>) -> Result<Response<pb::UnblockResponse>, Status> {
+        let caller = tenant_of(&request)?;
+        blocks::end(&self.guard, &caller, request.into_inner()).map(Response::new).map_err(to_status)
+    }
+
+    async fn create_tenant(
+        &self,
+        request: Request<pb::CreateTenantRequest>,
+    ) -> Result<Response<pb::CreateTenantResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let is_vendor = |name: &str| self.oversight.knows(name);
+        let tenant = parse_new_tenant(request.into_inner(), &is_vendor).map_err(to_status)?;
+        let account = self.registry.create_account(tenant).await.map_err(to_status)?;
+        info!(by = caller.key_id(), tenant = account.tenant.name.as_str(), "a tenant was created");
+        Ok(Response::new(pb::CreateTenantResponse { tenant: Some(to_tenant(&account)) }))
+    }
+
+    async fn update_tenant(
+        &self,
+        request: Request<pb::UpdateTenantRequest>,
+    ) -> Result<Response<pb::UpdateTenantResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let is_vendor = |name: &str| self.oversight.knows(name);
+        let (name, change) = parse_tenant_change(request.into_inner(), &is_vendor).map_err(to_status)?;
+        let account = self.registry.update_account(name, change).await.map_err(to_status)?;
+        let (tenant, disabled) = (account.tenant.name.as_str(), account.disabled);
+        info!(by = caller.key_id(), tenant, disabled, "a tenant was changed");
+        Ok(Response::new(pb::UpdateTenantResponse { tenant: Some(to_tenant(&account)) }))
+    }
+
+    async fn get_tenant(
+        &self,
+        request: Request<pb::GetTenantRequest>,
+    ) -> Result<Response<pb::GetTenantResponse>, Status> {
+        let name = parse_name("name", &request.get_ref().name).map_err(to_status)?;
+        let account = self.registry.account(&name).map_err(to_status)?;
+        Ok(Response::new(pb::GetTenantResponse { tenant: Some(to_tenant(&account)) }))
+    }
+
+    async fn list_tenants(
+        &self,
+        request: Request<pb::ListTenantsRequest>,
+    ) -> Result<Response<pb::ListTenantsResponse>, Status> {
+        let pb::ListTenantsRequest { page_size, page_token } = request.into_inner();
+        let page = parse_named_page(page_size, page_token).map_err(to_status)?;
+        let page = self.registry.list_accounts(&page).map_err(to_status)?;
+        Ok(Response::new(pb::ListTenantsResponse {
+            tenants: page.items.iter().map(|account| to_tenant(account)).collect(),
+            next_page_token: page.next.map(|token| token.to_string()).unwrap_or_default(),
+        }))
+    }
+
+    async fn create_api_key(
+        &self,
+        request: Request<pb::CreateApiKeyRequest>,
+    ) -> Result<Response<pb::CreateApiKeyResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let made = ApiKey::generate(&*self.random);
+        let (new, is_made) = parse_new_key(request.into_inner(), &made).map_err(to_status)?;
+        let key = self.registry.create_key(new).await.map_err(to_status)?;
+        info!(by = caller.key_id(), tenant = key.tenant.as_str(), key = &*key.id, "an API key was created");
+        let secret = if is_made { made.secret.expose_secret().to_owned() } else { String::new() };
+        Ok(Response::new(pb::CreateApiKeyResponse { api_key: Some(to_api_key(&key)), secret }))
+    }
+
+    async fn list_api_keys(
+        &self,
+        request: Request<pb::ListApiKeysRequest>,
+    ) -> Result<Response<pb::ListApiKeysResponse>, Status> {
+        let pb::ListApiKeysRequest { tenant, page_size, page_token } = request.into_inner();
+        let tenant = parse_name("tenant", &tenant).map_err(to_status)?;
+        let page = parse_named_page(page_size, page_token).map_err(to_status)?;
+        let page = self.registry.list_keys(&tenant, &page).map_err(to_status)?;
+        Ok(Response::new(pb::ListApiKeysResponse {
+            api_keys: page.items.iter().map(|key| to_api_key(key)).collect(),
+            next_page_token: page.next.map(|token| token.to_string()).unwrap_or_default(),
+        }))
+    }
+
+    async fn rotate_api_key(
+        &self,
+        request: Request<pb::RotateApiKeyRequest>,
+    ) -> Result<Response<pb::RotateApiKeyResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let made = ApiKey::generate(&*self.random);
+        let rotation = parse_rotation(request.into_inner(), &made).map_err(to_status)?;
+        let rotated = rotation.id.clone();
+        let Rotated { new, old } = self.registry.rotate_key(rotation).await.map_err(to_status)?;
+        info!(
+            by = caller.key_id(),
+            tenant = new.tenant.as_str(),
+            key = rotated,
+            new = &*new.id,
+            "an API key was rotated"
+        );
+        Ok(Response::new(pb::RotateApiKeyResponse {
+            api_key: Some(to_api_key(&new)),
+            secret: made.secret.expose_secret().to_owned(),
+            old_api_key: old.map(|old| to_api_key(&old)),
+        }))
+    }
+
+    async fn revoke_api_key(
+        &self,
+        request: Request<pb::RevokeApiKeyRequest>,
+    ) -> Result<Response<pb::RevokeApiKeyResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let id = parse_key_id(request.into_inner().key_id).map_err(to_status)?;
+        self.registry.revoke_key(id.clone()).await.map_err(to_status)?;
+        info!(by = caller.key_id(), key = id, "an API key was revoked");
+        Ok(Response::new(pb::RevokeApiKeyResponse {}))
     }
 }
 

@@ -1,10 +1,12 @@
-//! Ends calls at the deadline that their callers set, with the error that the contract promises.
+//! Ends calls at the deadline that their callers set, with the error that the contract promises. Whoever sets none, or a
+//! far one, is answered within a time of ours; only a stream that has begun may take longer.
 //!
 //! tonic has a timer of its own, which cannot be turned off, but it answers CANCELLED, and it looks no more once a stream
 //! has begun. So this one goes off a moment before it, and goes on through the stream. What a call has begun outside
 //! itself goes on, as when its caller hangs up.
 
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -34,13 +36,14 @@ const MARGIN: Duration = Duration::from_millis(10);
 #[derive(Debug, Clone)]
 pub struct Deadlines {
     clock: Arc<dyn Clock>,
+    longest: Duration,
 }
 
 /// A service whose calls end in time.
 #[derive(Debug, Clone)]
 pub struct Timed<S> {
     inner: S,
-    clock: Arc<dyn Clock>,
+    deadlines: Deadlines,
 }
 
 /// An answer under way, until its deadline.
@@ -55,8 +58,13 @@ type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 // === impl Deadlines ===
 
 impl Deadlines {
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock }
+    /// `longest`: how long an answer may take to begin, whatever its caller asks for.
+    pub fn new(clock: Arc<dyn Clock>, longest: Duration) -> Self {
+        Self { clock, longest }
+    }
+
+    fn after(&self, limit: Duration) -> Sleep {
+        self.clock.sleep_until(self.clock.now() + limit)
     }
 }
 
@@ -64,7 +72,7 @@ impl<S> Layer<S> for Deadlines {
     type Service = Timed<S>;
 
     fn layer(&self, inner: S) -> Timed<S> {
-        Timed { inner, clock: Arc::clone(&self.clock) }
+        Timed { inner, deadlines: self.clone() }
     }
 }
 
@@ -73,6 +81,7 @@ impl<S> Layer<S> for Deadlines {
 impl<S, B> Service<Request<B>> for Timed<S>
 where
     S: Service<Request<B>, Response = Response<Body>>,
+    S::Error: Send,
     S::Future: Send + 'static,
 {
     type Response = S::Response;
@@ -85,22 +94,45 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let limit = request.headers().get(TIMEOUT).and_then(parse_timeout);
-        let deadline = limit.map(|limit| self.clock.sleep_until(self.clock.now() + (limit - MARGIN.min(limit / 10))));
+        let deadline = limit.map(|limit| self.deadlines.after(limit - MARGIN.min(limit / 10)));
+        let deadlines = self.deadlines.clone();
         let answer = self.inner.call(request);
-        let Some(deadline) = deadline else { return Box::pin(answer) };
         Box::pin(async move {
-            match select(Box::pin(answer), deadline).await {
-                Either::Left((answer, deadline)) => {
-                    Ok(answer?.map(|answer| Body::new(Ending { answer: Some(answer), deadline })))
-                }
-                Either::Right(_) => {
-                    let mut answer = passed().into_http();
-                    say_plainly(answer.headers_mut());
-                    Ok(answer)
-                }
+            let mut answer = pin!(answer);
+            // Most calls are answered without waiting, and need no timer.
+            let at_once = poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await;
+            if let Poll::Ready(answer) = at_once {
+                return answer.map(|answer| until(answer, deadline));
+            }
+            let ours = limit.is_none_or(|limit| limit > deadlines.longest);
+            let begun = match deadline {
+                Some(deadline) if !ours => match select(answer, deadline).await {
+                    Either::Left((answer, deadline)) => Some((answer, Some(deadline))),
+                    Either::Right(_) => None,
+                },
+                deadline => match select(answer, deadlines.after(deadlines.longest)).await {
+                    Either::Left((answer, _)) => Some((answer, deadline)),
+                    Either::Right(_) => None,
+                },
+            };
+            match begun {
+                Some((answer, deadline)) => answer.map(|answer| until(answer, deadline)),
+                None => Ok(too_late()),
             }
         })
     }
+}
+
+/// An answer that has begun, and ends at the deadline that its caller set, if any.
+fn until(answer: Response<Body>, deadline: Option<Sleep>) -> Response<Body> {
+    let Some(deadline) = deadline else { return answer };
+    answer.map(|answer| Body::new(Ending { answer: Some(answer), deadline }))
+}
+
+fn too_late() -> Response<Body> {
+    let mut answer = passed().into_http();
+    say_plainly(answer.headers_mut());
+    answer
 }
 
 /// None for what is no timeout: such a call has no deadline.

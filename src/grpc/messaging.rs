@@ -1,20 +1,22 @@
 //! `verigate.messaging.v1.MessagingService`.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::unfold;
-use futures_util::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
+use crate::auth::directory::Directory;
 use crate::error::{Error, Result};
-use crate::grpc::access::tenant_of;
+use crate::grpc::access::{address_of, caller_of, tenant_of};
 use crate::grpc::convert::{
     parse_address, parse_channel, parse_duration, parse_id, parse_message_status, parse_metadata, parse_page,
     parse_text, parse_time, to_channel, to_count, to_failure_reason, to_message_status, to_metadata, to_recipient,
     to_status, to_time,
 };
+use crate::grpc::follow::{Answers, until};
+use crate::guard::ask::Origin;
 use crate::messaging::list::MessageFilter;
 use crate::messaging::message::{Message, Text};
 use crate::messaging::page::PageRequest;
@@ -32,13 +34,14 @@ const MAX_BATCH: usize = 500;
 
 pub struct MessagingApi {
     messaging: Arc<Messaging>,
+    directory: Arc<Directory>,
 }
 
 // === impl MessagingApi ===
 
 impl MessagingApi {
-    pub fn new(messaging: Arc<Messaging>) -> Self {
-        Self { messaging }
+    pub fn new(messaging: Arc<Messaging>, directory: Arc<Directory>) -> Self {
+        Self { messaging, directory }
     }
 }
 
@@ -49,7 +52,9 @@ impl MessagingService for MessagingApi {
         request: Request<pb::SendMessageRequest>,
     ) -> Result<Response<pb::SendMessageResponse>, Status> {
         let tenant = tenant_of(&request)?;
-        let new = parse_send(request.into_inner()).map_err(to_status)?;
+        let peer = address_of(&request);
+        let mut new = parse_send(request.into_inner()).map_err(to_status)?;
+        new.origin.peer = peer;
         let message = self.messaging.send(&tenant, new).await.map_err(to_status)?;
         Ok(Response::new(pb::SendMessageResponse { message: Some(to_message(&message)) }))
     }
@@ -59,7 +64,9 @@ impl MessagingService for MessagingApi {
         request: Request<pb::SendMessagesRequest>,
     ) -> Result<Response<pb::SendMessagesResponse>, Status> {
         let tenant = tenant_of(&request)?;
-        let batch = parse_batch(request.into_inner()).map_err(to_status)?;
+        let peer = address_of(&request);
+        let mut batch = parse_batch(request.into_inner()).map_err(to_status)?;
+        batch.iter_mut().for_each(|new| new.origin.peer = peer);
         // In parallel, so that their commits share groups.
         let results = join_all(batch.into_iter().map(|new| self.messaging.send(&tenant, new))).await;
         Ok(Response::new(pb::SendMessagesResponse { results: results.into_iter().map(to_result).collect() }))
@@ -98,15 +105,15 @@ impl MessagingService for MessagingApi {
         Ok(Response::new(pb::CancelMessageResponse { message: Some(to_message(&message)) }))
     }
 
-    type WatchMessageStream = Pin<Box<dyn Stream<Item = Result<pb::WatchMessageResponse, Status>> + Send>>;
+    type WatchMessageStream = Answers<pb::WatchMessageResponse>;
 
     async fn watch_message(
         &self,
         request: Request<pb::WatchMessageRequest>,
     ) -> Result<Response<Self::WatchMessageStream>, Status> {
-        let tenant = tenant_of(&request)?;
+        let caller = caller_of(&request)?;
         let id = parse_id(&request.get_ref().id).map_err(to_status)?;
-        let mut watch = self.messaging.watch(&tenant.name, id);
+        let mut watch = self.messaging.watch(&caller.tenant.name, id);
         // The first look is part of the call, so that an unknown id is its answer.
         let first = watch.next().await.map_err(to_status)?;
         let rest = unfold(Some(watch), async |watch| {
@@ -120,7 +127,8 @@ impl MessagingService for MessagingApi {
         let messages = futures_util::stream::iter(first.map(Ok)).chain(rest);
         let answers =
             messages.map(|message| message.map(|it| pb::WatchMessageResponse { message: Some(to_message(&it)) }));
-        Ok(Response::new(Box::pin(answers)))
+        let directory = Arc::clone(&self.directory);
+        Ok(Response::new(until(answers, async move { directory.closed_to(&caller).await })))
     }
 
     async fn preview_message(
@@ -166,6 +174,7 @@ fn parse_send(request: pb::SendMessageRequest) -> Result<NewMessage> {
         callback: None,
         idempotency_key: parse_text(request.idempotency_key),
         batched: false,
+        origin: Origin { trusted: request.trusted, ..Origin::default() },
         unread: unread.0,
     })
 }
@@ -189,6 +198,7 @@ fn parse_batch(request: pb::SendMessagesRequest) -> Result<Vec<NewMessage>> {
         validity: request.validity,
         idempotency_key: request.idempotency_key,
         metadata: request.metadata,
+        trusted: request.trusted,
     };
     let one = parse_send(one)?;
     let each = |recipient| NewMessage { recipient: parse_address(Some(recipient)), batched: true, ..one.clone() };

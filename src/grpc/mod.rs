@@ -3,18 +3,25 @@
 //! Handlers parse in, call a service, and write out; rules live below.
 
 pub mod access;
+pub mod accounts;
+pub mod acts;
 pub mod admin;
+mod blocks;
 pub mod contacts;
 pub mod convert;
 pub mod deadline;
+pub mod follow;
+pub mod held;
 pub mod messaging;
 pub mod request_id;
+pub mod shedding;
 pub mod verification;
 
 use std::sync::Arc;
 
 use tonic::service::Routes;
 
+use crate::auth::registry::Registry;
 use crate::contacts::service::Contacts;
 use crate::error::{Error, Result};
 use crate::grpc::access::Access;
@@ -22,6 +29,7 @@ use crate::grpc::admin::AdminApi;
 use crate::grpc::contacts::ContactsApi;
 use crate::grpc::messaging::MessagingApi;
 use crate::grpc::verification::VerificationApi;
+use crate::guard::service::Guard;
 use crate::messaging::oversight::Oversight;
 use crate::messaging::service::Messaging;
 use crate::proto::FILE_DESCRIPTOR_SET;
@@ -29,6 +37,7 @@ use crate::proto::admin::v1::admin_service_server::AdminServiceServer;
 use crate::proto::contacts::v1::contacts_service_server::ContactsServiceServer;
 use crate::proto::messaging::v1::messaging_service_server::MessagingServiceServer;
 use crate::proto::verification::v1::verification_service_server::VerificationServiceServer;
+use crate::random::Random;
 use crate::verification::service::Verifications;
 
 /// Largest request that is read, in bytes. The largest honest one, a batch of 500 recipients, stays far below.
@@ -36,11 +45,13 @@ const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 
 /// What the surface is built from.
 pub struct Services {
-    pub access: Access,
+    pub registry: Arc<Registry>,
+    pub random: Arc<dyn Random>,
     pub verifications: Arc<Verifications>,
     pub messaging: Arc<Messaging>,
     pub contacts: Arc<Contacts>,
     pub oversight: Arc<Oversight>,
+    pub guard: Arc<Guard>,
     /// Whether to serve reflection, v1 and v1alpha, to anyone who can connect.
     pub reflection: bool,
 }
@@ -49,21 +60,22 @@ pub struct Services {
 ///
 /// Errors: `Internal` when the compiled-in contract cannot be read.
 pub fn routes(services: Services) -> Result<(Routes, tonic_health::server::HealthReporter)> {
-    let Services { access, verifications, messaging, contacts, oversight, reflection } = services;
+    let Services { registry, random, verifications, messaging, contacts, oversight, guard, reflection } = services;
     let (reporter, health) = tonic_health::server::health_reporter();
-    let admin = AdminApi::new(oversight, Arc::clone(&verifications), Arc::clone(&messaging));
+    let directory = Arc::clone(registry.directory());
+    let access = Access::new(Arc::clone(&directory));
+    let admin = AdminApi::new(registry, random, oversight, guard, Arc::clone(&verifications), Arc::clone(&messaging));
     let admin = AdminServiceServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES);
-    let verification = VerificationServiceServer::new(VerificationApi::new(verifications))
+    let verification = VerificationServiceServer::new(VerificationApi::new(verifications, Arc::clone(&directory)))
         .max_decoding_message_size(MAX_REQUEST_BYTES);
-    let messaging =
-        MessagingServiceServer::new(MessagingApi::new(messaging)).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let messaging = MessagingServiceServer::new(MessagingApi::new(messaging, directory))
+        .max_decoding_message_size(MAX_REQUEST_BYTES);
     let contacts = ContactsServiceServer::new(ContactsApi::new(contacts)).max_decoding_message_size(MAX_REQUEST_BYTES);
-    let administrators = access.clone().for_administrators();
     let mut routes = Routes::new(health)
-        .add_service(tonic::service::interceptor::InterceptedService::new(verification, access.clone()))
-        .add_service(tonic::service::interceptor::InterceptedService::new(messaging, access.clone()))
-        .add_service(tonic::service::interceptor::InterceptedService::new(contacts, access))
-        .add_service(tonic::service::interceptor::InterceptedService::new(admin, administrators));
+        .add_service(access.guard(verification))
+        .add_service(access.guard(messaging))
+        .add_service(access.guard(contacts))
+        .add_service(access.guard(admin));
     if reflection {
         // With the error details in it, clients that reflect show them in words instead of base64.
         let builder = || {

@@ -1,18 +1,23 @@
 //! `verigate.verification.v1.VerificationService`.
 
-use std::pin::Pin;
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use futures_util::StreamExt;
 use futures_util::stream::unfold;
-use futures_util::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
+use crate::auth::act::Act;
+use crate::auth::directory::Directory;
 use crate::error::{Error, Result};
-use crate::grpc::access::tenant_of;
+use crate::grpc::access::{address_of, caller_of, tenant_of};
 use crate::grpc::convert::{
     parse_address, parse_channel, parse_duration, parse_id, parse_metadata, parse_page, parse_text, to_channel,
     to_count, to_failure_reason, to_message_status, to_metadata, to_recipient, to_status, to_time,
 };
+use crate::grpc::follow::{Answers, until};
+use crate::guard::ask::Origin;
+use crate::guard::rule::Rule;
 use crate::id::Id;
 use crate::messaging::holder::SendRecord;
 use crate::messaging::page::PageRequest;
@@ -37,13 +42,14 @@ const MAX_DEVICE_ID: usize = 128;
 
 pub struct VerificationApi {
     verifications: Arc<Verifications>,
+    directory: Arc<Directory>,
 }
 
 // === impl VerificationApi ===
 
 impl VerificationApi {
-    pub fn new(verifications: Arc<Verifications>) -> Self {
-        Self { verifications }
+    pub fn new(verifications: Arc<Verifications>, directory: Arc<Directory>) -> Self {
+        Self { verifications, directory }
     }
 }
 
@@ -53,12 +59,18 @@ impl VerificationService for VerificationApi {
         &self,
         request: Request<pb::StartVerificationRequest>,
     ) -> Result<Response<pb::StartVerificationResponse>, Status> {
-        let tenant = tenant_of(&request)?;
-        let new = parse_start(request.into_inner()).map_err(to_status)?;
-        let started = self.verifications.start(&tenant, new).await.map_err(to_status)?;
+        let caller = caller_of(&request)?;
+        if request.get_ref().return_code {
+            caller.may(Act::ReturnCode).map_err(to_status)?;
+        }
+        let peer = address_of(&request);
+        let mut new = parse_start(request.into_inner()).map_err(to_status)?;
+        new.origin.peer = peer;
+        let started = self.verifications.start(&caller.tenant, new).await.map_err(to_status)?;
         Ok(Response::new(pb::StartVerificationResponse {
             verification: Some(to_verification(&started.view)),
             code: started.code.map(|code| code.expose().to_owned()).unwrap_or_default(),
+            nearest_limit: started.nearest.map(to_allowance),
         }))
     }
 
@@ -116,15 +128,15 @@ impl VerificationService for VerificationApi {
         }))
     }
 
-    type WatchVerificationStream = Pin<Box<dyn Stream<Item = Result<pb::WatchVerificationResponse, Status>> + Send>>;
+    type WatchVerificationStream = Answers<pb::WatchVerificationResponse>;
 
     async fn watch_verification(
         &self,
         request: Request<pb::WatchVerificationRequest>,
     ) -> Result<Response<Self::WatchVerificationStream>, Status> {
-        let tenant = tenant_of(&request)?;
+        let caller = caller_of(&request)?;
         let id = parse_id(&request.get_ref().id).map_err(to_status)?;
-        let mut watch = self.verifications.watch(&tenant.name, id);
+        let mut watch = self.verifications.watch(&caller.tenant.name, id);
         // The first look is part of the call, so that an unknown id is its answer.
         let first = watch.next().await.map_err(to_status)?;
         let rest = unfold(Some(watch), async |watch| {
@@ -138,13 +150,14 @@ impl VerificationService for VerificationApi {
         let views = futures_util::stream::iter(first.map(Ok)).chain(rest);
         let answers = views
             .map(|view| view.map(|view| pb::WatchVerificationResponse { verification: Some(to_verification(&view)) }));
-        Ok(Response::new(Box::pin(answers)))
+        let directory = Arc::clone(&self.directory);
+        Ok(Response::new(until(answers, async move { directory.closed_to(&caller).await })))
     }
 }
 
 fn parse_start(request: pb::StartVerificationRequest) -> Result<NewVerification> {
     let mut unread = Violations::default();
-    unread.note(check_client_ip(&request.client_ip))?;
+    let client_address = unread.note(parse_client_ip(&request.client_ip))?.flatten();
     if request.device_id.chars().count() > MAX_DEVICE_ID {
         unread.add("device_id", format!("must be at most {MAX_DEVICE_ID} characters"));
     }
@@ -169,6 +182,7 @@ fn parse_start(request: pb::StartVerificationRequest) -> Result<NewVerification>
         delivery_wait: parse_duration(request.delivery_wait),
         idempotency_key: parse_text(request.idempotency_key),
         return_code: request.return_code,
+        origin: Origin { client_address, peer: None, device: parse_text(request.device_id), trusted: request.trusted },
         unread: unread.0,
     })
 }
@@ -227,7 +241,7 @@ fn parse_check(tenant: &Tenant, request: pb::CheckVerificationRequest) -> Result
         }
     };
     let candidate = found.note(Candidate::parse(&request.code))?;
-    found.note(check_client_ip(&request.client_ip))?;
+    found.note(parse_client_ip(&request.client_ip))?;
     let idempotency_key = parse_text(request.idempotency_key);
     found.0.extend(idempotency_key.as_deref().and_then(check_idempotency_key));
     match (target, candidate) {
@@ -281,11 +295,14 @@ fn parse_status(status: i32) -> Result<VerificationStatus> {
     }
 }
 
-fn check_client_ip(text: &str) -> Result<()> {
-    match text.is_empty() || text.parse::<std::net::IpAddr>().is_ok() {
-        true => Ok(()),
-        false => Err(Error::invalid("client_ip", "must be an IPv4 or IPv6 address")),
-    }
+/// `None` when it is empty.
+fn parse_client_ip(text: &str) -> Result<Option<IpAddr>> {
+    let parsed = (!text.is_empty()).then(|| text.parse()).transpose();
+    parsed.map_err(|_| Error::invalid("client_ip", "must be an IPv4 or IPv6 address"))
+}
+
+fn to_allowance((rule, left): (Rule, u32)) -> pb::Allowance {
+    pb::Allowance { rule: rule.as_str().to_owned(), left: i32::try_from(left).unwrap_or(i32::MAX) }
 }
 
 fn to_checked(checked: &Checked) -> pb::CheckVerificationResponse {

@@ -1,5 +1,6 @@
 //! Messages: accepted means committed, and from then on the outbox sees each to its end.
 
+pub mod admission;
 pub mod backoff;
 pub mod batch;
 pub mod breaker;

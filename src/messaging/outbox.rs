@@ -16,6 +16,7 @@ use tracing::{Instrument, error, info_span, warn};
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::event::History;
+use crate::guard::service::Guard;
 use crate::id::{Partition, TenantName};
 use crate::messaging::backoff;
 use crate::messaging::code_places::CodePlaces;
@@ -62,6 +63,8 @@ pub struct Outbox {
     pub(crate) code_places: CodePlaces,
     pub(crate) receipt_urls: ReceiptUrls,
     pub(crate) measuring: Arc<Measuring>,
+    /// Who refuses sends, where there is somebody.
+    pub(crate) guard: Option<Arc<Guard>>,
     settings: Settings,
     routes: Routes,
     holders: OnceLock<Holders>,
@@ -86,6 +89,7 @@ impl Outbox {
             receipt_urls: ReceiptUrls::new(None, ground.keys.receipt_tokens()),
             ground,
             measuring,
+            guard: None,
             due: DueIndex::default(),
             vendors,
             watches: Watches::default(),
@@ -100,6 +104,11 @@ impl Outbox {
     /// Tells vendors that they may report to these URLs. Without it, they are told none.
     pub fn reachable_at(self, receipt_urls: ReceiptUrls) -> Self {
         Self { receipt_urls, ..self }
+    }
+
+    /// Asks the guard before each send. Without it, nothing is refused.
+    pub fn guarded_by(self, guard: Arc<Guard>) -> Self {
+        Self { guard: Some(guard), ..self }
     }
 
     /// Names the records that hold sends; to be called once, before anything is sent.
@@ -305,6 +314,10 @@ impl Outbox {
         };
         if is_out && send.holder == Holder::Verification && attempts == attempt {
             self.measuring.sent(&vendor, errand.channel(), errand.recipient().country());
+            // However often it is sent, it can come back but once.
+            if let Some(guard) = self.guard.as_ref().filter(|_| send.number == 0) {
+                guard.sent(errand.tenant(), errand.recipient());
+            }
         }
     }
 

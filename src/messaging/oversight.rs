@@ -54,6 +54,11 @@ impl Oversight {
         health.filter_map(|health| Some(view(&**self.vendors.get(&health.vendor)?, health))).collect()
     }
 
+    /// Whether a vendor of this name is configured.
+    pub fn knows(&self, name: &str) -> bool {
+        self.vendors.get(name).is_some()
+    }
+
     /// A page of how many codes vendors carried, and how many of these were given back. What was counted of a vendor that
     /// is not configured any more fades away.
     ///

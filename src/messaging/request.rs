@@ -7,6 +7,7 @@ use secrecy::ExposeSecret;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Result, Violation};
+use crate::guard::ask::Origin;
 use crate::messaging::callback::NewCallback;
 use crate::messaging::idempotency::MAX_KEY;
 use crate::messaging::locale;
@@ -55,6 +56,8 @@ pub struct NewMessage {
     pub idempotency_key: Option<String>,
     /// Whether it is one of many with one key, in which case the key counts for each recipient by itself.
     pub batched: bool,
+    /// Who wants it.
+    pub origin: Origin,
     /// Fields that could not be read and are left out above: told together with those that are out of range.
     pub unread: Vec<Violation>,
 }
@@ -87,6 +90,7 @@ impl NewMessage {
             callback: None,
             idempotency_key: None,
             batched: false,
+            origin: Origin::default(),
             unread: Vec::new(),
         }
     }

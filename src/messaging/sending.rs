@@ -89,6 +89,9 @@ pub struct Sending {
     /// The codes that vendors made for it, or perhaps made; `None` where we make the code ourselves.
     #[n(22)]
     pub made: Option<Vec<MadeCode>>,
+    /// The rule of the guard by which it only looks sent: nothing left.
+    #[n(23)]
+    pub withheld: Option<String>,
 }
 
 /// A code that a vendor made, or perhaps made.
@@ -205,6 +208,7 @@ impl Sending {
             asked: 0,
             feedback: None,
             made: None,
+            withheld: None,
         }
     }
 

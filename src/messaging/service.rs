@@ -9,6 +9,7 @@ use serde::Deserialize;
 use crate::error::{Error, Kind, Reason, Result, Violation};
 use crate::event::History;
 use crate::id::{Id, TenantName};
+use crate::messaging::admission::Wanted;
 use crate::messaging::callback::{Callback, NewCallback};
 use crate::messaging::callbacks::Receivers;
 use crate::messaging::errand::Errand;
@@ -88,8 +89,8 @@ impl Messaging {
     /// Accepts a message: it is durable when this returns, and reaches one terminal state afterwards. With an idempotency
     /// key, a request that comes again is answered with the message of the first one.
     ///
-    /// Errors: `Invalid` with each field out of range; `Precondition` with `NoRoute` or `IdempotencyMismatch`;
-    /// `Conflict`; `Unavailable`.
+    /// Errors: `Invalid` with each field out of range; `Precondition` with `NoRoute` or `IdempotencyMismatch`; `Limited`
+    /// and `Forbidden` with the rule of the guard that it broke; `Conflict`; `Unavailable`.
     pub async fn send(&self, tenant: &Tenant, mut new: NewMessage) -> Result<Message> {
         new.unread.extend(new.callback.as_ref().and_then(|callback| self.unreachable(callback)));
         let now = self.ground.clock.now();
@@ -179,12 +180,18 @@ impl Messaging {
         let mut message = Message::new(id, tenant.name.clone(), recipient, text, sender, sending, new.metadata);
         message.send_at = Some(send_at).filter(|at| *at > now);
         message.callback = new.callback.map(Callback::new);
-        let permit = match send_at > now {
-            true => None,
-            false => {
-                let vendors = self.outbox.order(route, &send, to);
-                self.outbox.begin_inline(&mut message.sending, &vendors, now, &mut message.history)
+        let vendors = self.outbox.order(route, &send, to);
+        let wanted =
+            Wanted { tenant: &tenant.name, recipient: &message.recipient, channel, scope: "", vendors: &vendors };
+        let admitted = self.outbox.admit(&wanted, &new.origin, || self.records.errand(&message, &send)).await?;
+        message.sending.refused_by.clone_from(&admitted.passed_over);
+        let permit = match admitted.shadow {
+            Some(rule) => {
+                message.sending.withhold(rule.as_str(), vendors.first(), now, &mut message.history);
+                None
             }
+            None if send_at > now => None,
+            None => self.outbox.begin_inline(&mut message.sending, &vendors, now, &mut message.history),
         };
 
         let key = Message::key(&self.ground.keys, &send);
@@ -195,7 +202,8 @@ impl Messaging {
         let errand = self.records.errand(&message, &send)?;
         let (outbox, store) = (Arc::clone(&self.outbox), Arc::clone(&self.ground.store));
         let records = Arc::clone(&self.records);
-        self.outbox
+        let accepted = self
+            .outbox
             .run_to_end(async move {
                 let Commit::Committed(version) = store.commit(batch).await? else { return Err(contention()) };
                 if permit.is_some() {
@@ -208,7 +216,11 @@ impl Messaging {
                 }
                 Ok(message)
             })
-            .await
+            .await;
+        if let Err(error) = &accepted {
+            self.outbox.give_back(admitted, error).await;
+        }
+        accepted
     }
 
     /// What a request with an idempotency key asks for.

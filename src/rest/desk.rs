@@ -1,16 +1,18 @@
 //! Where dialects hand in what they have read: the services behind all surfaces, in the few calls that a vendor's
-//! clients know. Counters, limits, events and idempotency are those of every other surface, for the services are.
+//! clients know. Counters, limits, events and idempotency are those of every other surface, for the services are. Each call
+//! looks first whether the caller's key has a scope for it, by the same table as every other surface.
 //!
 //! A vendor's client learns from the answer to its call whether the vendor took a message, so a call here waits a while
 //! for the outcome of the send. What is still on its way then is accepted, and will be seen to its end.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use crate::auth::{Caller, Keys, Peer};
+use crate::auth::act::Act;
+use crate::auth::caller::{Caller, Peer};
+use crate::auth::directory::Directory;
 use crate::clock::Clock;
 use crate::contacts::cell::Values;
 use crate::contacts::filter::Filter;
@@ -21,6 +23,7 @@ use crate::contacts::save::{Save, Saved};
 use crate::contacts::service::Contacts;
 use crate::contacts::table::{NewColumn, Table};
 use crate::error::{Error, Kind};
+use crate::guard::ask::Origin;
 use crate::id::{Id, TenantName};
 use crate::messaging::batch::NewBatch;
 use crate::messaging::holder::SendRecord;
@@ -33,7 +36,6 @@ use crate::messaging::service::Messaging;
 use crate::random::Random;
 use crate::recipient::{Country, Recipient};
 use crate::rest::trouble::{Judged, Trouble};
-use crate::tenant::Tenant;
 use crate::vendor::{Balance, Channel};
 use crate::verification::list::VerificationFilter;
 use crate::verification::policy::Policy;
@@ -44,8 +46,7 @@ use crate::verification::view::{Checked, Started, View};
 /// What a surface for vendors' clients is built from.
 #[derive(Clone)]
 pub struct Desk {
-    pub keys: Arc<Keys>,
-    pub tenants: Arc<BTreeMap<TenantName, Arc<Tenant>>>,
+    pub directory: Arc<Directory>,
     pub verifications: Arc<Verifications>,
     pub messaging: Arc<Messaging>,
     pub contacts: Arc<Contacts>,
@@ -77,29 +78,37 @@ impl Desk {
         Self { peer, ..self.clone() }
     }
 
-    /// The tenant behind the two credentials of a dialect.
+    /// The caller behind the two credentials of a dialect.
     ///
     /// Errors: `Unauthorized`, whatever is wrong with them; `Forbidden` when they do not open from where the caller is.
-    pub fn tenant(&self, id: &str, secret: &str) -> Result<Arc<Tenant>, Trouble> {
-        self.tenant_of(self.keys.check(id, secret))
+    pub fn caller(&self, id: &str, secret: &str) -> Result<Caller, Trouble> {
+        self.admit(self.directory.check(id, secret))
     }
 
-    /// The tenant behind the one credential of a dialect: `ID.SECRET`, or the secret of a key that opens by it alone.
+    /// The caller behind the one credential of a dialect: `ID.SECRET`, or the secret of a key that opens by it alone.
     ///
     /// Errors: `Unauthorized`, whatever is wrong with it; `Forbidden` when it does not open from where the caller is.
-    pub fn tenant_by_token(&self, token: &str) -> Result<Arc<Tenant>, Trouble> {
-        self.tenant_of(self.keys.check_token(token))
+    pub fn caller_by_token(&self, token: &str) -> Result<Caller, Trouble> {
+        self.admit(self.directory.check_token(token))
     }
 
-    fn tenant_of(&self, caller: Result<Caller, Error>) -> Result<Arc<Tenant>, Trouble> {
-        let caller = caller.and_then(|caller| caller.admit(self.peer)).map_err(|error| Trouble::of(&error))?;
-        self.tenants.get(&caller.tenant).cloned().ok_or(Trouble::Fault)
+    fn admit(&self, caller: Result<Caller, Error>) -> Result<Caller, Trouble> {
+        caller.and_then(|caller| caller.admit(self.peer)).map_err(|error| Trouble::of(&error))
+    }
+
+    /// Who wants a send, with where the caller is.
+    fn origin(&self, origin: Origin) -> Origin {
+        Origin { peer: self.peer.map(|Peer(address)| address), ..origin }
     }
 
     /// Starts a verification and waits for what its vendor says.
-    pub async fn start(&self, tenant: &Tenant, new: NewVerification) -> Result<Started, Trouble> {
-        let new = NewVerification { delivery_wait: Some(self.wait), ..new };
-        let started = self.verifications.start(tenant, new).await.map_err(|error| Trouble::of(&error))?;
+    pub async fn start(&self, caller: &Caller, new: NewVerification) -> Result<Started, Trouble> {
+        may(caller, Act::Verify)?;
+        if new.return_code {
+            may(caller, Act::ReturnCode)?;
+        }
+        let new = NewVerification { delivery_wait: Some(self.wait), origin: self.origin(new.origin), ..new };
+        let started = self.verifications.start(&caller.tenant, new).await.map_err(|error| Trouble::of(&error))?;
         match started.view.verification.sends().last().and_then(Trouble::of_send) {
             Some(trouble) => Err(trouble),
             None => Ok(started),
@@ -107,13 +116,14 @@ impl Desk {
     }
 
     /// Judges a candidate. What nobody knows is [`Judged::NotFound`], not trouble.
-    pub async fn check(&self, tenant: &Tenant, check: NewCheck) -> Result<Judged, Trouble> {
-        Ok(self.checked(tenant, check).await?.map_or(Judged::NotFound, |checked| Judged::of(&checked)))
+    pub async fn check(&self, caller: &Caller, check: NewCheck) -> Result<Judged, Trouble> {
+        Ok(self.checked(caller, check).await?.map_or(Judged::NotFound, |checked| Judged::of(&checked)))
     }
 
     /// The same, with the verification as it is then; `None` for one that nobody knows.
-    pub async fn checked(&self, tenant: &Tenant, check: NewCheck) -> Result<Option<Checked>, Trouble> {
-        match self.verifications.check(tenant, check).await {
+    pub async fn checked(&self, caller: &Caller, check: NewCheck) -> Result<Option<Checked>, Trouble> {
+        may(caller, Act::Verify)?;
+        match self.verifications.check(&caller.tenant, check).await {
             Ok(checked) => Ok(Some(checked)),
             Err(error) if error.kind() == Kind::NotFound => Ok(None),
             Err(error) => Err(Trouble::of(&error)),
@@ -121,29 +131,35 @@ impl Desk {
     }
 
     /// A verification by its id; another tenant's is not found.
-    pub async fn verification(&self, tenant: &TenantName, id: Id) -> Result<View, Trouble> {
-        self.verifications.get(tenant, id).await.map_err(|error| Trouble::of(&error))
+    pub async fn verification(&self, caller: &Caller, id: Id) -> Result<View, Trouble> {
+        may(caller, Act::SeeVerification)?;
+        self.verifications.get(&caller.tenant.name, id).await.map_err(|error| Trouble::of(&error))
     }
 
     /// A page of a tenant's verifications, newest first.
     pub async fn verifications(
         &self,
-        tenant: &Tenant,
+        caller: &Caller,
         filter: &VerificationFilter,
         page: &PageRequest,
     ) -> Result<Page<View>, Trouble> {
-        self.verifications.list(tenant, filter, page).await.map_err(|error| Trouble::of(&error))
+        may(caller, Act::ListVerifications)?;
+        self.verifications.list(&caller.tenant, filter, page).await.map_err(|error| Trouble::of(&error))
     }
 
     /// Ends a pending verification. `Refused` when it has ended otherwise.
-    pub async fn cancel(&self, tenant: &TenantName, id: Id) -> Result<View, Trouble> {
-        self.verifications.cancel(tenant, id).await.map_err(|error| Trouble::of(&error))
+    pub async fn cancel(&self, caller: &Caller, id: Id) -> Result<View, Trouble> {
+        may(caller, Act::Verify)?;
+        self.verifications.cancel(&caller.tenant.name, id).await.map_err(|error| Trouble::of(&error))
     }
 
     /// Accepts a message and waits for what its vendor says, unless it is scheduled.
-    pub async fn send(&self, tenant: &Tenant, new: NewMessage) -> Result<Message, Trouble> {
-        let message = self.messaging.send(tenant, new).await.map_err(|error| Trouble::of(&error))?;
-        let message = if message.send_at.is_some() { message } else { self.outcome(&tenant.name, message).await? };
+    pub async fn send(&self, caller: &Caller, new: NewMessage) -> Result<Message, Trouble> {
+        may(caller, Act::Send)?;
+        let new = NewMessage { origin: self.origin(new.origin), ..new };
+        let message = self.messaging.send(&caller.tenant, new).await.map_err(|error| Trouble::of(&error))?;
+        let message =
+            if message.send_at.is_some() { message } else { self.outcome(&caller.tenant.name, message).await? };
         match Trouble::of_send(&message.sending) {
             Some(trouble) => Err(trouble),
             None => Ok(message),
@@ -154,14 +170,18 @@ impl Desk {
     /// [`Messaging::send_batch`].
     pub async fn send_batch(
         &self,
-        tenant: &Arc<Tenant>,
+        caller: &Caller,
         new: NewBatch,
         named: impl Fn(Id, NewMessage) -> NewMessage + Send + Sync + 'static,
     ) -> Result<Batched, Trouble> {
-        let sent = self.messaging.send_batch(tenant, new, named).await.map_err(|error| Trouble::of(&error))?;
+        may(caller, Act::Send)?;
+        let origin = self.origin(Origin::default());
+        let named = move |id, new| NewMessage { origin: origin.clone(), ..named(id, new) };
+        let sent = self.messaging.send_batch(&caller.tenant, new, named).await.map_err(|error| Trouble::of(&error))?;
         let settled = async |result: Result<Message, Error>| {
             let message = result.map_err(|error| Trouble::of(&error))?;
-            let message = if message.send_at.is_some() { message } else { self.outcome(&tenant.name, message).await? };
+            let message =
+                if message.send_at.is_some() { message } else { self.outcome(&caller.tenant.name, message).await? };
             Trouble::of_send(&message.sending).map_or(Ok(message), Err)
         };
         let results = join_all(sent.results.into_iter().map(settled)).await;
@@ -169,13 +189,15 @@ impl Desk {
     }
 
     /// The messages of a batch that is kept; another tenant's is not found.
-    pub async fn batch(&self, tenant: &TenantName, id: Id) -> Result<Vec<Message>, Trouble> {
-        self.messaging.batch(tenant, id).await.map_err(|error| Trouble::of(&error))
+    pub async fn batch(&self, caller: &Caller, id: Id) -> Result<Vec<Message>, Trouble> {
+        may(caller, Act::SeeMessage)?;
+        self.messaging.batch(&caller.tenant.name, id).await.map_err(|error| Trouble::of(&error))
     }
 
     /// Calls off a message that no vendor was called for yet; `Refused` when it is too late.
-    pub async fn cancel_message(&self, tenant: &TenantName, id: Id) -> Result<Message, Trouble> {
-        self.messaging.cancel(tenant, id).await.map_err(|error| Trouble::of(&error))
+    pub async fn cancel_message(&self, caller: &Caller, id: Id) -> Result<Message, Trouble> {
+        may(caller, Act::Send)?;
+        self.messaging.cancel(&caller.tenant.name, id).await.map_err(|error| Trouble::of(&error))
     }
 
     async fn outcome(&self, tenant: &TenantName, message: Message) -> Result<Message, Trouble> {
@@ -197,53 +219,62 @@ impl Desk {
     }
 
     /// What a message would be; sends nothing.
-    pub fn preview(&self, tenant: &Tenant, new: &NewMessage) -> Result<Preview, Trouble> {
-        self.messaging.preview(tenant, new).map_err(|error| Trouble::of(&error))
+    pub fn preview(&self, caller: &Caller, new: &NewMessage) -> Result<Preview, Trouble> {
+        may(caller, Act::SeeMessage)?;
+        self.messaging.preview(&caller.tenant, new).map_err(|error| Trouble::of(&error))
     }
 
     /// A message by its id; another tenant's is not found.
-    pub async fn message(&self, tenant: &TenantName, id: Id) -> Result<Message, Trouble> {
-        self.messaging.get(tenant, id).await.map_err(|error| Trouble::of(&error))
+    pub async fn message(&self, caller: &Caller, id: Id) -> Result<Message, Trouble> {
+        may(caller, Act::SeeMessage)?;
+        self.messaging.get(&caller.tenant.name, id).await.map_err(|error| Trouble::of(&error))
     }
 
     /// The table of a tenant's contacts.
-    pub async fn contact_table(&self, tenant: &TenantName) -> Result<Table, Trouble> {
-        self.contacts.table(tenant).await.map_err(|error| Trouble::of(&error))
+    pub async fn contact_table(&self, caller: &Caller) -> Result<Table, Trouble> {
+        may(caller, Act::SeeContact)?;
+        self.contacts.table(&caller.tenant.name).await.map_err(|error| Trouble::of(&error))
     }
 
     /// A contact by its id; another tenant's is not found.
-    pub async fn contact(&self, tenant: &TenantName, id: Id) -> Result<RowView, Trouble> {
-        self.contacts.get_row(tenant, id).await.map_err(|error| Trouble::of(&error))
+    pub async fn contact(&self, caller: &Caller, id: Id) -> Result<RowView, Trouble> {
+        may(caller, Act::SeeContact)?;
+        self.contacts.get_row(&caller.tenant.name, id).await.map_err(|error| Trouble::of(&error))
     }
 
     /// Adds a contact.
-    pub async fn create_contact(&self, tenant: &Tenant, new: NewRow) -> Result<RowView, Trouble> {
-        self.contacts.create_row(tenant, new).await.map_err(|error| Trouble::of(&error))
+    pub async fn create_contact(&self, caller: &Caller, new: NewRow) -> Result<RowView, Trouble> {
+        may(caller, Act::WriteContacts)?;
+        self.contacts.create_row(&caller.tenant, new).await.map_err(|error| Trouble::of(&error))
     }
 
     /// Changes those cells of a contact that are named.
-    pub async fn update_contact(&self, tenant: &Tenant, id: Id, values: &Values) -> Result<RowView, Trouble> {
-        self.contacts.update_row(tenant, id, values).await.map_err(|error| Trouble::of(&error))
+    pub async fn update_contact(&self, caller: &Caller, id: Id, values: &Values) -> Result<RowView, Trouble> {
+        may(caller, Act::WriteContacts)?;
+        self.contacts.update_row(&caller.tenant, id, values).await.map_err(|error| Trouble::of(&error))
     }
 
-    pub async fn delete_contact(&self, tenant: &TenantName, id: Id) -> Result<(), Trouble> {
-        self.contacts.delete_row(tenant, id).await.map_err(|error| Trouble::of(&error))
+    pub async fn delete_contact(&self, caller: &Caller, id: Id) -> Result<(), Trouble> {
+        may(caller, Act::WriteContacts)?;
+        self.contacts.delete_row(&caller.tenant.name, id).await.map_err(|error| Trouble::of(&error))
     }
 
     /// Contacts by their number among those that pass all filters; see [`Contacts::numbered`].
     pub async fn numbered_contacts(
         &self,
-        tenant: &Tenant,
+        caller: &Caller,
         filters: &[Filter],
         from: usize,
         size: usize,
     ) -> Result<NumberedPage, Trouble> {
-        self.contacts.numbered(tenant, filters, from, size).await.map_err(|error| Trouble::of(&error))
+        may(caller, Act::SearchContacts)?;
+        self.contacts.numbered(&caller.tenant, filters, from, size).await.map_err(|error| Trouble::of(&error))
     }
 
     /// The verification of a recipient that was sent last in a scope.
-    pub async fn newest(&self, tenant: &TenantName, scope: &str, recipient: &Recipient) -> Result<Id, Trouble> {
-        self.verifications.newest(tenant, scope, recipient).await.map_err(|error| Trouble::of(&error))
+    pub async fn newest(&self, caller: &Caller, scope: &str, recipient: &Recipient) -> Result<Id, Trouble> {
+        may(caller, Act::SeeVerification)?;
+        self.verifications.newest(&caller.tenant.name, scope, recipient).await.map_err(|error| Trouble::of(&error))
     }
 
     /// What codes look like where a call does not say.
@@ -257,28 +288,35 @@ impl Desk {
     }
 
     /// Adds what is missing of these columns of the contact list, and of their options.
-    pub async fn prepare_contacts(&self, tenant: &TenantName, wanted: &[NewColumn]) -> Result<(), Trouble> {
-        self.contacts.prepare(tenant, wanted).await.map(drop).map_err(|error| Trouble::of(&error))
+    pub async fn prepare_contacts(&self, caller: &Caller, wanted: &[NewColumn]) -> Result<(), Trouble> {
+        may(caller, Act::WriteContacts)?;
+        self.contacts.prepare(&caller.tenant.name, wanted).await.map(drop).map_err(|error| Trouble::of(&error))
     }
 
     /// Saves contacts, each by itself; see [`Contacts::save_rows`].
     pub async fn save_contacts(
         &self,
-        tenant: &Tenant,
+        caller: &Caller,
         key: &str,
         saves: &[Save],
         overwrite: bool,
     ) -> Result<Vec<Result<Saved, Trouble>>, Trouble> {
-        let saved = self.contacts.save_rows(tenant, key, saves, overwrite).await;
+        may(caller, Act::WriteContacts)?;
+        let saved = self.contacts.save_rows(&caller.tenant, key, saves, overwrite).await;
         let saved = saved.map_err(|error| Trouble::of(&error))?.into_iter();
         Ok(saved.map(|saved| saved.map_err(|error| Trouble::of(&error))).collect())
     }
 
     /// What is left in the account of the vendor that the tenant may see, or the configured number of credits.
-    pub async fn balance(&self, tenant: &Tenant) -> Result<Balance, Trouble> {
-        match &tenant.balance_of {
+    pub async fn balance(&self, caller: &Caller) -> Result<Balance, Trouble> {
+        may(caller, Act::SeeBalance)?;
+        match &caller.tenant.balance_of {
             Some(vendor) => self.oversight.balance(vendor).await.map_err(|_| Trouble::Down(None)),
             None => Ok(Balance { amount: self.balance.to_string(), unit: "credits".to_owned() }),
         }
     }
+}
+
+fn may(caller: &Caller, act: Act) -> Result<(), Trouble> {
+    caller.may(act).map_err(|error| Trouble::of(&error))
 }

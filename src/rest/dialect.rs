@@ -9,6 +9,7 @@ use axum::response::Response;
 use crate::rest::desk::Desk;
 use crate::rest::input::Call;
 use crate::rest::trouble::Trouble;
+use crate::shedding::Priority;
 
 /// One vendor's wire format.
 #[async_trait]
@@ -19,4 +20,7 @@ pub trait Dialect: Send + Sync {
 
     /// The answer to a call that could not even be read, or that took too long. `path`: as in [`Call::path`].
     fn refuse(&self, path: &str, trouble: &Trouble) -> Response;
+
+    /// How early a call is turned away when too many are under way. `path`: as in [`Call::path`].
+    fn priority(&self, path: &str) -> Priority;
 }

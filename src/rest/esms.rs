@@ -19,6 +19,7 @@ use axum::response::Response;
 use http::{Method, StatusCode};
 use serde_json::{Number, Value, json};
 
+use crate::auth::caller::Caller;
 use crate::clock::Clock;
 use crate::id::{Id, Partition};
 use crate::messaging::message::Text;
@@ -33,7 +34,7 @@ use crate::rest::esms::refusal::Refusal;
 use crate::rest::esms::texts::{Measured, Wording, check_plain};
 use crate::rest::input::Call;
 use crate::rest::trouble::{Judged, Trouble};
-use crate::tenant::Tenant;
+use crate::shedding::Priority;
 use crate::verification::code::{Candidate, Class};
 use crate::verification::policy::PolicyOverrides;
 use crate::verification::request::{NewCheck, NewVerification, OnExisting, Target};
@@ -92,6 +93,10 @@ impl Dialect for EsmsDialect {
     fn refuse(&self, path: &str, trouble: &Trouble) -> Response {
         Refusal::Trouble(trouble.clone()).to_response(path, &self.request_id())
     }
+
+    fn priority(&self, path: &str) -> Priority {
+        if path == "sms/otp/verify" { Priority::Check } else { Priority::Work }
+    }
 }
 
 /// E1: makes a code and sends it, in place of one that is pending.
@@ -101,7 +106,7 @@ async fn generate(desk: &Desk, call: &Call) -> Answered {
     let (phone, app_id) = (fields.phone("phone")?, fields.app_id()?);
     let (brand, message) = (fields.text("brand-name")?, fields.text("message")?);
     let idempotency_key = call.idempotency_key().map_err(Refusal::Trouble)?;
-    let tenant = open(desk, &credentials)?;
+    let caller = open(desk, &credentials)?;
     let phone = parse_phone(&phone)?;
     let wording = Wording::parse(brand, message)?;
     let minutes = fields.number("duration").map_or(Ok(USUAL_MINUTES), |minutes| parse_minutes(&minutes))?;
@@ -121,7 +126,7 @@ async fn generate(desk: &Desk, call: &Call) -> Answered {
         idempotency_key,
         ..NewVerification::to(to_address(&phone))
     };
-    let started = desk.start(&tenant, new).await.map_err(Refusal::Trouble)?;
+    let started = desk.start(&caller, new).await.map_err(Refusal::Trouble)?;
     Ok(measured.to_accepted(started.view.verification.id))
 }
 
@@ -132,13 +137,13 @@ async fn verify(desk: &Desk, call: &Call) -> Answered {
     let (phone, app_id) = (fields.phone("phone")?, fields.app_id()?);
     let code = fields.required("code")?;
     let idempotency_key = call.idempotency_key().map_err(Refusal::Trouble)?;
-    let tenant = open(desk, &credentials)?;
+    let caller = open(desk, &credentials)?;
     let check = NewCheck {
         target: Target::Newest { scope: Some(app_id), recipient: Recipient::Phone(parse_phone(&phone)?) },
         candidate: Candidate::parse(&code).unwrap_or_else(|_| Candidate::hopeless()),
         idempotency_key,
     };
-    match desk.check(&tenant, check).await.map_err(Refusal::Trouble)? {
+    match desk.check(&caller, check).await.map_err(Refusal::Trouble)? {
         Judged::Right => Ok(json!({ "status": 0, "message": "ok" })),
         Judged::Wrong { .. } | Judged::Expired | Judged::Exhausted | Judged::Used | Judged::NotFound => {
             Err(Refusal::rule(16, "Invalid OTP"))
@@ -153,7 +158,7 @@ async fn send(desk: &Desk, call: &Call) -> Answered {
     let (to, text) = (fields.phone("to")?, fields.required("msg")?);
     let (link, report_url) = (fields.text("link")?, fields.report_url()?);
     let idempotency_key = call.idempotency_key().map_err(Refusal::Trouble)?;
-    let tenant = open(desk, &credentials)?;
+    let caller = open(desk, &credentials)?;
     let phone = parse_phone(&to)?;
     // The vendor has a shortener for links; here the link itself stands in its place.
     let text = link.map_or_else(|| text.clone(), |link| text.replace("#link#", &link));
@@ -161,21 +166,21 @@ async fn send(desk: &Desk, call: &Call) -> Answered {
     let measured = Measured::of_text(&text, fields.alphabet())?;
     let callback = report_url.map(report::to_callback);
     let new = NewMessage { callback, idempotency_key, ..NewMessage::to(to_address(&phone), Text::new(text)) };
-    let message = desk.send(&tenant, new).await.map_err(Refusal::Trouble)?;
+    let message = desk.send(&caller, new).await.map_err(Refusal::Trouble)?;
     Ok(measured.to_accepted(message.id))
 }
 
 /// E4: what is left.
 async fn balance(desk: &Desk, call: &Call) -> Answered {
     let fields = Fields::read(call)?;
-    let tenant = open(desk, &fields.credentials("user", "pass")?)?;
-    let balance = desk.balance(&tenant).await.map_err(Refusal::Trouble)?;
+    let caller = open(desk, &fields.credentials("user", "pass")?)?;
+    let balance = desk.balance(&caller).await.map_err(Refusal::Trouble)?;
     let amount: Number = serde_json::from_str(&balance.amount).map_err(|_| Refusal::Trouble(Trouble::Fault))?;
     Ok(json!({ "status": 0, "balance": amount, "message": "ok" }))
 }
 
-fn open(desk: &Desk, credentials: &Credentials) -> Result<Arc<Tenant>, Refusal> {
-    desk.tenant(&credentials.key, &credentials.secret).map_err(Refusal::Trouble)
+fn open(desk: &Desk, credentials: &Credentials) -> Result<Caller, Refusal> {
+    desk.caller(&credentials.key, &credentials.secret).map_err(Refusal::Trouble)
 }
 
 /// Digits with the country code in front, and nothing else.

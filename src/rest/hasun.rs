@@ -11,7 +11,6 @@ mod refusal;
 mod routes;
 pub mod settings;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,6 +18,7 @@ use axum::response::Response;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::auth::caller::Caller;
 use crate::id::Id;
 use crate::messaging::message::Text;
 use crate::messaging::request::NewMessage;
@@ -33,7 +33,7 @@ use crate::rest::hasun::routes::{Endpoint, Route};
 use crate::rest::hasun::settings::Config;
 use crate::rest::input::Call;
 use crate::rest::trouble::{Judged, Trouble};
-use crate::tenant::Tenant;
+use crate::shedding::Priority;
 use crate::verification::code::{Candidate, Class, Code};
 use crate::verification::policy::{LIFETIME, PolicyOverrides};
 use crate::verification::request::{NewCheck, NewVerification, OnExisting, Target};
@@ -56,7 +56,7 @@ pub struct HasunDialect {
 /// A call whose caller is known.
 struct Asked<'a> {
     desk: &'a Desk,
-    tenant: Arc<Tenant>,
+    caller: Caller,
     fields: Fields,
     idempotency_key: Option<String>,
 }
@@ -79,12 +79,12 @@ impl HasunDialect {
 
     async fn serve(&self, desk: &Desk, call: &Call) -> Answered {
         let route = Route::find(&call.method, call.segments()).ok_or(Refusal::Trouble(Trouble::UnknownCall))?;
-        let tenant = open(desk, call, &route.organisation)?;
+        let caller = open(desk, call, &route.organisation)?;
         if route.endpoint == Endpoint::Status {
             return Ok(json!({ "status": "success", "version": "v1", "message": "Hello world!" }));
         }
         let idempotency_key = call.idempotency_key().map_err(Refusal::Trouble)?;
-        let asked = Asked { desk, tenant, fields: Fields::read(call)?, idempotency_key };
+        let asked = Asked { desk, caller, fields: Fields::read(call)?, idempotency_key };
         match route.endpoint {
             Endpoint::Start => self.start(asked).await,
             Endpoint::Check => self.check(asked).await,
@@ -117,7 +117,7 @@ impl HasunDialect {
             idempotency_key: asked.idempotency_key,
             ..NewVerification::to(to_address(&phone))
         };
-        let started = asked.desk.start(&asked.tenant, new).await.map_err(Refusal::Trouble)?;
+        let started = asked.desk.start(&asked.caller, new).await.map_err(Refusal::Trouble)?;
         // Only of a call that comes again after its code was used.
         let code = started.code.ok_or_else(|| Trouble::Refused("This OTP code is over, send another".to_owned()));
         to_number(&code.map_err(Refusal::Trouble)?)
@@ -132,7 +132,7 @@ impl HasunDialect {
         let candidate = Candidate::parse(&otp.to_string()).unwrap_or_else(|_| Candidate::hopeless());
         let target = Target::Newest { scope: Some(mask.token), recipient: Recipient::Phone(phone) };
         let check = NewCheck { target, candidate, idempotency_key: asked.idempotency_key };
-        match asked.desk.check(&asked.tenant, check).await.map_err(Refusal::Trouble)? {
+        match asked.desk.check(&asked.caller, check).await.map_err(Refusal::Trouble)? {
             Judged::Right => Ok(json!({ "verification": true, "reason": "verified", "message": "OTP code verified" })),
             judged => Err(Refusal::Judged(judged)),
         }
@@ -148,7 +148,7 @@ impl HasunDialect {
             idempotency_key: asked.idempotency_key,
             ..NewMessage::to(to_address(&phone), text)
         };
-        let message = asked.desk.send(&asked.tenant, new).await.map_err(Refusal::Trouble)?;
+        let message = asked.desk.send(&asked.caller, new).await.map_err(Refusal::Trouble)?;
         Ok(json!({ "status": "success", "message_uuid": message.id.to_string() }))
     }
 
@@ -157,13 +157,13 @@ impl HasunDialect {
         self.mask(&asked)?;
         let id = asked.fields.required("message_uuid")?.to_ascii_lowercase();
         let id: Id = id.parse().map_err(|_| Refusal::Trouble(Trouble::NotFound))?;
-        let message = asked.desk.message(&asked.tenant.name, id).await.map_err(Refusal::Trouble)?;
+        let message = asked.desk.message(&asked.caller, id).await.map_err(Refusal::Trouble)?;
         Ok(json!({ "status": to_word(message.sending.status) }))
     }
 
     fn mask(&self, asked: &Asked<'_>) -> Result<Mask<'_>, Refusal> {
         let token = asked.fields.required("mask_token")?;
-        let sender = self.config.sender(&asked.tenant.name, &token).ok_or(Refusal::Mask)?;
+        let sender = self.config.sender(&asked.caller.tenant.name, &token).ok_or(Refusal::Mask)?;
         Ok(Mask { token, sender })
     }
 }
@@ -180,15 +180,19 @@ impl Dialect for HasunDialect {
     fn refuse(&self, path: &str, trouble: &Trouble) -> Response {
         Refusal::Trouble(trouble.clone()).to_response(path)
     }
+
+    fn priority(&self, path: &str) -> Priority {
+        if routes::is_check(path) { Priority::Check } else { Priority::Work }
+    }
 }
 
 /// Organisation and token are the two halves of an API key, or the name of a tenant and the whole of its key.
-fn open(desk: &Desk, call: &Call, organisation: &str) -> Result<Arc<Tenant>, Refusal> {
+fn open(desk: &Desk, call: &Call, organisation: &str) -> Result<Caller, Refusal> {
     let token = call.header("authorization").and_then(parse_bearer).unwrap_or_default();
-    let opened = match desk.tenant(organisation, token) {
-        Err(Trouble::Unauthorized) => desk.tenant_by_token(token).and_then(|tenant| {
-            let is_theirs = tenant.name.as_str() == organisation;
-            if is_theirs { Ok(tenant) } else { Err(Trouble::Unauthorized) }
+    let opened = match desk.caller(organisation, token) {
+        Err(Trouble::Unauthorized) => desk.caller_by_token(token).and_then(|caller| {
+            let is_theirs = caller.tenant.name.as_str() == organisation;
+            if is_theirs { Ok(caller) } else { Err(Trouble::Unauthorized) }
         }),
         opened => opened,
     };

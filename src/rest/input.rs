@@ -1,14 +1,14 @@
 //! A call as it came in over HTTP, read whole and within bounds, before anybody asks what it means.
 
-use std::net::SocketAddr;
+use std::error::Error as StdError;
 
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::Request;
 use http::{Extensions, HeaderMap, Method, header};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
-use crate::auth::Peer;
+use crate::auth::caller::Peer;
 use crate::rest::json;
 use crate::rest::trouble::Trouble;
 
@@ -37,9 +37,15 @@ pub enum ContentType {
     Other,
 }
 
-/// Where a request comes from. Headers do not count: anybody can write them.
+/// Where a request comes from, as its connection says. Headers do not count here: anybody can write them.
 pub(crate) fn peer_of(extensions: &Extensions) -> Option<Peer> {
-    extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| Peer(address.ip()))
+    extensions.get().copied()
+}
+
+/// Why a body was not read. One that breaks off gets no answer anyway.
+fn unread(error: &axum::Error) -> Trouble {
+    let is_late = error.source().is_some_and(|cause| cause.is::<tonic::Status>());
+    if is_late { Trouble::Unreadable("the call took too long".to_owned()) } else { Trouble::TooLarge }
 }
 
 // === impl Call ===
@@ -49,8 +55,7 @@ impl Call {
     pub(crate) async fn read(path: &str, request: Request) -> Result<Self, Trouble> {
         let (parts, body) = request.into_parts();
         let query = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
-        // One that breaks off gets no answer anyway.
-        let body = axum::body::to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| Trouble::TooLarge)?;
+        let body = axum::body::to_bytes(body, MAX_BODY_BYTES).await.map_err(|error| unread(&error))?;
         let path = path.trim_matches('/').to_owned();
         Ok(Self { method: parts.method, path, query, headers: parts.headers, body })
     }

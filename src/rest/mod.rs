@@ -18,6 +18,7 @@ pub mod simpu;
 pub mod trouble;
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,8 +26,10 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
 use axum::routing::any;
+use futures_util::FutureExt;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
+use tracing::error;
 
 use crate::error::Violation;
 use crate::rest::desk::Desk;
@@ -38,10 +41,11 @@ use crate::rest::input::{Call, peer_of};
 use crate::rest::octopush::OctopushDialect;
 use crate::rest::simpu::SimpuDialect;
 use crate::rest::trouble::Trouble;
+use crate::shedding::Room;
 use crate::violations::Violations;
 
-/// Calls under way at a time; with the bound of a body it bounds the memory that they take.
-const MAX_CALLS: usize = 1024;
+/// Calls that are read at a time; with the bound of a body it bounds what strangers can have us keep.
+const MAX_READING: usize = 1024;
 
 /// How long a call may take to come in.
 const READ_LIMIT: Duration = Duration::from_secs(10);
@@ -80,14 +84,19 @@ pub enum Kind {
 struct Counter {
     dialect: Arc<dyn Dialect>,
     desk: Arc<Desk>,
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
+    reading: Arc<Semaphore>,
 }
 
-/// All dialects. `rest`: who answers everything else.
-pub fn router(config: &Config, desk: Desk, rest: Router) -> Router {
-    let (desk, room) = (Arc::new(desk), Arc::new(Semaphore::new(MAX_CALLS)));
-    let counter =
-        |kind: Kind| Counter { dialect: kind.build(config, &desk), desk: Arc::clone(&desk), room: Arc::clone(&room) };
+/// All dialects. `room`: for their calls, shared with other surfaces. `rest`: who answers everything else.
+pub fn router(config: &Config, desk: Desk, room: &Arc<Room>, rest: Router) -> Router {
+    let (desk, reading) = (Arc::new(desk), Arc::new(Semaphore::new(MAX_READING)));
+    let counter = |kind: Kind| Counter {
+        dialect: kind.build(config, &desk),
+        desk: Arc::clone(&desk),
+        room: Arc::clone(room),
+        reading: Arc::clone(&reading),
+    };
     let mut router = rest;
     for kind in Kind::ALL {
         let place = format!("/{}", kind.as_str());
@@ -118,18 +127,32 @@ fn at_root(counter: Counter) -> Router {
 
 impl Counter {
     async fn serve(&self, path: &str, request: Request) -> Response {
-        let refuse = |trouble: Trouble| self.dialect.refuse(path.trim_matches('/'), &trouble);
-        let Ok(_room) = self.room.try_acquire() else { return refuse(Trouble::Down(Some(Duration::from_secs(1)))) };
+        let path = path.trim_matches('/');
+        let refuse = |trouble: Trouble| self.dialect.refuse(path, &trouble);
+        let _place = match self.room.enter(self.dialect.priority(path)) {
+            Ok(place) => place,
+            Err(error) => return refuse(Trouble::Down(error.retry_after())),
+        };
+        let Ok(reading) = self.reading.try_acquire() else {
+            return refuse(Trouble::Down(Some(Duration::from_secs(1))));
+        };
         let desk = self.desk.for_caller_at(peer_of(request.extensions()));
         let clock = &self.desk.clock;
         let call = tokio::select! {
             call = Call::read(path, request) => call,
             () = clock.sleep_until(clock.now() + READ_LIMIT) => Err(Trouble::Unreadable("the call took too long".to_owned())),
         };
-        match call {
-            Ok(call) => self.dialect.answer(&desk, &call).await,
-            Err(trouble) => refuse(trouble),
-        }
+        drop(reading);
+        let call = match call {
+            Ok(call) => call,
+            Err(trouble) => return refuse(trouble),
+        };
+        // A call that panics takes nothing with it: what calls share survives any of them being dropped half way.
+        let answer = AssertUnwindSafe(self.dialect.answer(&desk, &call)).catch_unwind().await;
+        answer.unwrap_or_else(|_| {
+            error!("a call panicked, and was answered as a fault of ours");
+            refuse(Trouble::Fault)
+        })
     }
 }
 

@@ -28,6 +28,7 @@ use crate::rest::input::Call;
 use crate::rest::octopush::refusal::Refusal;
 use crate::rest::octopush::settings::Config;
 use crate::rest::trouble::Trouble;
+use crate::shedding::Priority;
 
 /// Speaks as Octopush does.
 pub struct OctopushDialect {
@@ -45,9 +46,7 @@ impl OctopushDialect {
 #[async_trait]
 impl Dialect for OctopushDialect {
     async fn answer(&self, desk: &Desk, call: &Call) -> Response {
-        // The base URL of the vendor's clients may have a version.
-        let path = call.path.strip_prefix("v1/public/").unwrap_or(&call.path);
-        let answered = match (&call.method, path) {
+        let answered = match (&call.method, unversioned(&call.path)) {
             (&Method::POST, "service/otp/generate") => otp::generate(desk, call).await,
             (&Method::PUT, "service/otp/validate") => otp::validate(desk, call).await,
             (&Method::POST, "sms-campaign/send") => campaign::send(desk, call, &self.config).await,
@@ -72,4 +71,13 @@ impl Dialect for OctopushDialect {
     fn refuse(&self, _path: &str, trouble: &Trouble) -> Response {
         Refusal::of(trouble).to_response()
     }
+
+    fn priority(&self, path: &str) -> Priority {
+        if unversioned(path) == "service/otp/validate" { Priority::Check } else { Priority::Work }
+    }
+}
+
+/// The base URL of the vendor's clients may have a version.
+fn unversioned(path: &str) -> &str {
+    path.strip_prefix("v1/public/").unwrap_or(path)
 }

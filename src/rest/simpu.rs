@@ -14,14 +14,13 @@ mod sms;
 mod version;
 mod words;
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::auth::caller::Caller;
 use crate::id::TenantName;
 use crate::rest::answer;
 use crate::rest::desk::Desk;
@@ -31,7 +30,7 @@ use crate::rest::simpu::problem::Problem;
 use crate::rest::simpu::version::Version;
 use crate::rest::simpu::words::to_otp;
 use crate::rest::trouble::Trouble;
-use crate::tenant::Tenant;
+use crate::shedding::Priority;
 use crate::verification::view::View;
 
 /// `[rest.simpu]`: where the vendor's own documents leave room.
@@ -74,17 +73,17 @@ impl Dialect for SimpuDialect {
         let mut version = Version::of(call);
         let answered = match Operation::of(call) {
             None => Err(Trouble::UnknownCall),
-            Some(operation) => tenant_of(desk, call).map(|tenant| (operation, tenant)),
+            Some(operation) => caller_of(desk, call).map(|caller| (operation, caller)),
         };
         let answered = match answered {
             Err(trouble) => Err(Problem::of(&trouble, "recipient")),
-            Ok((operation, tenant)) => {
-                if self.config.v1_tenants.contains(&tenant.name) {
+            Ok((operation, caller)) => {
+                if self.config.v1_tenants.contains(&caller.tenant.name) {
                     version = Version::First;
                 }
                 match version {
-                    Version::Current => self.perform(operation, desk, &tenant, call).await,
-                    Version::First => self.perform_first(operation, desk, &tenant, call).await,
+                    Version::Current => self.perform(operation, desk, &caller, call).await,
+                    Version::First => self.perform_first(operation, desk, &caller, call).await,
                 }
             }
         };
@@ -94,16 +93,20 @@ impl Dialect for SimpuDialect {
     fn refuse(&self, _path: &str, trouble: &Trouble) -> Response {
         Problem::of(trouble, "recipient").to_response(Version::Current)
     }
+
+    fn priority(&self, path: &str) -> Priority {
+        if path == "otp/verify" { Priority::Check } else { Priority::Work }
+    }
 }
 
 /// The key is the whole header; some clients call it a bearer's.
-fn tenant_of(desk: &Desk, call: &Call) -> Result<Arc<Tenant>, Trouble> {
+fn caller_of(desk: &Desk, call: &Call) -> Result<Caller, Trouble> {
     let header = call.header("authorization").ok_or(Trouble::Unauthorized)?.trim_matches(' ');
     let token = match header.split_once(' ') {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") => rest.trim_start_matches(' '),
         _ => header,
     };
-    desk.tenant_by_token(token)
+    desk.caller_by_token(token)
 }
 
 // === impl SimpuDialect ===
@@ -113,45 +116,45 @@ impl SimpuDialect {
         Self { config }
     }
 
-    async fn perform(&self, operation: Operation, desk: &Desk, tenant: &Arc<Tenant>, call: &Call) -> Answered {
+    async fn perform(&self, operation: Operation, desk: &Desk, caller: &Caller, call: &Call) -> Answered {
         let version = Version::Current;
         let to_otp = |view: &View| to_otp(view, self.config.verified_as_sent);
         match operation {
-            Operation::RequestOtp => otp::request(desk, tenant, call, version).await.map(|view| ok(&to_otp(&view))),
-            Operation::VerifyOtp => otp::verify(desk, tenant, call, "id").await.map(|view| ok(&to_otp(&view))),
-            Operation::GetOtp(id) => otp::get(desk, tenant, &id).await.map(|view| ok(&to_otp(&view))),
+            Operation::RequestOtp => otp::request(desk, caller, call, version).await.map(|view| ok(&to_otp(&view))),
+            Operation::VerifyOtp => otp::verify(desk, caller, call, "id").await.map(|view| ok(&to_otp(&view))),
+            Operation::GetOtp(id) => otp::get(desk, caller, &id).await.map(|view| ok(&to_otp(&view))),
             Operation::ListOtps(recipient) => {
-                let views = otp::list(desk, tenant, call, recipient.as_deref()).await?;
+                let views = otp::list(desk, caller, call, recipient.as_deref()).await?;
                 Ok(ok(&views.iter().map(to_otp).collect()))
             }
-            Operation::RevokeOtp(id) => otp::revoke(desk, tenant, &id).await.map(|()| gone()),
-            Operation::SendSms => sms::send(desk, tenant, call, version).await.map(|sent| ok(&sent.to_body())),
-            Operation::GetTable => lists::table(desk, tenant).await.map(|body| ok(&body)),
-            Operation::GetRow(id) => lists::get(desk, tenant, &id).await.map(|body| ok(&body)),
-            Operation::CreateRow => lists::create(desk, tenant, call).await.map(|body| ok(&body)),
-            Operation::UpdateRow(id) => lists::update(desk, tenant, call, &id).await.map(|body| ok(&body)),
-            Operation::DeleteRow(id) => lists::delete(desk, tenant, &id).await.map(|()| gone()),
-            Operation::QueryRows => lists::query(desk, tenant, call).await.map(|body| ok(&body)),
+            Operation::RevokeOtp(id) => otp::revoke(desk, caller, &id).await.map(|()| gone()),
+            Operation::SendSms => sms::send(desk, caller, call, version).await.map(|sent| ok(&sent.to_body())),
+            Operation::GetTable => lists::table(desk, caller).await.map(|body| ok(&body)),
+            Operation::GetRow(id) => lists::get(desk, caller, &id).await.map(|body| ok(&body)),
+            Operation::CreateRow => lists::create(desk, caller, call).await.map(|body| ok(&body)),
+            Operation::UpdateRow(id) => lists::update(desk, caller, call, &id).await.map(|body| ok(&body)),
+            Operation::DeleteRow(id) => lists::delete(desk, caller, &id).await.map(|()| gone()),
+            Operation::QueryRows => lists::query(desk, caller, call).await.map(|body| ok(&body)),
         }
     }
 
     /// What the old interface does not have is as in the one of today.
-    async fn perform_first(&self, operation: Operation, desk: &Desk, tenant: &Arc<Tenant>, call: &Call) -> Answered {
+    async fn perform_first(&self, operation: Operation, desk: &Desk, caller: &Caller, call: &Call) -> Answered {
         let version = Version::First;
         match operation {
             Operation::RequestOtp => {
-                otp::request(desk, tenant, call, version).await.map(|view| ok(&first::to_verify(&view)))
+                otp::request(desk, caller, call, version).await.map(|view| ok(&first::to_verify(&view)))
             }
             Operation::VerifyOtp => {
-                otp::verify(desk, tenant, call, first::ID).await.map(|view| ok(&first::to_verify(&view)))
+                otp::verify(desk, caller, call, first::ID).await.map(|view| ok(&first::to_verify(&view)))
             }
             Operation::RevokeOtp(id) if id == "revoke" => {
-                otp::revoke_named(desk, tenant, call, first::ID).await.map(|()| ok(&first::to_revoked()))
+                otp::revoke_named(desk, caller, call, first::ID).await.map(|()| ok(&first::to_revoked()))
             }
             Operation::SendSms => {
-                sms::send(desk, tenant, call, version).await.map(|sent| ok(&first::to_message(&sent)))
+                sms::send(desk, caller, call, version).await.map(|sent| ok(&first::to_message(&sent)))
             }
-            other => self.perform(other, desk, tenant, call).await,
+            other => self.perform(other, desk, caller, call).await,
         }
     }
 }

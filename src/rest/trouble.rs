@@ -70,7 +70,7 @@ impl Trouble {
             Kind::NotFound => Self::NotFound,
             // Where no route leads is a number that this gateway does not serve.
             Kind::Precondition if error.reason() == Reason::NoRoute => Self::InvalidRecipient,
-            Kind::Precondition => Self::Refused(error.message().to_owned()),
+            Kind::Precondition | Kind::Exists => Self::Refused(error.message().to_owned()),
             Kind::Conflict => Self::Busy,
             Kind::Limited => Self::Limited(error.retry_after()),
             Kind::Unavailable | Kind::Deadline => {

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use axum::Router;
+use tonic::body::Body;
 use tonic::service::Routes;
-use tower::Layer;
+use tower::ServiceExt;
 
 use crate::clock::Clock;
 use crate::error::Result;
@@ -12,7 +13,8 @@ use crate::messaging::outbox::Outbox;
 use crate::receipts;
 use crate::rest::desk::Desk;
 use crate::rest::{self, native};
-use crate::server::listen::Around;
+use crate::server::around::Around;
+use crate::server::barrier::Barrier;
 
 /// What the listener is built from.
 pub(crate) struct Parts<'a> {
@@ -27,12 +29,12 @@ pub(crate) struct Parts<'a> {
 }
 
 pub(crate) fn router(parts: Parts<'_>) -> Result<Router> {
-    let Parts { config, grpc, around: (request_ids, deadlines), desk, outbox, clock } = parts;
+    let Parts { config, grpc, around, desk, outbox, clock } = parts;
     let router = Router::new()
         .merge(receipts::router(outbox))
-        .merge(native::router(deadlines.layer(grpc), clock)?)
+        .merge(native::router(around.grpc(grpc).map_response(|answer| answer.map(Body::new)), clock)?)
         .merge(if config.docs { native::docs()? } else { Router::new() });
-    let router = rest::router(config, desk, router.fallback(async || receipts::not_found()));
+    let router = rest::router(config, desk, &around.room, router.fallback(async || receipts::not_found()));
     // Receipts have tokens in their paths, and calls have names of things.
-    Ok(router.layer(request_ids.clone().without_paths()))
+    Ok(router.layer(Barrier::new(receipts::fault)).layer(around.request_ids.clone().without_paths()))
 }

@@ -4,6 +4,9 @@
 //! serves until told to stop, then drains within a deadline.
 
 mod admin;
+mod admin_access;
+mod around;
+mod barrier;
 pub mod callbacks;
 mod http;
 pub mod listen;
@@ -18,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use secrecy::SecretString;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -25,20 +29,22 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tracing::{error, info, warn};
 
+use crate::auth::registry::Registry;
 use crate::clock::Clock;
 use crate::config::Loaded;
 use crate::console;
 use crate::contacts::push::Pusher;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::grpc;
-use crate::grpc::deadline::Deadlines;
-use crate::grpc::request_id::RequestIds;
+use crate::guard::service::Guard;
 use crate::messaging::holder::Ground;
 use crate::messaging::outbox::Outbox;
 use crate::messaging::receipt_urls::ReceiptUrls;
 use crate::messaging::worker::{Steps, Worker};
 use crate::random::Random;
-use crate::server::listen::{Addresses, Around, Listeners};
+use crate::server::around::Around;
+use crate::server::listen::tls::{Certificates, keep_fresh};
+use crate::server::listen::{Addresses, Listeners};
 use crate::server::services::Wired;
 use crate::server::vendors::Built;
 use crate::store::Store;
@@ -56,6 +62,9 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How often it is written down how vendors have done.
 const MEASURES_INTERVAL: Duration = Duration::from_secs(120);
+
+/// How often it is written down what limits have counted.
+const LIMITS_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The services whose health is told, beside that of the whole.
 const SERVICES: [&str; 5] = [
@@ -85,24 +94,34 @@ pub struct Server {
     clock: Arc<dyn Clock>,
     store: Arc<dyn Store>,
     sled: Arc<SledStore>,
+    guard: Arc<Guard>,
     outbox: Arc<Outbox>,
     steps: Steps,
     pushers: Vec<Pusher>,
+    registry: Arc<Registry>,
     metrics: Metrics,
     workers: usize,
     receipts: Vec<Receipts>,
     ready: Arc<AtomicBool>,
     drain_deadline: Duration,
+    reload: Arc<Notify>,
 }
 
-/// Checks what only the server can read of a configuration: the vendors' own keys, and what that makes them able to do.
-/// Opens and binds nothing.
+/// Checks what only the server can read of a configuration: the vendors' own keys, what that makes them able to do, and
+/// the files of the listeners. Opens no store and binds nothing. Gives what works but should not stay so, a line each.
 ///
 /// Errors: `Invalid`, a line for each fault with its file, line and key.
-pub fn check(loaded: &Loaded, clock: Arc<dyn Clock>) -> Result<()> {
+pub fn check(loaded: &Loaded, clock: Arc<dyn Clock>) -> Result<Vec<String>> {
+    let certificates = certificates(loaded)?;
     let built = vendors::build(&loaded.config, &clock)?;
     vendors::check_codes(loaded, &built.vendors)?;
-    vendors::books(loaded, &built.vendors, &clock).map(drop)
+    vendors::books(loaded, &built.vendors, &clock)?;
+    Ok(certificates.iter().filter_map(|(_, certificates)| certificates.warning()).collect())
+}
+
+fn certificates(loaded: &Loaded) -> Result<Vec<(&'static str, Arc<Certificates>)>> {
+    let refuse = |violations| Error::new(Kind::Invalid, Reason::InvalidField, loaded.refuse(violations).to_string());
+    listen::check(&loaded.config.server).map_err(refuse)
 }
 
 /// Makes a file with a new key to seal the store with. One that is there already is read, and never replaced.
@@ -170,14 +189,15 @@ impl Server {
         let Surroundings { clock, random, metrics } = surroundings;
         let (sled, store) = open_sealed(loaded, &clock, &random)?;
         let keys = Keys::open(&*store, &*random).await?;
-        let around = (RequestIds::new(Arc::clone(&random)), Deadlines::new(Arc::clone(&clock)));
+        let around = Around::new(&config.server, Arc::clone(&clock), Arc::clone(&random));
         let ground = Ground { store: Arc::clone(&store), keys, clock: Arc::clone(&clock), random };
 
         let Built { vendors, inboxes, receipts: later, .. } = vendors::build(config, &clock)?;
         vendors::check_codes(loaded, &vendors)?;
         let wired = Wired::build(loaded, &ground, vendors).await?;
         let (grpc, health) = grpc::routes(wired.for_grpc(config.server.reflection))?;
-        let (listeners, addresses) = Listeners::bind(&config.server).await?;
+        let certificates = certificates(loaded)?;
+        let (listeners, addresses) = Listeners::bind(&config.server, certificates, Arc::clone(&clock)).await?;
         let ready = Arc::new(AtomicBool::new(false));
         let first_send = console::first_send_command(&addresses.grpc.to_string(), loaded.example_key());
         let http = http::router(http::Parts {
@@ -188,7 +208,8 @@ impl Server {
             outbox: Arc::clone(&wired.outbox),
             clock: Arc::clone(&clock),
         })?;
-        let admin = admin::router(&first_send, inboxes, metrics.clone(), Arc::clone(&store), Arc::clone(&ready));
+        let (page, kept) = (metrics.clone(), Arc::clone(&store));
+        let admin = admin::router(&config.server, &first_send, inboxes, page, kept, Arc::clone(&ready));
         Ok(Self {
             addresses,
             listeners,
@@ -200,14 +221,17 @@ impl Server {
             clock,
             store,
             sled,
+            guard: wired.guard,
             outbox: wired.outbox,
             steps: wired.steps,
             pushers: wired.pushers,
+            registry: wired.registry,
             metrics,
             workers: config.messaging.workers as usize,
             receipts: later,
             ready,
             drain_deadline: config.server.drain_deadline,
+            reload: Arc::default(),
         })
     }
 
@@ -218,6 +242,16 @@ impl Server {
     /// What the http listener serves, for who calls it without a connection.
     pub fn http(&self) -> axum::Router {
         self.http.clone()
+    }
+
+    /// Whether there is something that can be read again while it runs.
+    pub fn has_certificates(&self) -> bool {
+        !self.listeners.certificates().is_empty()
+    }
+
+    /// To be notified when the certificates should be read again at once.
+    pub fn reload(&self) -> Arc<Notify> {
+        Arc::clone(&self.reload)
     }
 
     /// Serves until `stop` completes, then finishes what is under way, within the drain deadline.
@@ -233,15 +267,18 @@ impl Server {
         for pusher in self.pushers {
             background.spawn(pusher.run());
         }
+        background.spawn(self.registry.keep_fresh());
         background.spawn(tell_health(self.health.clone(), Arc::clone(&self.store), Arc::clone(&self.clock)));
         background.spawn(keep_measures(Arc::clone(&self.outbox), Arc::clone(&self.clock)));
+        background.spawn(keep_limits(Arc::clone(&self.guard), Arc::clone(&self.clock)));
+        background.spawn(keep_fresh(self.listeners.certificates(), Arc::clone(&self.clock), self.reload));
         background.spawn(keep_metrics(self.metrics, self.clock));
 
-        let mut serving = self.listeners.serve(self.grpc, self.around, self.http, self.admin, &closing);
+        let mut serving = self.listeners.serve(self.grpc, &self.around, self.http, self.admin, &closing);
         self.ready.store(true, Ordering::Release);
         let outcome = tokio::select! {
             () = stop => Ok(()),
-            Some(ended) = serving.join_next() => ended.map_err(Error::internal).flatten(),
+            Some(ended) = serving.join_next() => ended.map_err(Error::internal),
         };
         info!(deadline = ?self.drain_deadline, "draining");
         self.ready.store(false, Ordering::Release);
@@ -259,6 +296,9 @@ impl Server {
         serving.shutdown().await;
         if let Err(error) = self.outbox.save_measures().await {
             warn!(?error, "how vendors have done could not be written down");
+        }
+        if let Err(error) = self.guard.close().await {
+            warn!(?error, "what the guard has counted could not be written down");
         }
         tokio::task::spawn_blocking(move || self.sled.close()).await.map_err(Error::internal)?;
         outcome
@@ -306,6 +346,16 @@ async fn keep_measures(outbox: Arc<Outbox>, clock: Arc<dyn Clock>) {
         clock.sleep_until(clock.now() + MEASURES_INTERVAL).await;
         if let Err(error) = outbox.save_measures().await {
             warn!(?error, "how vendors have done could not be written down");
+        }
+    }
+}
+
+/// Writes down now and then what the guard has counted.
+async fn keep_limits(guard: Arc<Guard>, clock: Arc<dyn Clock>) {
+    loop {
+        clock.sleep_until(clock.now() + LIMITS_INTERVAL).await;
+        if let Err(error) = guard.save().await {
+            warn!(?error, "what the guard has counted could not be written down");
         }
     }
 }

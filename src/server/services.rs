@@ -1,16 +1,15 @@
 //! The services behind all surfaces, wired on one store and one outbox.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::auth;
+use crate::auth::directory::Directory;
+use crate::auth::registry::Registry;
 use crate::config::{Config, Loaded};
 use crate::contacts::push::{Pusher, Queue};
 use crate::contacts::service::Contacts;
 use crate::error::Result;
 use crate::grpc::Services;
-use crate::grpc::access::Access;
-use crate::id::TenantName;
+use crate::guard::service::Guard;
 use crate::messaging::callbacks::Receivers;
 use crate::messaging::holder::Ground;
 use crate::messaging::outbox::Outbox;
@@ -24,19 +23,19 @@ use crate::messaging::worker::Steps;
 use crate::rest::desk::Desk;
 use crate::server::callbacks::{self, Guarded};
 use crate::server::{settings, vendors};
-use crate::tenant::Tenant;
 use crate::verification::service::Verifications;
 use crate::verification::workflow::Workflows;
+use crate::webhook::authorization::Authorization;
 use crate::webhook::client::Client;
 
 /// All services, and who may call them.
 pub(crate) struct Wired {
-    callers: Arc<auth::Keys>,
-    tenants: Arc<BTreeMap<TenantName, Arc<Tenant>>>,
+    pub(crate) registry: Arc<Registry>,
     verifications: Arc<Verifications>,
     messaging: Arc<Messaging>,
     contacts: Arc<Contacts>,
     oversight: Arc<Oversight>,
+    pub(crate) guard: Arc<Guard>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) steps: Steps,
     pub(crate) pushers: Vec<Pusher>,
@@ -49,32 +48,35 @@ impl Wired {
     pub(crate) async fn build(loaded: &Loaded, ground: &Ground, vendors: Vendors) -> Result<Self> {
         let config = &loaded.config;
         let (contacts, pushers) = contacts(loaded, ground, &vendors)?;
-        let outbox = Arc::new(outbox(config, ground.clone(), vendors.clone())?);
+        let guard = Arc::new(guard(config, ground)?);
+        guard.load().await?;
+        let outbox = Arc::new(outbox(config, ground.clone(), vendors.clone())?.guarded_by(Arc::clone(&guard)));
         let measuring = Arc::clone(outbox.measuring());
         let timeout = config.messaging.attempt_timeout;
         let oversight = Arc::new(Oversight::new(vendors, measuring, Arc::clone(&ground.clock), timeout));
-        let tenants = settings::tenants(config);
+        let registry = registry(config, ground).await?;
         let templates = Arc::new(config.templates()?);
         let receivers = Arc::new(Guarded::new(Client::new(&config.callbacks)?)) as Arc<dyn Receivers>;
         let messaging = Messaging::new(Arc::clone(&outbox), Arc::clone(&templates), config.messaging.retention);
         let messaging = Arc::new(messaging.telling(Arc::clone(&receivers)));
-        let verifications = Arc::new(verifications(config, &outbox, templates, &tenants));
+        let verifications = Arc::new(verifications(config, &outbox, templates, registry.directory()));
         outbox.hold(messaging.holder(), verifications.holder());
         outbox.load_measures().await?;
         let callbacks = Arc::new(callbacks::build(config, &outbox, receivers));
         let steps = Steps { messages: Some(callbacks), verifications: Some(Arc::clone(&verifications) as _) };
-        let (callers, tenants) = (Arc::new(config.keys()?), Arc::new(tenants));
-        Ok(Self { callers, tenants, verifications, messaging, contacts, oversight, outbox, steps, pushers })
+        Ok(Self { registry, verifications, messaging, contacts, oversight, guard, outbox, steps, pushers })
     }
 
     /// What the gRPC surface is built from.
     pub(crate) fn for_grpc(&self, reflection: bool) -> Services {
         Services {
-            access: Access::new(Arc::clone(&self.callers), Arc::clone(&self.tenants)),
+            registry: Arc::clone(&self.registry),
+            random: Arc::clone(&self.outbox.ground.random),
             verifications: Arc::clone(&self.verifications),
             messaging: Arc::clone(&self.messaging),
             contacts: Arc::clone(&self.contacts),
             oversight: Arc::clone(&self.oversight),
+            guard: Arc::clone(&self.guard),
             reflection,
         }
     }
@@ -83,8 +85,7 @@ impl Wired {
     pub(crate) fn for_dialects(&self, config: &Config) -> Desk {
         let Ground { clock, random, .. } = &self.outbox.ground;
         Desk {
-            keys: Arc::clone(&self.callers),
-            tenants: Arc::clone(&self.tenants),
+            directory: Arc::clone(self.registry.directory()),
             verifications: Arc::clone(&self.verifications),
             messaging: Arc::clone(&self.messaging),
             contacts: Arc::clone(&self.contacts),
@@ -96,6 +97,16 @@ impl Wired {
             peer: None,
         }
     }
+}
+
+/// The guard, and who is asked by it.
+fn guard(config: &Config, ground: &Ground) -> Result<Guard> {
+    let Ground { store, keys, clock, random } = ground.clone();
+    let guard = Guard::new(&config.guard, store, keys, Arc::clone(&clock));
+    Ok(match Authorization::new(&config.guard.authorization, clock, random)? {
+        Some(authorization) => guard.authorized_by(Arc::new(authorization)),
+        None => guard,
+    })
 }
 
 fn outbox(config: &Config, ground: Ground, vendors: Vendors) -> Result<Outbox> {
@@ -115,16 +126,19 @@ fn contacts(loaded: &Loaded, ground: &Ground, vendors: &Vendors) -> Result<(Arc<
     Ok((Arc::new(Contacts::new(ground.clone(), config, queue)), pushers))
 }
 
+async fn registry(config: &Config, ground: &Ground) -> Result<Arc<Registry>> {
+    let Ground { store, keys, clock, .. } = ground.clone();
+    Registry::open(store, keys, clock, settings::configured(config)?).await
+}
+
 fn verifications(
     config: &Config,
     outbox: &Arc<Outbox>,
     templates: Arc<Templates>,
-    tenants: &BTreeMap<TenantName, Arc<Tenant>>,
+    directory: &Arc<Directory>,
 ) -> Verifications {
     let workflows = Workflows::new(config.workflows.clone());
-    Verifications::new(Arc::clone(outbox), config.verification.clone(), templates, brands(tenants), workflows)
-}
-
-fn brands(tenants: &BTreeMap<TenantName, Arc<Tenant>>) -> BTreeMap<TenantName, String> {
-    tenants.iter().filter_map(|(name, tenant)| Some((name.clone(), tenant.brand.clone()?))).collect()
+    let directory = Arc::clone(directory);
+    let brands = Box::new(move |tenant: &_| directory.tenant(tenant)?.brand.clone());
+    Verifications::new(Arc::clone(outbox), config.verification.clone(), templates, brands, workflows)
 }

@@ -1,13 +1,13 @@
 //! From the sections of a configuration to the settings of the modules.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::auth::account::Account;
+use crate::auth::registry::Configured;
 use crate::config::Config;
-use crate::config::settings::StoreConfig;
+use crate::config::settings::{StoreConfig, TenantConfig};
 use crate::error::Result;
-use crate::id::TenantName;
 use crate::messaging::outbox;
 use crate::messaging::sending::Persistence;
 use crate::messaging::service::MessagingConfig;
@@ -42,9 +42,12 @@ pub(crate) fn receipt_tokens(config: &receipts::Config) -> Result<Option<Receipt
     config.secret.as_ref().map(ReceiptTokens::from_secret).transpose()
 }
 
-pub(crate) fn tenants(config: &Config) -> BTreeMap<TenantName, Arc<Tenant>> {
-    let tenant = |tenant: &crate::config::settings::TenantConfig| {
-        let built = Tenant {
+/// The tenants and keys that the configuration names.
+///
+/// Errors: `Invalid` for a key without a usable secret.
+pub(crate) fn configured(config: &Config) -> Result<Configured> {
+    let account = |tenant: &TenantConfig| {
+        Arc::new(Account::configured(Tenant {
             name: tenant.name.clone(),
             default_country: tenant.default_country,
             brand: tenant.brand.clone(),
@@ -52,8 +55,11 @@ pub(crate) fn tenants(config: &Config) -> BTreeMap<TenantName, Arc<Tenant>> {
             may_return_code: tenant.return_code,
             balance_of: tenant.balance_of.clone(),
             may_administer: tenant.admin,
-        };
-        (tenant.name.clone(), Arc::new(built))
+        }))
     };
-    config.tenants.iter().map(tenant).collect()
+    let keys = config.tenants.iter().flat_map(|tenant| tenant.keys.iter().map(|key| key.to_key(&tenant.name)));
+    Ok(Configured {
+        accounts: config.tenants.iter().map(account).collect(),
+        keys: keys.map(|key| key.map(Arc::new)).collect::<Result<_>>()?,
+    })
 }

@@ -20,10 +20,13 @@ use crate::recipient::Recipient;
 use crate::store::{Batch, Commit, Condition, Key, Prefix, Store};
 
 const META: u8 = b'_';
+const API_KEY: u8 = b'a';
 const MESSAGE_BATCH: u8 = b'b';
 const CODE_PLACE: u8 = b'k';
 const CONTACT_ROW: u8 = b'c';
 const DUE: u8 = b'd';
+const GUARD: u8 = b'g';
+const ACCOUNT: u8 = b'e';
 const IDEMPOTENCY: u8 = b'i';
 const MESSAGE: u8 = b'm';
 const MESSAGE_OF_RECIPIENT: u8 = b'n';
@@ -240,6 +243,29 @@ impl Keys {
         Key::new(Partition::new(hash[16]), [&[CODE_PLACE][..], &place].concat())
     }
 
+    /// Where tenants and API keys lie that are kept in the store: one commit may change several of them.
+    pub fn accounts_partition(&self) -> Partition {
+        Partition::new(0)
+    }
+
+    pub fn account(&self, tenant: &TenantName) -> Key {
+        let hash: [u8; 16] = first(&self.hash(&["account", tenant.as_str()]));
+        Key::new(self.accounts_partition(), [&[ACCOUNT][..], &hash].concat())
+    }
+
+    pub fn all_accounts(&self) -> Prefix {
+        Prefix::new([ACCOUNT], Some(self.accounts_partition()))
+    }
+
+    pub fn api_key(&self, id: &str) -> Key {
+        let hash: [u8; 16] = first(&self.hash(&["api key", id]));
+        Key::new(self.accounts_partition(), [&[API_KEY][..], &hash].concat())
+    }
+
+    pub fn all_api_keys(&self) -> Prefix {
+        Prefix::new([API_KEY], Some(self.accounts_partition()))
+    }
+
     /// Where it is noted how well a vendor does.
     pub fn conversion(&self, vendor: &str) -> Key {
         let hash = self.hash(&["conversion", vendor]);
@@ -249,6 +275,29 @@ impl Keys {
     /// Where it is noted of all vendors.
     pub fn conversions(&self) -> Prefix {
         Prefix::new([&[META][..], b"measured"].concat(), Some(Partition::new(0)))
+    }
+
+    /// What the names are hashed with under which the guard counts.
+    pub fn guard_secret(&self) -> [u8; 16] {
+        first(&self.hash(&["guard"]))
+    }
+
+    /// Where the guard keeps a page of what it counts.
+    pub fn guard_page(&self, kind: u8, number: u16) -> Key {
+        let [high, low] = number.to_be_bytes();
+        Key::new(Partition::new(low), vec![GUARD, kind, high, low])
+    }
+
+    /// All pages of a kind.
+    pub fn guard_pages(&self, kind: u8) -> Prefix {
+        Prefix::new(vec![GUARD, kind], None)
+    }
+
+    /// Where it is noted what was taken out of an account on a day.
+    pub fn budget(&self, account: u64, day: u64) -> Key {
+        let [partition, ..] = account.to_be_bytes();
+        let bytes = [&[GUARD, b'$'][..], &account.to_be_bytes(), &day.to_be_bytes()].concat();
+        Key::new(Partition::new(partition), bytes)
     }
 
     /// Where it is noted what an idempotency key was used for.

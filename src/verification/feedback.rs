@@ -62,6 +62,9 @@ impl Verifications {
         if let Some(vendor) = &sending.vendor {
             self.outbox.measuring.approved(vendor, sending.channel, verification.recipient.country());
         }
+        if let Some(guard) = &self.outbox.guard {
+            guard.approved(&verification.tenant, &verification.recipient);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! once; a lost race reads and decides again.
 
 pub mod answers;
+pub mod beginning;
 pub mod code;
 pub mod delivery;
 pub mod feedback;

@@ -50,6 +50,7 @@ impl Verifications {
             outcome: Outcome::Judged(answer.judgement),
             checks_left: answer.checks_left,
             next_check_at: answer.next_check_at,
+            repeated: true,
             view,
         })))
     }

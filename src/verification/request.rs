@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::error::Violation;
+use crate::guard::ask::Origin;
 use crate::id::{Id, TenantName};
 use crate::messaging::code_text::CodeText;
 use crate::messaging::request::{check_idempotency_key, check_metadata, check_sender};
@@ -57,6 +58,8 @@ pub struct NewVerification {
     pub idempotency_key: Option<String>,
     /// Whether the answer should hold the code, which the tenant must be allowed.
     pub return_code: bool,
+    /// Who wants it.
+    pub origin: Origin,
     /// Fields that could not be read and are left out above: told together with those that are out of range.
     pub unread: Vec<Violation>,
 }
@@ -118,6 +121,7 @@ impl NewVerification {
             delivery_wait: None,
             idempotency_key: None,
             return_code: false,
+            origin: Origin::default(),
             unread: Vec::new(),
         }
     }

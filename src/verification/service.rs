@@ -1,6 +1,5 @@
 //! Verifications as a service: check, cancel, show. Starting and listing stand beside it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -40,21 +39,24 @@ pub struct Verifications {
     pub(crate) workflows: Workflows,
 }
 
+/// Tells the brand of a tenant, as it is now.
+pub type Brands = Box<dyn Fn(&TenantName) -> Option<String> + Send + Sync>;
+
 // === impl Verifications ===
 
 impl Verifications {
-    /// `brands`: the names that texts say the code is for, of the tenants that have one.
+    /// `brands`: tells the name that texts say the code is for, of a tenant that has one.
     pub fn new(
         outbox: Arc<Outbox>,
         config: VerificationConfig,
         templates: Arc<Templates>,
-        brands: BTreeMap<TenantName, String>,
+        brands: Brands,
         workflows: Workflows,
     ) -> Self {
         let ground = outbox.ground.clone();
         let own = Arc::clone(&templates);
         let render = Box::new(move |verification: &Verification, sending: &Sending, send: &SendRef| {
-            render(verification, sending, send, &own, brands.get(&verification.tenant).map(String::as_str))
+            render(verification, sending, send, &own, brands(&verification.tenant).as_deref())
         });
         let records = Arc::new(Records::new(ground.clone(), outbox.watches.clone(), config.retention, render));
         let storage = Arc::new(Storage::new(ground.clone(), config.limits.clone(), config.retention));
@@ -71,8 +73,21 @@ impl Verifications {
     /// happens once. With an idempotency key, a judged check that comes again is answered as it was, and not counted.
     ///
     /// Errors: `NotFound` for an unknown id, another tenant's among them, and for a recipient for whom nothing was started;
-    /// `Precondition`/`IdempotencyMismatch`; `Conflict`; `Unavailable`, in which case nobody was told of an approval.
+    /// `Precondition`/`IdempotencyMismatch`; `Limited`/`TenantFailures`; `Conflict`; `Unavailable`, in which case nobody was
+    /// told of an approval.
     pub async fn check(&self, tenant: &Tenant, check: NewCheck) -> Result<Checked> {
+        let attempt = self.outbox.attempt_check(&tenant.name)?;
+        let checked = self.check_once(tenant, check).await?;
+        match (checked.outcome, attempt) {
+            _ if checked.repeated => {}
+            (Outcome::Judged(Judgement::Approved), Some(attempt)) => attempt.succeeded(),
+            (Outcome::Judged(Judgement::Wrong | Judgement::LastWrong), Some(attempt)) => attempt.failed(),
+            _ => {}
+        }
+        Ok(checked)
+    }
+
+    async fn check_once(&self, tenant: &Tenant, check: NewCheck) -> Result<Checked> {
         let id = match check.target {
             Target::Id(id) => id,
             Target::Newest { ref scope, ref recipient } => {
@@ -185,7 +200,7 @@ impl Verifications {
         now: Timestamp,
     ) -> Checked {
         let view = self.view(verification, state, now);
-        Checked { outcome, checks_left: view.checks_left, next_check_at, view }
+        Checked { outcome, checks_left: view.checks_left, next_check_at, repeated: false, view }
     }
 
     pub(crate) fn view(&self, verification: Verification, state: &RecipientState, now: Timestamp) -> View {

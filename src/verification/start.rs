@@ -8,7 +8,10 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Reason, Result};
+use crate::guard::ask::Admitted;
+use crate::guard::rule::Rule;
 use crate::id::{Id, TenantName};
+use crate::messaging::admission::{Admission, Wanted};
 use crate::messaging::code_calls::CodesOf;
 use crate::messaging::holder::{MAX_ROUNDS, Marks, SendRecord, contention, count_conflict};
 use crate::messaging::idempotency::{self, Claim, Request, Ticket};
@@ -24,6 +27,7 @@ use crate::store::keys::{Holder, RequestTag, SendRef, TenantTag};
 use crate::store::{Batch, Commit};
 use crate::tenant::Tenant;
 use crate::vendor::Channel;
+use crate::verification::beginning::{Beginning, Secret};
 use crate::verification::code::Code;
 use crate::verification::fields::Checked;
 use crate::verification::policy::Policy;
@@ -31,7 +35,7 @@ use crate::verification::recipient_state::RecipientState;
 use crate::verification::request::{NewVerification, OnExisting};
 use crate::verification::service::{Verifications, not_pending};
 use crate::verification::storage::Loaded;
-use crate::verification::verification::{Beginning, Secret, Status, Verification};
+use crate::verification::verification::{Status, Verification};
 use crate::verification::view::{Started, View};
 use crate::verification::workflow::Progress;
 
@@ -60,12 +64,22 @@ struct Starting<'a> {
 }
 
 /// A send to be added.
-pub(crate) struct Sent {
+pub(crate) struct Sent<'a> {
     pub(crate) channel: Channel,
     /// The request that wants it, when it came with an idempotency key.
     pub(crate) tag: Option<RequestTag>,
     /// The verification whose place the new one takes.
     pub(crate) replaced: Option<Loaded<Verification>>,
+    pub(crate) admission: &'a mut Admission,
+}
+
+/// A start that is committed.
+struct Launched {
+    view: View,
+    send: SendRef,
+    call: Option<JoinHandle<()>>,
+    /// The limit that is nearest, and what is left of it.
+    nearest: Option<(Rule, u32)>,
 }
 
 // === impl Verifications ===
@@ -75,7 +89,7 @@ impl Verifications {
     /// that comes again is answered with what the first one did.
     ///
     /// Errors: `Invalid` with each field out of range; `Forbidden` for a code that may not be returned; `Limited` with
-    /// `CoolDown` or `RecipientLocked` and the time to wait; `Precondition` with `NoRoute`, `VerificationNotPending` or
+    /// `CoolDown` or `RecipientLocked` and the time to wait; both with the rule of the guard that it broke; `Precondition` with `NoRoute`, `VerificationNotPending` or
     /// `IdempotencyMismatch`; `Conflict`; `Unavailable`.
     pub async fn start(&self, tenant: &Tenant, new: NewVerification) -> Result<Started> {
         let Checked { mut policy, recipient, channel, last_line, workflow } = self.check_new(tenant, &new)?;
@@ -99,9 +113,9 @@ impl Verifications {
         match &new.idempotency_key {
             Some(key) => self.start_once(&starting, key).await,
             None => {
-                let (view, send, call) = self.start_now(&starting, None).await?;
+                let Launched { view, send, call, nearest } = self.start_now(&starting, None).await?;
                 let view = self.after_delivery(view, &send, call, new.delivery_wait).await?;
-                Ok(started(&new, view))
+                Ok(Started { nearest, ..started(&new, view) })
             }
         }
     }
@@ -126,9 +140,10 @@ impl Verifications {
             return Ok(started(new, view));
         }
         match self.start_now(starting, Some(&ticket)).await {
-            Ok((view, send, call)) => {
+            Ok(Launched { view, send, call, nearest }) => {
                 self.idempotency.settle(&ticket, view.verification.id).await?;
-                Ok(started(new, self.after_delivery(view, &send, call, new.delivery_wait).await?))
+                let view = self.after_delivery(view, &send, call, new.delivery_wait).await?;
+                Ok(Started { nearest, ..started(new, view) })
             }
             Err(error) => {
                 // Of a store that did not answer nobody knows what it did.
@@ -157,15 +172,25 @@ impl Verifications {
         Ok(None)
     }
 
-    async fn start_now(
+    async fn start_now(&self, starting: &Starting<'_>, ticket: Option<&Ticket>) -> Result<Launched> {
+        let mut admission = Admission::of(starting.new.origin.clone());
+        let launched = self.launch(starting, ticket, &mut admission).await;
+        if let Err(error) = &launched {
+            admission.give_back(&self.outbox, error).await;
+        }
+        launched
+    }
+
+    async fn launch(
         &self,
         starting: &Starting<'_>,
         ticket: Option<&Ticket>,
-    ) -> Result<(View, SendRef, Option<JoinHandle<()>>)> {
+        admission: &mut Admission,
+    ) -> Result<Launched> {
         for _ in 0..MAX_ROUNDS {
-            let plan = self.plan_start(starting, ticket).await?;
-            if let Some(done) = self.commit(plan).await? {
-                return Ok(done);
+            let plan = self.plan_start(starting, ticket, admission).await?;
+            if let Some((view, send, call)) = self.commit(plan).await? {
+                return Ok(Launched { view, send, call, nearest: admission.nearest() });
             }
             count_conflict("start");
         }
@@ -176,6 +201,21 @@ impl Verifications {
     ///
     /// Errors: `NotFound`; `Precondition`/`VerificationNotPending`; `Limited` as for start; `Invalid`.
     pub async fn resend(&self, tenant: &TenantName, id: Id, channel: Option<Channel>) -> Result<View> {
+        let mut admission = Admission::default();
+        let view = self.send_again(tenant, id, channel, &mut admission).await;
+        if let Err(error) = &view {
+            admission.give_back(&self.outbox, error).await;
+        }
+        view
+    }
+
+    async fn send_again(
+        &self,
+        tenant: &TenantName,
+        id: Id,
+        channel: Option<Channel>,
+        admission: &mut Admission,
+    ) -> Result<View> {
         for _ in 0..MAX_ROUNDS {
             let loaded = self.storage.load(tenant, id).await?;
             let tags = self.storage.tags(tenant, &loaded.value.recipient);
@@ -189,7 +229,9 @@ impl Verifications {
                 return Err(not_pending(status));
             }
             self.check_may_send(&state.value, now)?;
-            let plan = self.plan_send(tags.0, loaded, state, Sent { channel, tag: None, replaced: None }, now)?;
+            admission.origin.trusted = loaded.value.is_trusted();
+            let sent = Sent { channel, tag: None, replaced: None, admission };
+            let plan = self.plan_send(tags.0, loaded, state, sent, now).await?;
             if let Some((view, ..)) = self.commit(plan).await? {
                 return Ok(view);
             }
@@ -198,7 +240,12 @@ impl Verifications {
         Err(contention())
     }
 
-    async fn plan_start(&self, starting: &Starting<'_>, ticket: Option<&Ticket>) -> Result<Plan> {
+    async fn plan_start(
+        &self,
+        starting: &Starting<'_>,
+        ticket: Option<&Ticket>,
+        admission: &mut Admission,
+    ) -> Result<Plan> {
         let Starting { tenant, new, policy, recipient, channel, last_line, workflow, secret } = starting;
         let tags = self.storage.tags(&tenant.name, recipient);
         let mut state = self.storage.load_state(tags).await?;
@@ -218,7 +265,8 @@ impl Verifications {
                 // One that is on its way through a workflow is sent again where it has come to.
                 let latest = pending.value.sends().last().filter(|_| new.channel.is_none() && workflow.is_some());
                 let channel = latest.map_or(*channel, |latest| latest.channel);
-                return self.plan_send(tags.0, pending, state, Sent { channel, tag, replaced: None }, now);
+                let sent = Sent { channel, tag, replaced: None, admission };
+                return self.plan_send(tags.0, pending, state, sent, now).await;
             }
             (replaced @ Some(_), OnExisting::Replace) => replaced,
             (_, OnExisting::Parallel) | (None, _) => None,
@@ -241,29 +289,32 @@ impl Verifications {
             text: new.text.clone(),
             last_line: last_line.clone(),
             workflow: workflow.clone(),
+            trusted: new.origin.trusted,
         };
         let key = self.ground.keys.verification(tags.0, id);
         let value = Verification::new(beginning, now);
         let fresh = Loaded { key, read: None, value, marks: Marks::default() };
-        self.plan_send(tags.0, fresh, state, Sent { channel: *channel, tag, replaced }, now)
+        let sent = Sent { channel: *channel, tag, replaced, admission };
+        self.plan_send(tags.0, fresh, state, sent, now).await
     }
 
-    /// Adds a send to a verification, new or read, and begins its first attempt if its vendor has room.
-    pub(crate) fn plan_send(
+    /// Adds a send to a verification, new or read, if the guard lets it, and begins its first attempt if its vendor has
+    /// room.
+    pub(crate) async fn plan_send(
         &self,
         tenant: TenantTag,
         mut to: Loaded<Verification>,
         mut state: Loaded<RecipientState>,
-        what: Sent,
+        what: Sent<'_>,
         now: Timestamp,
     ) -> Result<Plan> {
-        let Sent { channel, tag, replaced } = what;
+        let Sent { channel, tag, replaced, admission } = what;
         let id = to.value.id;
         let place = (channel, to.value.recipient.country());
         let (route, unable) = self.route_for(&to.value, tenant, channel, now)?;
         let (status, expires_at) = (to.value.status(now), to.value.expires_at);
         let max_sends = self.config.limits.max_sends;
-        let Some((sending, history)) = to.value.add_send(channel, max_sends, now) else {
+        let Some((sending, _)) = to.value.add_send(channel, max_sends, now) else {
             return Err(if status == Status::Pending {
                 sent_often_enough(max_sends, expires_at, now)
             } else {
@@ -274,7 +325,15 @@ impl Verifications {
         sending.refused_by = unable;
         let send = SendRef { holder: Holder::Verification, tenant, id, number: sending.number };
         let vendors = self.outbox.order(route, &send, place);
-        let permit = self.outbox.begin_inline(sending, &vendors, now, history);
+        let admitted = self.admit(&to.value, &send, &vendors, admission).await?;
+        let permit = to.value.last_send().and_then(|(sending, history)| {
+            sending.refused_by.extend_from_slice(&admitted.passed_over);
+            let Some(rule) = admitted.shadow else {
+                return self.outbox.begin_inline(sending, &vendors, now, history);
+            };
+            sending.withhold(rule.as_str(), vendors.first(), now, history);
+            None
+        });
         state.value.add_send(id, &self.config.limits, now);
         state.value.set_newest(&to.value.scope, id, expires_at, now);
         if to.read.is_none() {
@@ -290,6 +349,24 @@ impl Verifications {
         }
         let batch = self.storage.put_state(batch, &state)?;
         Ok(Plan { batch, view: self.view(to.value, &state.value, now), send, permit, void })
+    }
+
+    /// Asks the guard about the send that was added last.
+    async fn admit<'a>(
+        &self,
+        verification: &Verification,
+        send: &SendRef,
+        vendors: &[String],
+        admission: &'a mut Admission,
+    ) -> Result<&'a Admitted> {
+        let wanted = Wanted {
+            tenant: &verification.tenant,
+            recipient: &verification.recipient,
+            channel: verification.sends().last().map_or(Channel::Sms, |sending| sending.channel),
+            scope: &verification.scope,
+            vendors,
+        };
+        admission.ask(&self.outbox, &wanted, || self.records.errand(verification, send)).await
     }
 
     /// Commits a plan and launches its send, even when nobody waits for it any more. `None` after a lost race.
@@ -349,7 +426,7 @@ impl Verifications {
 /// Adds the code to an answer, where it was asked for and is still there.
 fn started(new: &NewVerification, view: View) -> Started {
     let code = view.verification.code().filter(|_| new.return_code && view.status == Status::Pending).cloned();
-    Started { view, code }
+    Started { view, code, nearest: None }
 }
 
 /// The language of a recipient's country.

@@ -254,6 +254,9 @@ impl Judge {
         if let (Verdict::Judged(Judgement::Approved), Some(code)) = (verdict, code) {
             let country = verification.recipient.country();
             self.outbox.measuring.approved(&code.vendor, code.handle.channel, country);
+            if let Some(guard) = &self.outbox.guard {
+                guard.approved(&verification.tenant, &verification.recipient);
+            }
         }
         if verification.status(now) != Status::Pending {
             let is_void = verification.status(now) != Status::Approved;

@@ -14,7 +14,6 @@ use crate::clock::Timestamp;
 use crate::event::{EventKind, History};
 use crate::id::{Id, TenantName};
 use crate::messaging::code_text::CodeText;
-use crate::messaging::errand::CodeWish;
 use crate::messaging::holder::SendRecord;
 use crate::messaging::last_line::LastLine;
 use crate::messaging::sending::{Sending, Step};
@@ -23,6 +22,7 @@ use crate::store::Key;
 use crate::store::keys::{Keys, SendRef};
 use crate::vendor::{Channel, FeedbackOutcome};
 use crate::verification::answers::{Answer, Answers, CheckKey, Judgement, Known};
+use crate::verification::beginning::{Beginning, Secret};
 use crate::verification::code::{Candidate, Code};
 use crate::verification::vendor_code::VendorCode;
 use crate::verification::workflow::Progress;
@@ -86,6 +86,9 @@ pub struct Verification {
     /// What stands here for the code, where vendors make it.
     #[n(22)]
     pub(crate) vendor_code: Option<VendorCode>,
+    /// Whether the caller vouches for the person.
+    #[n(23)]
+    trusted: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
@@ -126,34 +129,6 @@ pub enum Heard {
     NothingSent,
 }
 
-/// Who makes the code of a new verification.
-#[derive(Debug, Clone)]
-pub enum Secret {
-    Ours(Code),
-    /// The vendors that send it, as they can.
-    Vendors(CodeWish),
-}
-
-/// What a new verification is made of.
-#[derive(Debug)]
-pub struct Beginning {
-    pub id: Id,
-    pub tenant: TenantName,
-    pub recipient: Recipient,
-    pub scope: String,
-    pub secret: Secret,
-    pub expires_at: Timestamp,
-    pub max_checks: u32,
-    pub locale: Option<String>,
-    pub sender: Option<String>,
-    pub metadata: BTreeMap<String, String>,
-    pub template: String,
-    pub variables: BTreeMap<String, String>,
-    pub text: Option<CodeText>,
-    pub last_line: LastLine,
-    pub workflow: Option<Progress>,
-}
-
 // === impl Verification ===
 
 impl Verification {
@@ -188,6 +163,8 @@ impl Verification {
             workflow: beginning.workflow,
             text: beginning.text,
             vendor_code,
+            // Written only where it is so.
+            trusted: beginning.trusted.then_some(true),
         }
     }
 
@@ -213,6 +190,11 @@ impl Verification {
     /// Whether vendors make and check its code.
     pub fn is_of_vendors_code(&self) -> bool {
         self.vendor_code.is_some()
+    }
+
+    /// Whether the caller vouches for the person.
+    pub fn is_trusted(&self) -> bool {
+        self.trusted.unwrap_or_default()
     }
 
     /// The code, to be written into a message or compared with. `None` once ended, and where vendors make it.
@@ -290,6 +272,11 @@ impl Verification {
         if let Some(workflow) = &mut self.workflow {
             workflow.sent(now);
         }
+        self.sends.last_mut().map(|sending| (sending, &mut self.history))
+    }
+
+    /// The send that was added last, to be begun.
+    pub fn last_send(&mut self) -> Option<(&mut Sending, &mut History)> {
         self.sends.last_mut().map(|sending| (sending, &mut self.history))
     }
 

@@ -1,6 +1,7 @@
 //! What callers see of verifications.
 
 use crate::clock::Timestamp;
+use crate::guard::rule::Rule;
 use crate::verification::answers::Judgement;
 use crate::verification::code::Code;
 use crate::verification::policy::Limits;
@@ -29,6 +30,8 @@ pub struct Checked {
     pub checks_left: u32,
     /// When the next check may be made, if not now. Of a repeated check, what the first one was told.
     pub next_check_at: Option<Timestamp>,
+    /// Whether it was judged before, and is only told again.
+    pub repeated: bool,
     /// The verification as it is now.
     pub view: View,
 }
@@ -58,6 +61,8 @@ pub struct Started {
     pub view: View,
     /// Only for a tenant that may have it, and that asked.
     pub code: Option<Code>,
+    /// The limit that is nearest, and how many more sends it lets pass now.
+    pub nearest: Option<(Rule, u32)>,
 }
 
 /// How many more checks may fail, as far as the verification and its recipient allow.

@@ -4,6 +4,7 @@
 //! own networks, follows nothing, reads little, and lets no receiver keep places that others wait for. What is said, and
 //! how often it is tried, is not known here.
 
+pub mod authorization;
 pub mod client;
 pub mod names;
 pub mod network;

@@ -3,10 +3,12 @@
 mod addresses;
 pub(crate) mod canary;
 mod counters;
+mod frames;
 mod inputs;
 mod races;
 mod receipts;
 mod repeats;
+mod sizes;
 mod tenants;
 mod texts;
 mod vendors;

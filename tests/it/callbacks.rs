@@ -1,7 +1,6 @@
 //! Callbacks from the message that asks for one to the receiver that is told: over real sockets and a real store, on a
 //! clock that stands still unless it is moved. What is told is written by a dialect of the tests' own.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -194,7 +193,7 @@ impl House {
             Arc::clone(&outbox),
             config.verification,
             templates,
-            BTreeMap::new(),
+            Box::new(|_| None),
             Workflows::default(),
         );
         outbox.hold(messaging.holder(), verifications.holder());

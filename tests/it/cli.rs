@@ -76,7 +76,7 @@ fn a_wrong_command_line_exits_with_2_and_never_repeats_a_key() {
         &["key", "new", "--tenant", "A B"],
         &["verify", "start", PHONE, "--channel", "pigeon"],
         &["verify", "start", PHONE, "--wait=soon"],
-        &[&get[..], &["--address", "https://127.0.0.1:1"]].concat(),
+        &[&get[..], &["--address", "ftp://127.0.0.1:1"]].concat(),
         &[&get[..], &["--address", "nowhere"]].concat(),
         &[&get[..], &["--key", "canary\u{e9}"]].concat(),
     ] {
@@ -240,6 +240,35 @@ fn a_new_key_opens_a_gateway_that_was_given_its_hash() {
     let refused = place.run(&[&start[..], &[&other]].concat());
     assert!(refused.failed_with(77)[0].starts_with("verigate: CREDENTIALS_INVALID: "), "{refused:?}");
     assert_ne!(*key, other);
+}
+
+#[test]
+fn a_new_key_may_be_good_for_less_and_not_for_ever() {
+    let place = Place::new();
+    let made = place.run(&["key", "new", "--scopes", "verify,read", "--expires", "2099-01-31T08:00:00+08:00"]);
+    let expected = ", scopes = [\"verify\", \"read\"], expires_at = \"2099-01-31T00:00:00.000Z\" }]";
+    assert!(made.succeeded().contains(expected), "{made:?}");
+    let json = place.run(&["key", "new", "--scopes", "return-code", "--valid-for", "12w", "--json"]).json();
+    assert_eq!(json["scopes"], serde_json::json!(["return-code"]));
+    let ends: jiff::Timestamp = json["expires_at"].as_str().unwrap().parse().unwrap();
+    let days = verigate::clock::Timestamp::from_millis(ends.as_millisecond().try_into().unwrap())
+        .since(verigate::clock::Clock::now(&verigate::clock::SystemClock));
+    assert!((83..=84).contains(&(days.as_secs() / 86_400)), "{days:?}");
+    let json = place.run(&["key", "new", "--json"]).json();
+    assert!(json.get("scopes").is_none() && json.get("expires_at").is_none());
+    for wrong in [
+        &["--scopes", "all"][..],
+        &["--scopes", ""],
+        &["--expires", "soon"],
+        &["--expires", "2020-01-31T00:00:00Z"],
+        &["--valid-for", "0d"],
+        &["--valid-for", "-1d"],
+        &["--valid-for", "1month"],
+        &["--expires", "2099-01-31T00:00:00Z", "--valid-for", "1d"],
+    ] {
+        let refused = place.run(&[&["key", "new"], wrong].concat());
+        assert!(!refused.failed_with(2).is_empty() && refused.stdout.is_empty(), "{refused:?}");
+    }
 }
 
 #[test]

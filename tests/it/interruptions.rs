@@ -169,7 +169,7 @@ fn node(ground: &Ground) -> Arc<Verifications> {
     let outbox = outbox(ground);
     let templates = Arc::new(Templates::builtin().unwrap());
     let verifications =
-        Arc::new(Verifications::new(Arc::clone(&outbox), config(), templates, BTreeMap::new(), ladder()));
+        Arc::new(Verifications::new(Arc::clone(&outbox), config(), templates, Box::new(|_| None), ladder()));
     outbox.hold(verifications.holder(), verifications.holder());
     verifications
 }

@@ -6,6 +6,7 @@ mod support;
 #[path = "../../fuzz/src/targets/mod.rs"]
 mod targets;
 
+mod access;
 mod admin;
 mod architecture;
 mod attacks;
@@ -23,6 +24,7 @@ mod dialects;
 mod faults;
 mod feedback;
 mod fuzz_corpus;
+mod guard;
 mod idempotency;
 mod interruptions;
 mod kill;
@@ -37,6 +39,7 @@ mod routes;
 mod store;
 mod templates;
 mod transitions;
+mod transport;
 mod vendor_codes;
 mod vendor_faults;
 mod vendor_inbox;

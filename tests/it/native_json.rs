@@ -3,7 +3,7 @@
 mod attacks;
 mod bodies;
 mod calls;
-mod client;
+pub(crate) mod client;
 mod description;
 mod events;
 mod keys;

@@ -12,7 +12,9 @@ use tonic_reflection::pb::v1::{ListServiceResponse, ServerReflectionRequest, Ser
 
 use verigate::error::Reason;
 use verigate::proto::FILE_DESCRIPTOR_SET;
-use verigate::proto::admin::v1::admin_service_server;
+use verigate::proto::admin::v1::{
+    CreateApiKeyRequest, CreateApiKeyResponse, RotateApiKeyResponse, admin_service_server,
+};
 use verigate::proto::contacts::v1::{CreateRowRequest, Row, RowFilter, UpdateRowRequest, contacts_service_server};
 use verigate::proto::messaging::v1::messaging_service_server;
 use verigate::proto::messaging::v1::recipient::Address;
@@ -35,8 +37,9 @@ const SERVICES: [&str; 4] = [
 /// Lists that come whole, for they are no longer than a part of the configuration.
 const WHOLE_LISTS: [&str; 1] = ["verigate.admin.v1.AdminService.ListVendors"];
 
-const GRPC_ERRORS: [&str; 11] = [
+const GRPC_ERRORS: [&str; 12] = [
     "ABORTED",
+    "ALREADY_EXISTS",
     "DEADLINE_EXCEEDED",
     "FAILED_PRECONDITION",
     "INTERNAL",
@@ -189,7 +192,7 @@ fn enums_begin_unspecified_and_prefix_their_values() {
 
 #[test]
 fn each_method_has_a_request_and_a_response_of_its_own() {
-    assert_eq!(methods().len(), 27);
+    assert_eq!(methods().len(), 37);
     for method in methods() {
         let package = method.parent_file().package_name().to_owned();
         assert_eq!(method.input().full_name(), format!("{package}.{}Request", method.name()));
@@ -204,7 +207,7 @@ fn lists_come_in_pages() {
     let is_list = |method: &MethodDescriptor| ["List", "Query"].iter().any(|verb| method.name().starts_with(verb));
     let lists = methods().into_iter().filter(is_list);
     let (whole, lists): (Vec<_>, Vec<_>) = lists.partition(|list| WHOLE_LISTS.contains(&list.full_name()));
-    assert_eq!((whole.len(), lists.len()), (WHOLE_LISTS.len(), 4));
+    assert_eq!((whole.len(), lists.len()), (WHOLE_LISTS.len(), 7));
     for list in lists {
         let asked = |name| list.input().get_field_by_name(name).map(|field| field.kind());
         assert_eq!(asked("page_size"), Some(Kind::Int32), "{}", list.full_name());
@@ -311,6 +314,9 @@ fn no_debug_output_shows_a_code_a_text_or_a_recipient() {
         format!("{:?}", CreateRowRequest { columns: columns(), ..CreateRowRequest::default() }),
         format!("{:?}", UpdateRowRequest { columns: columns(), ..UpdateRowRequest::default() }),
         format!("{:?}", RowFilter { value: Some(cell()), ..RowFilter::default() }),
+        format!("{:?}", CreateApiKeyRequest { secret_hash: canary(), ..Default::default() }),
+        format!("{:?}", CreateApiKeyResponse { secret: canary(), ..Default::default() }),
+        format!("{:?}", RotateApiKeyResponse { secret: canary(), ..Default::default() }),
         format!("{:?}", phone()),
         format!("{:?}", email()),
         format!("{:?}", Address::Phone(canary())),

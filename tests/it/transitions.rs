@@ -19,10 +19,11 @@ use verigate::store::keys::Fingerprint;
 use verigate::store::record;
 use verigate::vendor::{Accepted, Channel, Failure, FeedbackOutcome, Receipt, ReceiptStatus, Rejection};
 use verigate::verification::answers::{Answer, CheckKey, Judgement, Known};
+use verigate::verification::beginning::{Beginning, Secret};
 use verigate::verification::code::{Candidate, Code};
 use verigate::verification::judging::Settled;
 use verigate::verification::vendor_code::Heard as HeardOfVendor;
-use verigate::verification::verification::{Beginning, Heard, Secret, Status, Verdict, Verification};
+use verigate::verification::verification::{Heard, Status, Verdict, Verification};
 use verigate::verification::workflow::{Progress, Step, WorkflowConfig};
 
 const START: u64 = 1_800_000_000_000;
@@ -161,6 +162,7 @@ fn verification_with(secret: Secret, workflow: Option<Progress>, now: Timestamp)
         text: None,
         last_line: LastLine::default(),
         workflow,
+        trusted: false,
     };
     let mut verification = Verification::new(beginning, now);
     let (sending, history) = verification.add_send(Channel::Sms, MAX_SENDS, now).unwrap();

@@ -11,8 +11,9 @@ use tonic::Code;
 use crate::status::http_of;
 
 /// The codes by the names that the comments use. Other codes never leave us.
-const CODES: [(&str, Code); 11] = [
+const CODES: [(&str, Code); 12] = [
     ("ABORTED", Code::Aborted),
+    ("ALREADY_EXISTS", Code::AlreadyExists),
     ("DEADLINE_EXCEEDED", Code::DeadlineExceeded),
     ("FAILED_PRECONDITION", Code::FailedPrecondition),
     ("INTERNAL", Code::Internal),
@@ -105,9 +106,14 @@ impl Comments {
         for (word, other) in WORDS {
             text = text.replace(word, other);
         }
-        words(&text)
-            .map(|word| code(word).map_or_else(|| word.to_owned(), |code| http_of(code).as_u16().to_string()))
-            .collect()
+        let mut is_reason = false;
+        let to_http = |word: &str| {
+            let code = code(word).filter(|_| !is_reason);
+            // In brackets stands the reason, whose name may be that of a code.
+            is_reason = word.ends_with('(');
+            code.map_or_else(|| word.to_owned(), |code| http_of(code).as_u16().to_string())
+        };
+        words(&text).map(to_http).collect()
     }
 }
 
@@ -160,6 +166,9 @@ mod tests {
         assert!(text.contains("404 (VERIFICATION_NOT_FOUND); 400 (VERIFICATION_NOT_PENDING)"), "{text}");
         assert!(text.contains("429 (COOL_DOWN)"), "{text}");
         assert_eq!(statuses(comments.raw(&resend)), BTreeSet::from([400, 404, 429]));
+        let admin = contract().get_service_by_name("verigate.admin.v1.AdminService").unwrap();
+        let create = admin.methods().find(|method| method.name() == "CreateTenant").unwrap();
+        assert!(comments.of(&create).contains("409 (ALREADY_EXISTS)"), "{}", comments.of(&create));
         let text = comments.of(&service);
         assert!(
             text.contains("the header `authorization: Bearer ID.SECRET`") && text.contains("`ErrorReason`"),

@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode, header};
 use prost::Message;
 use prost_reflect::{DynamicMessage, Value};
 
-use crate::auth::Peer;
+use crate::auth::caller::Peer;
 use crate::error::{Error, Result, Violation};
 use crate::rest::native::call::{Call, IDEMPOTENCY_KEY};
 use crate::rest::native::place::BODY;

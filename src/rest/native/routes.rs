@@ -71,10 +71,22 @@ pub const ROUTES: &[Route] = &[
         .example(r#"{"filters": [{"column_id": "first_name", "operator": "FILTER_OPERATOR_EQUALS", "value": "Ann"}]}"#),
     get("/v1/admin/vendors", "admin.v1.AdminService/ListVendors"),
     get("/v1/admin/vendors/{name}/balance", "admin.v1.AdminService/GetVendorBalance"),
+    get("/v1/admin/blocks", "admin.v1.AdminService/ListBlocks"),
+    post("/v1/admin/blocks/end", "admin.v1.AdminService/Unblock").example(r#"{"tenant": "acme", "area": "+6012345"}"#),
     get("/v1/admin/conversions", "admin.v1.AdminService/ListConversions"),
     post("/v1/admin/feedback", "admin.v1.AdminService/SubmitFeedback").example(
         r#"{"verification_id": "01a201eb-6366-80f1-a1f7-20ad39c323d0", "outcome": "FEEDBACK_OUTCOME_RECEIVED"}"#,
     ),
+    post("/v1/admin/tenants", "admin.v1.AdminService/CreateTenant")
+        .example(r#"{"name": "globex", "brand": "Globex", "default_country": "MY"}"#),
+    get("/v1/admin/tenants", "admin.v1.AdminService/ListTenants"),
+    get("/v1/admin/tenants/{name}", "admin.v1.AdminService/GetTenant"),
+    patch("/v1/admin/tenants/{name}", "admin.v1.AdminService/UpdateTenant").example(r#"{"disabled": true}"#),
+    post("/v1/admin/tenants/{tenant}/keys", "admin.v1.AdminService/CreateApiKey")
+        .example(r#"{"scopes": ["SCOPE_VERIFY"], "expire_time": "2027-01-31T00:00:00Z"}"#),
+    get("/v1/admin/tenants/{tenant}/keys", "admin.v1.AdminService/ListApiKeys"),
+    post("/v1/admin/keys/{key_id}/rotate", "admin.v1.AdminService/RotateApiKey").example(r#"{"overlap": "604800s"}"#),
+    delete("/v1/admin/keys/{key_id}", "admin.v1.AdminService/RevokeApiKey"),
 ];
 
 pub const fn get(path: &'static str, rpc: &'static str) -> Route {

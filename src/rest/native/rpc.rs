@@ -17,7 +17,7 @@ use tonic::{Code, Status, Streaming};
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt};
 
-use crate::auth::Peer;
+use crate::auth::caller::Peer;
 
 /// The services, with all that lies around their calls.
 #[derive(Clone)]

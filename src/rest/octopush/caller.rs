@@ -1,22 +1,20 @@
 //! Who calls, and what its headers say.
 
-use std::sync::Arc;
-
 use http::StatusCode;
 
+use crate::auth::caller::Caller;
 use crate::messaging::request::check_idempotency_key;
 use crate::rest::desk::Desk;
 use crate::rest::input::Call;
 use crate::rest::octopush::refusal::Refusal;
-use crate::tenant::Tenant;
 
 /// The account behind the two headers. Both are needed.
-pub(super) fn authenticate(desk: &Desk, call: &Call) -> Result<Arc<Tenant>, Refusal> {
+pub(super) fn authenticate(desk: &Desk, call: &Call) -> Result<Caller, Refusal> {
     let missing = |code, message| Refusal::new(StatusCode::UNAUTHORIZED, code, message);
     let given = |name| call.header(name).filter(|value| !value.is_empty());
     let login = given("api-login").ok_or_else(|| missing(108, "The header api-login is missing."))?;
     let key = given("api-key").ok_or_else(|| missing(109, "The header api-key is missing."))?;
-    desk.tenant(login, key).map_err(|trouble| Refusal::of(&trouble))
+    desk.caller(login, key).map_err(|trouble| Refusal::of(&trouble))
 }
 
 /// The key under which a repeated call is harmless. It is a header of ours and no parameter of the vendor's: one that

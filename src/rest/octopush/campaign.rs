@@ -37,9 +37,9 @@ const CANCEL_AHEAD: Duration = Duration::from_secs(10 * 60);
 
 /// Sends a campaign.
 pub(super) async fn send(desk: &Desk, call: &Call, config: &Config) -> Result<(StatusCode, Value), Refusal> {
-    let tenant = authenticate(desk, call)?;
+    let caller = authenticate(desk, call)?;
     let fields = Fields::read(call)?;
-    let contacts = parse_contacts(fields.raw("recipients"), &tenant)?;
+    let contacts = parse_contacts(fields.raw("recipients"), &caller.tenant)?;
     let text = fields.message("text").ok_or_else(|| Refusal::bad(107, "There is no text."))?;
     let (sender, send_at) = (fields.sender(), parse_send_at(&fields));
     let messages = contacts.iter().map(|contact| {
@@ -57,8 +57,8 @@ pub(super) async fn send(desk: &Desk, call: &Call, config: &Config) -> Result<(S
         let id = Id::new(desk.clock.now(), Partition::new(0), &*desk.random);
         return Ok(to_sent(id, messages.len()));
     }
-    let named = naming(config.callback(&tenant.name));
-    let sent = desk.send_batch(&tenant, NewBatch { key, messages }, named).await;
+    let named = naming(config.callback(&caller.tenant.name));
+    let sent = desk.send_batch(&caller, NewBatch { key, messages }, named).await;
     let sent = sent.map_err(|trouble| match trouble {
         // It was another campaign's.
         Trouble::Refused(_) if request_id.is_some() => Refusal::duplicate(),
@@ -74,13 +74,13 @@ pub(super) async fn send(desk: &Desk, call: &Call, config: &Config) -> Result<(S
 
 /// Calls a scheduled campaign off.
 pub(super) async fn cancel(desk: &Desk, call: &Call) -> Result<(), Refusal> {
-    let tenant = authenticate(desk, call)?;
+    let caller = authenticate(desk, call)?;
     let ticket = match call.query("ticket_number") {
         Some(ticket) if call.body.is_empty() => Some(ticket.to_owned()),
         _ => Fields::read(call)?.text("ticket_number"),
     };
     let id = ticket.as_deref().and_then(parse_ticket).ok_or_else(|| Refusal::of(&Trouble::NotFound))?;
-    let messages = desk.batch(&tenant.name, id).await.map_err(|trouble| Refusal::of(&trouble))?;
+    let messages = desk.batch(&caller, id).await.map_err(|trouble| Refusal::of(&trouble))?;
     if messages.len() > MOST_TO_CANCEL {
         let wanted = format!("Only campaigns of at most {MOST_TO_CANCEL} recipients can be canceled.");
         return Err(Refusal::bad(125, wanted));
@@ -95,7 +95,7 @@ pub(super) async fn cancel(desk: &Desk, call: &Call) -> Result<(), Refusal> {
         return Err(too_late());
     }
     for message in messages {
-        match desk.cancel_message(&tenant.name, message.id).await {
+        match desk.cancel_message(&caller, message.id).await {
             Ok(_) => {}
             Err(Trouble::Refused(_)) => return Err(too_late()),
             Err(trouble) => return Err(Refusal::of(&trouble)),

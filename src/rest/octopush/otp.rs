@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::auth::caller::Caller;
 use crate::id::Id;
 use crate::messaging::code_text::{CodeText, Part};
 use crate::recipient::{Address, Phone, Recipient};
@@ -47,10 +48,10 @@ const LANGUAGES: [&str; 13] = [
 
 /// Makes a code and sends it. Only the number can be so wrong that nothing is sent.
 pub(super) async fn generate(desk: &Desk, call: &Call) -> Result<(StatusCode, Value), Refusal> {
-    let tenant = authenticate(desk, call)?;
+    let caller = authenticate(desk, call)?;
     let fields = Fields::read(call)?;
-    let phone = fields.phone(&tenant)?;
-    let channel = parse_channel(&fields).filter(|channel| desk.carries(&tenant.name, *channel, phone.country()));
+    let phone = fields.phone(&caller.tenant)?;
+    let channel = parse_channel(&fields).filter(|channel| desk.carries(&caller.tenant.name, *channel, phone.country()));
     let new = NewVerification {
         channel,
         policy: desk.policy().nearest(parse_policy(&fields, desk.policy())),
@@ -62,7 +63,7 @@ pub(super) async fn generate(desk: &Desk, call: &Call) -> Result<(StatusCode, Va
         idempotency_key: idempotency_key(call)?,
         ..NewVerification::to(Address::Phone(phone.e164().to_owned()))
     };
-    let started = desk.start(&tenant, new).await.map_err(|trouble| Refusal::of(&trouble))?;
+    let started = desk.start(&caller, new).await.map_err(|trouble| Refusal::of(&trouble))?;
     let id = started.view.verification.id;
     let body = json!({
         "code": 0,
@@ -75,20 +76,20 @@ pub(super) async fn generate(desk: &Desk, call: &Call) -> Result<(StatusCode, Va
 
 /// Judges a code.
 pub(super) async fn validate(desk: &Desk, call: &Call) -> Result<(StatusCode, Value), Refusal> {
-    let tenant = authenticate(desk, call)?;
+    let caller = authenticate(desk, call)?;
     let fields = Fields::read(call)?;
-    let target = Asked::parse(&fields, &tenant)?;
+    let target = Asked::parse(&fields, &caller.tenant)?;
     // Of a number the leading zeros are gone, so only a text is a code.
     let code =
         fields.raw("code").and_then(Value::as_str).filter(|code| !code.is_empty()).ok_or_else(Refusal::no_code)?;
     let idempotency_key = idempotency_key(call)?;
     let refused = |trouble| Refusal::of(&trouble);
-    let candidate = match from_elsewhere(desk, &tenant, &fields, &target).await? {
+    let candidate = match from_elsewhere(desk, &caller, &fields, &target).await? {
         true => Candidate::hopeless(),
         false => Candidate::parse(code).unwrap_or_else(|_| Candidate::hopeless()),
     };
     let check = NewCheck { target: target.to_target(), candidate, idempotency_key };
-    match desk.check(&tenant, check).await.map_err(refused)? {
+    match desk.check(&caller, check).await.map_err(refused)? {
         Judged::Right => Ok((StatusCode::OK, json!({ "code": 0, "message": "success" }))),
         Judged::Wrong { left } => Err(Refusal::wrong_code(left)),
         Judged::Expired => Err(Refusal::expired()),
@@ -125,17 +126,17 @@ impl Asked {
 
 /// Whether a check says that it comes from another address than the code was asked for. Only who names an address both
 /// times is held to it, for the vendor documents one for the asking alone.
-async fn from_elsewhere(desk: &Desk, tenant: &Tenant, fields: &Fields, asked: &Asked) -> Result<bool, Refusal> {
+async fn from_elsewhere(desk: &Desk, caller: &Caller, fields: &Fields, asked: &Asked) -> Result<bool, Refusal> {
     let Some(given) = fields.text(IP) else { return Ok(false) };
     let found = async {
         let id = match asked {
             Asked::Token(id) => *id,
             Asked::Phone(phone) => {
                 let recipient = Recipient::Phone(phone.clone());
-                desk.newest(&tenant.name, DEFAULT_SCOPE, &recipient).await?
+                desk.newest(caller, DEFAULT_SCOPE, &recipient).await?
             }
         };
-        desk.verification(&tenant.name, id).await
+        desk.verification(caller, id).await
     };
     match found.await {
         Ok(view) => Ok(view.verification.metadata.get(IP).is_some_and(|kept| Some(kept) != canonical(&given).as_ref())),

@@ -28,9 +28,9 @@ const MAX_TAG: usize = 20;
 
 /// Adds contacts to the list, or changes those that are there.
 pub(super) async fn create(desk: &Desk, call: &Call) -> Result<(StatusCode, Value), Refusal> {
-    let tenant = authenticate(desk, call)?;
+    let caller = authenticate(desk, call)?;
     let fields = Fields::read(call)?;
-    let contacts = parse_contacts(fields.raw("contacts"), &tenant)?;
+    let contacts = parse_contacts(fields.raw("contacts"), &caller.tenant)?;
     let lists = names(&fields, ["list_name", "list_names"], MAX_LIST);
     let tags = names(&fields, ["tag_name", "tag_names"], MAX_TAG);
     let add = BTreeMap::from([(LISTS.to_owned(), lists.clone()), (TAGS.to_owned(), tags.clone())]);
@@ -40,8 +40,8 @@ pub(super) async fn create(desk: &Desk, call: &Call) -> Result<(StatusCode, Valu
     let saves: Vec<_> = contacts.iter().map(|contact| to_save(contact, &add, &remove)).collect();
     let overwrite = fields.flag("do_not_overwrite") != Some(true);
 
-    desk.prepare_contacts(&tenant.name, &columns(&contacts, lists, tags)).await.map_err(|trouble| refused(&trouble))?;
-    let saved = desk.save_contacts(&tenant, NUMBER, &saves, overwrite).await.map_err(|trouble| refused(&trouble))?;
+    desk.prepare_contacts(&caller, &columns(&contacts, lists, tags)).await.map_err(|trouble| refused(&trouble))?;
+    let saved = desk.save_contacts(&caller, NUMBER, &saves, overwrite).await.map_err(|trouble| refused(&trouble))?;
     let kept = saved.iter().any(Result::is_ok);
     match saved.into_iter().find_map(Result::err) {
         Some(trouble) if !kept => Err(refused(&trouble)),
@@ -51,14 +51,14 @@ pub(super) async fn create(desk: &Desk, call: &Call) -> Result<(StatusCode, Valu
 
 /// Makes a list that contacts can be put into.
 pub(super) async fn create_list(desk: &Desk, call: &Call) -> Result<(StatusCode, Value), Refusal> {
-    let tenant = authenticate(desk, call)?;
+    let caller = authenticate(desk, call)?;
     let fields = Fields::read(call)?;
     let lists = names(&fields, ["list_name"], MAX_LIST);
     if lists.is_empty() {
         return Err(Refusal::bad(116, "The name of the list is missing."));
     }
     let wanted = [column(LISTS, Kind::MultiSelect, lists)];
-    desk.prepare_contacts(&tenant.name, &wanted).await.map_err(|trouble| refused(&trouble))?;
+    desk.prepare_contacts(&caller, &wanted).await.map_err(|trouble| refused(&trouble))?;
     Ok(created())
 }
 

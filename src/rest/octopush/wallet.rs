@@ -6,6 +6,7 @@
 use http::StatusCode;
 use serde_json::{Map, Number, Value, json};
 
+use crate::auth::caller::Caller;
 use crate::recipient::Country;
 use crate::rest::desk::Desk;
 use crate::rest::input::Call;
@@ -22,15 +23,15 @@ const MAX_COUNTRIES: usize = 300;
 
 /// The balance as money, or as messages of one kind to one country.
 pub(super) async fn balance(desk: &Desk, call: &Call) -> Result<(StatusCode, Value), Refusal> {
-    let tenant = authenticate(desk, call)?;
+    let caller = authenticate(desk, call)?;
     let product = match (given(call, "country_code"), given(call, "product_name")) {
         (Some(_), Some(product)) => Some(parse_product(product)?),
         (None, None) => None,
         _ => return Err(Refusal::bad(112, "country_code and product_name must be given together.")),
     };
-    let balance = left(desk, &tenant).await?;
+    let balance = left(desk, &caller).await?;
     let body = match product {
-        None => json!({ "amount": amount(&balance), "unit": unit(&tenant, &balance) }),
+        None => json!({ "amount": amount(&balance), "unit": unit(&caller.tenant, &balance) }),
         Some(product) => json!({ "amount": whole(&balance), "unit": product, "wallet_packs": [] }),
     };
     Ok((StatusCode::OK, body))
@@ -38,13 +39,13 @@ pub(super) async fn balance(desk: &Desk, call: &Call) -> Result<(StatusCode, Val
 
 /// Messages of each kind to each country that is asked for.
 pub(super) async fn credits(desk: &Desk, call: &Call) -> Result<(StatusCode, Value), Refusal> {
-    let tenant = authenticate(desk, call)?;
-    let balance = left(desk, &tenant).await?;
+    let caller = authenticate(desk, call)?;
+    let balance = left(desk, &caller).await?;
     let asked = call.query.iter().filter(|(name, _)| name.trim_end_matches("[]") == "country_codes");
     let countries = asked.filter_map(|(_, code)| code.trim().to_ascii_uppercase().parse::<Country>().ok());
     let mut body = Map::new();
     for country in countries.take(MAX_COUNTRIES) {
-        let of = |channel| if desk.carries(&tenant.name, channel, Some(country)) { whole(&balance) } else { 0 };
+        let of = |channel| if desk.carries(&caller.tenant.name, channel, Some(country)) { whole(&balance) } else { 0 };
         let (sms, voice) = (of(Channel::Sms), of(Channel::Voice));
         // Numbers are looked up for nobody.
         let told = json!({ "premium_sms": sms, "vocal_sms": voice, "low_cost_sms": sms, "hlr": 0 });
@@ -53,8 +54,8 @@ pub(super) async fn credits(desk: &Desk, call: &Call) -> Result<(StatusCode, Val
     Ok((StatusCode::OK, body.into()))
 }
 
-async fn left(desk: &Desk, tenant: &Tenant) -> Result<Balance, Refusal> {
-    desk.balance(tenant).await.map_err(|trouble| Refusal::of(&trouble))
+async fn left(desk: &Desk, caller: &Caller) -> Result<Balance, Refusal> {
+    desk.balance(caller).await.map_err(|trouble| Refusal::of(&trouble))
 }
 
 fn given<'a>(call: &'a Call, name: &str) -> Option<&'a str> {

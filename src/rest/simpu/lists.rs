@@ -7,6 +7,7 @@
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
+use crate::auth::caller::Caller;
 use crate::contacts::cell::{Value, Values};
 use crate::contacts::column::{Column, Kind};
 use crate::contacts::filter::{Filter, MAX_FILTERS, Operator};
@@ -21,7 +22,6 @@ use crate::rest::simpu::fields::Fields;
 use crate::rest::simpu::problem::{Fault, Problem, missing};
 use crate::rest::simpu::words::{parse_hex, to_flag, to_hex, to_time};
 use crate::rest::trouble::Trouble;
-use crate::tenant::Tenant;
 
 const ROW_NOT_FOUND: &str = "Row not found";
 
@@ -36,50 +36,50 @@ const OPERATORS: &[&str] =
     &["equal", "not_equal", "contain", "start_with", "greater_than", "less_than", "is_empty", "is_not_empty"];
 
 /// L1: the table.
-pub(super) async fn table(desk: &Desk, tenant: &Tenant) -> Result<Json, Problem> {
-    read_table(desk, tenant).await.map(|table| to_table(&table))
+pub(super) async fn table(desk: &Desk, caller: &Caller) -> Result<Json, Problem> {
+    read_table(desk, caller).await.map(|table| to_table(&table))
 }
 
 /// L2: a row by its id.
-pub(super) async fn get(desk: &Desk, tenant: &Tenant, id: &str) -> Result<Json, Problem> {
-    let row = desk.contact(&tenant.name, parse_id(id)?).await.map_err(|trouble| refused(&trouble))?;
-    let table = read_table(desk, tenant).await?;
+pub(super) async fn get(desk: &Desk, caller: &Caller, id: &str) -> Result<Json, Problem> {
+    let row = desk.contact(caller, parse_id(id)?).await.map_err(|trouble| refused(&trouble))?;
+    let table = read_table(desk, caller).await?;
     Ok(to_body(&row, &table))
 }
 
 /// L3: adds a row.
-pub(super) async fn create(desk: &Desk, tenant: &Tenant, call: &Call) -> Result<Json, Problem> {
-    let table = read_table(desk, tenant).await?;
+pub(super) async fn create(desk: &Desk, caller: &Caller, call: &Call) -> Result<Json, Problem> {
+    let table = read_table(desk, caller).await?;
     let values = parse_row(call, &table)?;
     let idempotency_key = call.idempotency_key().map_err(|trouble| refused(&trouble))?;
     let new = NewRow { values, idempotency_key, unread: Vec::new() };
-    let row = desk.create_contact(tenant, new).await.map_err(|trouble| refused(&trouble))?;
+    let row = desk.create_contact(caller, new).await.map_err(|trouble| refused(&trouble))?;
     Ok(to_body(&row, &table))
 }
 
 /// L4: changes the cells that are named.
-pub(super) async fn update(desk: &Desk, tenant: &Tenant, call: &Call, id: &str) -> Result<Json, Problem> {
-    let table = read_table(desk, tenant).await?;
+pub(super) async fn update(desk: &Desk, caller: &Caller, call: &Call, id: &str) -> Result<Json, Problem> {
+    let table = read_table(desk, caller).await?;
     let values = parse_row(call, &table)?;
-    let row = desk.update_contact(tenant, parse_id(id)?, &values).await.map_err(|trouble| refused(&trouble))?;
+    let row = desk.update_contact(caller, parse_id(id)?, &values).await.map_err(|trouble| refused(&trouble))?;
     Ok(to_body(&row, &table))
 }
 
 /// L5: deletes a row.
-pub(super) async fn delete(desk: &Desk, tenant: &Tenant, id: &str) -> Result<(), Problem> {
-    desk.delete_contact(&tenant.name, parse_id(id)?).await.map_err(|trouble| refused(&trouble))
+pub(super) async fn delete(desk: &Desk, caller: &Caller, id: &str) -> Result<(), Problem> {
+    desk.delete_contact(caller, parse_id(id)?).await.map_err(|trouble| refused(&trouble))
 }
 
 /// L6: the rows that pass all filters, newest first.
-pub(super) async fn query(desk: &Desk, tenant: &Tenant, call: &Call) -> Result<Json, Problem> {
+pub(super) async fn query(desk: &Desk, caller: &Caller, call: &Call) -> Result<Json, Problem> {
     let mut fields = Fields::read_or_none(call)?;
     let limit = fields.whole_in_query(call, "limit", 1..=MAX_SIZE as u64).unwrap_or(DEFAULT_LIMIT);
     let page = fields.whole_in_query(call, "page", 1..=MAX_PAGE).unwrap_or(1);
     let smartlist = fields.text("smartlist_id");
     let written = fields.take("filters").unwrap_or_else(|| Json::Array(Vec::new()));
-    let table = read_table(desk, tenant).await?;
+    let table = read_table(desk, caller).await?;
     let filters = parse_filters(&mut fields, &written, &table);
-    let query_id = query_id(tenant, &written);
+    let query_id = query_id(caller, &written);
     if call.query("query_id").is_some_and(|asked| asked != query_id) {
         fields.add("query_id", Fault::Value("names a search with other filters; send those along, too".into()));
     }
@@ -89,7 +89,7 @@ pub(super) async fn query(desk: &Desk, tenant: &Tenant, call: &Call) -> Result<J
     }
     let from = (page - 1) * limit;
     let (from, size) = (usize::try_from(from).unwrap_or(usize::MAX), usize::try_from(limit).unwrap_or(MAX_SIZE));
-    let found = desk.numbered_contacts(tenant, &filters, from, size).await.map_err(|trouble| refused(&trouble))?;
+    let found = desk.numbered_contacts(caller, &filters, from, size).await.map_err(|trouble| refused(&trouble))?;
     let pages = (found.total as u64).div_ceil(limit);
     Ok(json!({
         "rows": found.rows.iter().map(|row| to_row(row, &table)).collect::<Json>(),
@@ -111,8 +111,8 @@ pub(super) async fn query(desk: &Desk, tenant: &Tenant, call: &Call) -> Result<J
     }))
 }
 
-async fn read_table(desk: &Desk, tenant: &Tenant) -> Result<Table, Problem> {
-    desk.contact_table(&tenant.name).await.map_err(|trouble| refused(&trouble))
+async fn read_table(desk: &Desk, caller: &Caller) -> Result<Table, Problem> {
+    desk.contact_table(caller).await.map_err(|trouble| refused(&trouble))
 }
 
 fn refused(trouble: &Trouble) -> Problem {
@@ -123,8 +123,8 @@ fn refused(trouble: &Trouble) -> Problem {
 }
 
 /// The same for the same filters, and for nobody else.
-fn query_id(tenant: &Tenant, filters: &Json) -> String {
-    let digest = Sha256::digest(format!("{} {filters}", tenant.name));
+fn query_id(caller: &Caller, filters: &Json) -> String {
+    let digest = Sha256::digest(format!("{} {filters}", caller.tenant.name));
     digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::auth::caller::Caller;
 use crate::id::Id;
 use crate::messaging::page::PageRequest;
 use crate::recipient::{Address, Phone};
@@ -15,7 +16,6 @@ use crate::rest::simpu::problem::{Fault, OTP_NOT_FOUND, Problem, missing};
 use crate::rest::simpu::version::Version;
 use crate::rest::simpu::words::parse_hex;
 use crate::rest::trouble::{Judged, Trouble};
-use crate::tenant::Tenant;
 use crate::verification::code::{CODE_LENGTHS, Candidate, Class, Code};
 use crate::verification::list::VerificationFilter;
 use crate::verification::policy::PolicyOverrides;
@@ -30,7 +30,7 @@ const MINUTES: std::ops::RangeInclusive<u64> = 1..=60;
 const DEFAULT_MINUTES: u64 = 15;
 
 /// S1: makes a code, or takes the caller's own, and sends it.
-pub(super) async fn request(desk: &Desk, tenant: &Tenant, call: &Call, version: Version) -> Result<View, Problem> {
+pub(super) async fn request(desk: &Desk, caller: &Caller, call: &Call, version: Version) -> Result<View, Problem> {
     let mut fields = Fields::read(call)?;
     let phone = fields.phone("recipient");
     let length = fields.whole("length", LENGTHS).unwrap_or(DEFAULT_LENGTH);
@@ -52,11 +52,11 @@ pub(super) async fn request(desk: &Desk, tenant: &Tenant, call: &Call, version: 
         idempotency_key: call.idempotency_key().map_err(|trouble| refused(&trouble))?,
         ..NewVerification::to(to_address(&phone))
     };
-    desk.start(tenant, new).await.map(|started| started.view).map_err(|trouble| refused(&trouble))
+    desk.start(caller, new).await.map(|started| started.view).map_err(|trouble| refused(&trouble))
 }
 
 /// S2: judges a code. `named`: the field with its id.
-pub(super) async fn verify(desk: &Desk, tenant: &Tenant, call: &Call, named: &str) -> Result<View, Problem> {
+pub(super) async fn verify(desk: &Desk, caller: &Caller, call: &Call, named: &str) -> Result<View, Problem> {
     let mut fields = Fields::read(call)?;
     let token = fields.required("token");
     let id = fields.required(named);
@@ -66,7 +66,7 @@ pub(super) async fn verify(desk: &Desk, tenant: &Tenant, call: &Call, named: &st
         candidate: Candidate::parse(&token).unwrap_or_else(|_| Candidate::hopeless()),
         idempotency_key: call.idempotency_key().map_err(|trouble| refused(&trouble))?,
     };
-    let checked = desk.checked(tenant, check).await.map_err(|trouble| refused(&trouble))?;
+    let checked = desk.checked(caller, check).await.map_err(|trouble| refused(&trouble))?;
     let Some(checked) = checked else { return Err(missing(OTP_NOT_FOUND)) };
     match Judged::of(&checked) {
         Judged::Right => Ok(checked.view),
@@ -75,15 +75,15 @@ pub(super) async fn verify(desk: &Desk, tenant: &Tenant, call: &Call, named: &st
 }
 
 /// S3: a code by its id.
-pub(super) async fn get(desk: &Desk, tenant: &Tenant, id: &str) -> Result<View, Problem> {
-    desk.verification(&tenant.name, parse_id(id)?).await.map_err(|trouble| refused(&trouble))
+pub(super) async fn get(desk: &Desk, caller: &Caller, id: &str) -> Result<View, Problem> {
+    desk.verification(caller, parse_id(id)?).await.map_err(|trouble| refused(&trouble))
 }
 
 /// S4: the codes of a recipient, newest first. The page has the recipient in a path without a place for it, so here it
 /// may come either way.
 pub(super) async fn list(
     desk: &Desk,
-    tenant: &Tenant,
+    caller: &Caller,
     call: &Call,
     recipient: Option<&str>,
 ) -> Result<Vec<View>, Problem> {
@@ -94,16 +94,16 @@ pub(super) async fn list(
     let phone = phone.map_err(|wrong| Problem::field("recipient", Fault::Value(wrong.into())))?;
     let filter = VerificationFilter { recipient: Some(to_address(&phone)), ..VerificationFilter::default() };
     let page = PageRequest { size: Some(MAX_LISTED), ..PageRequest::default() };
-    desk.verifications(tenant, &filter, &page).await.map(|page| page.items).map_err(|trouble| refused(&trouble))
+    desk.verifications(caller, &filter, &page).await.map(|page| page.items).map_err(|trouble| refused(&trouble))
 }
 
 /// S5: makes a code useless. Of one that is revoked already, nothing more is to be done.
-pub(super) async fn revoke(desk: &Desk, tenant: &Tenant, id: &str) -> Result<(), Problem> {
+pub(super) async fn revoke(desk: &Desk, caller: &Caller, id: &str) -> Result<(), Problem> {
     let id = parse_id(id)?;
-    match desk.cancel(&tenant.name, id).await {
+    match desk.cancel(caller, id).await {
         Ok(_) => Ok(()),
         Err(Trouble::Refused(_)) => {
-            let view = desk.verification(&tenant.name, id).await.map_err(|trouble| refused(&trouble))?;
+            let view = desk.verification(caller, id).await.map_err(|trouble| refused(&trouble))?;
             Err(failed(match view.status {
                 Status::Approved => Judged::Used,
                 Status::Expired => Judged::Expired,
@@ -116,10 +116,10 @@ pub(super) async fn revoke(desk: &Desk, tenant: &Tenant, id: &str) -> Result<(),
 }
 
 /// The same where the id stands in the body. `named`: the field with it.
-pub(super) async fn revoke_named(desk: &Desk, tenant: &Tenant, call: &Call, named: &str) -> Result<(), Problem> {
+pub(super) async fn revoke_named(desk: &Desk, caller: &Caller, call: &Call, named: &str) -> Result<(), Problem> {
     let mut fields = Fields::read(call)?;
     let id = fields.required(named);
-    revoke(desk, tenant, &fields.done(id)?).await
+    revoke(desk, caller, &fields.done(id)?).await
 }
 
 /// Every way to fail is one status, each with words of its own.

@@ -5,10 +5,9 @@
 //! recipients those that were taken, and the others under `meta.errors`; when they refuse all, the call fails as the
 //! first one did. The page of the vendor has but one answer for all.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
+use crate::auth::caller::Caller;
 use crate::clock::Timestamp;
 use crate::messaging::batch::NewBatch;
 use crate::messaging::message::{Message, Text};
@@ -24,7 +23,6 @@ use crate::rest::simpu::version::Version;
 use crate::rest::simpu::words::{to_hex, to_number, to_time};
 use crate::rest::trouble::Trouble;
 use crate::segment::{Encoding, measure};
-use crate::tenant::Tenant;
 use crate::vendor::{Balance, Channel};
 
 /// Recipients of one call.
@@ -72,15 +70,15 @@ pub(super) struct Sent {
 }
 
 /// M1: sends a text to each recipient.
-pub(super) async fn send(desk: &Desk, tenant: &Arc<Tenant>, call: &Call, version: Version) -> Result<Sent, Problem> {
+pub(super) async fn send(desk: &Desk, caller: &Caller, call: &Call, version: Version) -> Result<Sent, Problem> {
     let asked = Asked::read(call, version)?;
     let messages: Vec<_> = asked.recipients.iter().map(|phone| asked.message_to(phone)).collect();
-    check_all(desk, tenant, &messages)?;
+    check_all(desk, caller, &messages)?;
     let several = messages.len() > 1;
     let new = NewBatch { key: asked.idempotency_key.clone(), messages };
     // One has an id of its own.
     let named = move |id, new| if several { in_batch(new, id) } else { new };
-    let (batch, balance) = tokio::join!(desk.send_batch(tenant, new, named), desk.balance(tenant));
+    let (batch, balance) = tokio::join!(desk.send_batch(caller, new, named), desk.balance(caller));
     let batch = batch.map_err(|trouble| Problem::of(&trouble, "recipients"))?;
     // Of a call that comes again there are only those that were accepted.
     let complete = batch.results.len() == asked.recipients.len();
@@ -106,10 +104,10 @@ pub(super) async fn send(desk: &Desk, tenant: &Arc<Tenant>, call: &Call, version
 }
 
 /// Refuses what cannot be sent before anything is.
-fn check_all(desk: &Desk, tenant: &Tenant, all: &[NewMessage]) -> Result<(), Problem> {
+fn check_all(desk: &Desk, caller: &Caller, all: &[NewMessage]) -> Result<(), Problem> {
     let mut unreachable = Vec::new();
     for (at, new) in all.iter().enumerate() {
-        match desk.preview(tenant, new) {
+        match desk.preview(caller, new) {
             Ok(_) => {}
             Err(Trouble::InvalidRecipient) => unreachable.push(at),
             Err(trouble) => return Err(Problem::of(&trouble, "recipients")),

@@ -37,6 +37,11 @@ const PURE: &[&str] = &[
     "src/messaging/recent.rs",
     "src/messaging/health.rs",
     "src/guard/gcra.rs",
+    "src/auth/act.rs",
+    "src/auth/changes.rs",
+    "src/auth/key.rs",
+    "src/auth/roster.rs",
+    "src/auth/scope.rs",
 ];
 const IMPURE: &[&str] = &["async", "await", "tokio", "Clock", "SystemClock", "ManualClock", "OsRandom"];
 

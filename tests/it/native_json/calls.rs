@@ -161,7 +161,30 @@ async fn administrators_see_vendors_and_others_do_not() {
     let path = "/v1/admin/conversions";
     let rows = walker.get(path, "/v1/admin/conversions?vendor=inbox&channel=CHANNEL_SMS&country=MY").await;
     assert_eq!((&rows["conversions"][0]["vendor"], &rows["conversions"][1]), (&json!("inbox"), &Value::Null));
+    look_after_callers(&mut walker).await;
     walker.assert_walked("admin.");
+}
+
+async fn look_after_callers(walker: &mut Walker) {
+    let (all, one) = ("/v1/admin/tenants", "/v1/admin/tenants/{name}");
+    let made = walker.post(all, all, json!({"name": "globex", "brand": "Globex"})).await["tenant"].take();
+    assert_eq!((&made["name"], &made["origin"]), (&json!("globex"), &json!("ORIGIN_STORED")));
+    let changed = walker.send("PATCH", one, "/v1/admin/tenants/globex", json!({"brand": "", "admin": true})).await;
+    assert_eq!((&changed["tenant"]["brand"], &changed["tenant"]["admin"]), (&json!(""), &json!(true)));
+    assert_eq!(walker.get(one, "/v1/admin/tenants/globex").await, changed);
+    let page = walker.get(all, "/v1/admin/tenants?page_size=2").await;
+    assert_eq!((page["tenants"].as_array().unwrap().len(), &page["tenants"][1]["name"]), (2, &json!("globex")));
+
+    let (keys, globexs) = ("/v1/admin/tenants/{tenant}/keys", "/v1/admin/tenants/globex/keys");
+    let key = walker.post(keys, globexs, json!({"key_id": "ann/1", "scopes": ["SCOPE_READ"]})).await;
+    assert_eq!((&key["api_key"]["key_id"], key["secret"].as_str().unwrap().len()), (&json!("ann/1"), 43));
+    let rotated =
+        walker.post("/v1/admin/keys/{key_id}/rotate", "/v1/admin/keys/ann%2F1/rotate", json!({"overlap": "60s"}));
+    let rotated = rotated.await;
+    assert_eq!(rotated["old_api_key"]["expire_time"], "2026-11-22T05:17:00.125Z");
+    walker.send("DELETE", "/v1/admin/keys/{key_id}", "/v1/admin/keys/ann%2F1", Value::Null).await;
+    let left = walker.get(keys, globexs).await["api_keys"].take();
+    assert_eq!((left.as_array().unwrap().len(), &left[0]["key_id"]), (1, &rotated["api_key"]["key_id"]));
 }
 
 #[tokio::test]

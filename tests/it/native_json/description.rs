@@ -120,7 +120,9 @@ async fn every_example_is_a_call() {
     let caller = Caller::acme(&gateway);
     for route in ROUTES {
         let Some(example) = route.example else { continue };
-        let target = route.path.replace("{id}", "01a201eb-6366-80f1-a1f7-20ad39c323d0").replace("{column_id}", "none");
+        let target = route.path.replace("{id}", "01a201eb-6366-80f1-a1f7-20ad39c323d0");
+        let target =
+            ["{column_id}", "{name}", "{tenant}", "{key_id}"].iter().fold(target, |it, name| it.replace(name, "none"));
         let reply = caller.send(route.verb.as_str(), &target, &["Content-Type: application/json"], example).await;
         assert!(reply.status == 200 || reply.refused_with(404).ends_with("_NOT_FOUND"), "{route:?}: {reply:?}");
     }

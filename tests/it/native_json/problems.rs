@@ -62,7 +62,7 @@ async fn each_kind_of_refusal_has_its_status_and_reason() {
     assert_eq!(caller.post("/v1/verifications", &asking).await.refused_with(403), "NOT_PERMITTED");
     assert_eq!(
         golden(&Caller::with(&gateway, "acme.wrong").get(unknown).await),
-        r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"the credentials are not valid: send \"authorization: Bearer ID.SECRET\" with the id and the secret of a configured API key","reason":"CREDENTIALS_INVALID"}"#
+        r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"the credentials are not valid: send \"authorization: Bearer ID.SECRET\" with the id and the secret of an API key","reason":"CREDENTIALS_INVALID"}"#
     );
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use verigate::clock::{Clock, ManualClock};
+use verigate::guard::ask::Origin;
 use verigate::messaging::holder::Ground;
 use verigate::messaging::message::{Message, Text};
 use verigate::messaging::outbox::{LONGEST_LINE, Outbox, Settings};
@@ -119,7 +120,7 @@ impl Floor {
             Arc::clone(&outbox),
             config.verification,
             templates,
-            BTreeMap::new(),
+            Box::new(|_| None),
             Workflows::default(),
         ));
         outbox.hold(messaging.holder(), verifications.holder());
@@ -215,6 +216,7 @@ pub(crate) fn text_to(recipient: Address) -> NewMessage {
         callback: None,
         idempotency_key: None,
         batched: false,
+        origin: Origin::default(),
         unread: Vec::new(),
     }
 }

@@ -1,5 +1,6 @@
 //! What several tests stand on.
 
+pub(crate) mod authority;
 pub(crate) mod code_maker;
 pub(crate) mod counting_store;
 pub(crate) mod faulty_vendor;

@@ -50,6 +50,10 @@ impl Process {
             .env("VERIGATE__SERVER__GRPC", format!("unix:{grpc}"))
             .env("VERIGATE__SERVER__HTTP", "127.0.0.1:0")
             .env("VERIGATE__SERVER__ADMIN", "127.0.0.1:0")
+            // The people of a test live close together.
+            .env("VERIGATE__GUARD__NUMBER_BLOCK__MODE", "off")
+            .env("VERIGATE__GUARD__SEQUENCE__MODE", "off")
+            .env("VERIGATE__GUARD__TENANT_FAILURES__MODE", "off")
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

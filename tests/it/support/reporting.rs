@@ -272,7 +272,7 @@ impl House {
         let config = verigate::config::load(None, std::iter::empty()).unwrap().config;
         let workflows = Workflows::default();
         let verifications =
-            Verifications::new(Arc::clone(&outbox), config.verification, templates, BTreeMap::new(), workflows);
+            Verifications::new(Arc::clone(&outbox), config.verification, templates, Box::new(|_| None), workflows);
         outbox.hold(messaging.holder(), verifications.holder());
         let running = vec![tokio::spawn(Worker::new(Arc::clone(&outbox), Steps::default(), 4).run())];
         let listener = receipts::router(Arc::clone(&outbox)).fallback(async || receipts::not_found());

@@ -1,7 +1,6 @@
 //! What comes between the two ends of a check that a vendor judges: a process that dies, a caller that hangs up, a cancel,
 //! the end of its time. Nodes on one real store, and a vendor that answers when the test lets it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -293,7 +292,7 @@ fn node_with(codes: &str, ground: &Ground, maker: &Arc<Maker>) -> Arc<Verificati
     let config = VerificationConfig { retention: 3600 * SECOND, policy, limits: limits() };
     let templates = Arc::new(Templates::builtin().unwrap());
     let verifications =
-        Arc::new(Verifications::new(Arc::clone(&outbox), config, templates, BTreeMap::new(), Workflows::default()));
+        Arc::new(Verifications::new(Arc::clone(&outbox), config, templates, Box::new(|_| None), Workflows::default()));
     outbox.hold(verifications.holder(), verifications.holder());
     verifications
 }

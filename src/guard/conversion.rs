@@ -1,0 +1,390 @@
+//! Whether the codes that go to an area come back: who is paid for being sent to never types one. Pure.
+//!
+//! Counts sends that are old enough to have come to something, and approvals; the newer, the weightier, once over hours
+//! and once over days, so that a flood shows at once and a drip in time. When it is all but certain that fewer come back
+//! than should, the area is blocked: an hour, then twice as long each time. After a block a few sends go through as
+//! probes, and one code that comes back opens the area again.
+//!
+//! Certain means: of all rates that fit what was counted (a beta posterior with a uniform prior), that share lies below
+//! the least one. So twenty sends without an answer weigh more than two.
+
+use std::time::Duration;
+
+use minicbor::{Decode, Encode};
+use statrs::function::beta::beta_reg;
+
+use crate::clock::Timestamp;
+use crate::guard::area::Area;
+use crate::guard::table::State;
+use crate::id::TenantName;
+use crate::recipient::Country;
+
+/// How finely the age of sends is known: parts of the time after which they count.
+const BINS: u64 = 8;
+
+/// After these times what was counted weighs half.
+const HALF_LIVES: [Duration; 2] = [Duration::from_secs(3600), Duration::from_secs(24 * 3600)];
+
+/// How long the sends and blocks of an area are remembered after the last one.
+const MEMORY: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// The longest block.
+const LONGEST_BLOCK: Duration = Duration::from_secs(24 * 3600);
+
+/// When areas are blocked.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rates {
+    /// The least share of codes that come back from honest people: above 0 and below 1.
+    pub least: f64,
+    /// How certain it must be that fewer do: above 0.5 and below 1.
+    pub certainty: f64,
+    /// How old a send must be to count.
+    pub matures_after: Duration,
+    /// The first block.
+    pub block: Duration,
+    /// Sends that go through after a block, to see whether it still holds.
+    pub probes: u32,
+}
+
+/// What is known of one area.
+#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+pub struct Conversion {
+    /// Sends too young to count, by the bin of time in which they went.
+    #[n(0)]
+    young: Vec<(u64, u32)>,
+    #[n(1)]
+    tallies: [Tally; 2],
+    #[n(2)]
+    weighed_at: Timestamp,
+    #[n(3)]
+    last_sent_at: Timestamp,
+    #[n(4)]
+    block: Option<Block>,
+    /// How often it was blocked in a row, and when the last block ended.
+    #[n(5)]
+    blocks: u32,
+    #[n(6)]
+    opened_at: Timestamp,
+}
+
+/// An area to which nothing is sent for now.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Block {
+    #[n(0)]
+    pub tenant: TenantName,
+    #[n(1)]
+    pub area: Area,
+    #[n(2)]
+    pub since: Timestamp,
+    /// From then on probes go through.
+    #[n(3)]
+    pub until: Timestamp,
+    /// Probes that went, and when the last one did.
+    #[n(4)]
+    probes: u32,
+    #[n(5)]
+    probed_at: Timestamp,
+    /// The country of an area of numbers.
+    #[n(6)]
+    country: Option<Country>,
+}
+
+/// Whose area it is.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub tenant: TenantName,
+    pub area: Area,
+    pub country: Option<Country>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Encode, Decode)]
+struct Tally {
+    #[n(0)]
+    sends: f32,
+    #[n(1)]
+    approvals: f32,
+}
+
+// === impl Conversion ===
+
+impl Conversion {
+    /// How long nothing may be sent; `None` when it may now. `named` says whose area it is, should it be blocked here.
+    pub fn wait(&mut self, rates: &Rates, named: impl FnOnce() -> Place, now: Timestamp) -> Option<Duration> {
+        self.mature(rates, now);
+        if let Some(block) = self.block.take_if(|block| block.is_settled(rates, now)) {
+            // From when it was clear, whenever somebody looks.
+            let since = block.answered_at(rates);
+            let place = Place { tenant: block.tenant, area: block.area, country: block.country };
+            self.close(rates, place, since);
+        } else if self.block.is_none() && self.is_too_low(rates) {
+            self.close(rates, named(), now);
+        }
+        self.block.as_ref().and_then(|block| block.wait(rates, now))
+    }
+
+    /// Counts a code that is on its way.
+    pub fn sent(&mut self, rates: &Rates, now: Timestamp) {
+        self.mature(rates, now);
+        let bin = bin_of(rates, now);
+        match self.young.last_mut().filter(|(last, _)| *last == bin) {
+            Some((_, count)) => *count = count.saturating_add(1),
+            None => self.young.push((bin, 1)),
+        }
+        self.last_sent_at = now;
+    }
+
+    /// Lets a probe through.
+    pub fn probe(&mut self, now: Timestamp) {
+        if let Some(block) = self.block.as_mut().filter(|block| now >= block.until) {
+            block.probes += 1;
+            block.probed_at = now;
+        }
+    }
+
+    /// Counts a code that came back. Ends a block when it was a probe's, or when it makes the rate less than certain.
+    pub fn approved(&mut self, rates: &Rates, now: Timestamp) {
+        self.mature(rates, now);
+        self.tallies.iter_mut().for_each(|tally| tally.approvals += 1.0);
+        let probed = self.block.as_ref().is_some_and(|block| block.probes > 0);
+        if probed || (self.block.is_some() && !self.is_too_low(rates)) {
+            self.open(now);
+        }
+    }
+
+    /// Ends a block, if there is one, and begins to count anew.
+    pub fn open(&mut self, now: Timestamp) {
+        if self.block.take().is_some() {
+            self.opened_at = now;
+        }
+        self.tallies = [Tally::default(); 2];
+        self.young.clear();
+    }
+
+    pub fn block(&self) -> Option<&Block> {
+        self.block.as_ref()
+    }
+
+    fn close(&mut self, rates: &Rates, Place { tenant, area, country }: Place, now: Timestamp) {
+        // One that holds well for a while after a block is as if it had never had one.
+        let is_new = now.since(self.opened_at) >= LONGEST_BLOCK && self.opened_at != Timestamp::default();
+        self.blocks = if is_new { 1 } else { self.blocks + 1 };
+        let longer = 1_u32.checked_shl(self.blocks - 1).unwrap_or(u32::MAX);
+        let until = now + rates.block.saturating_mul(longer).min(LONGEST_BLOCK.max(rates.block));
+        self.block = Some(Block { tenant, area, since: now, until, probes: 0, probed_at: now, country });
+    }
+
+    /// Lets time pass: what weighs less, and what counts from now on.
+    fn mature(&mut self, rates: &Rates, now: Timestamp) {
+        let passed = now.since(self.weighed_at);
+        for (tally, half_life) in self.tallies.iter_mut().zip(HALF_LIVES) {
+            let kept = 0.5_f32.powf(passed.as_secs_f32() / half_life.as_secs_f32());
+            *tally = Tally { sends: tally.sends * kept, approvals: tally.approvals * kept };
+        }
+        self.weighed_at = now;
+        let bin = bin_of(rates, now);
+        let is_young = |(sent, _): &(u64, u32)| sent + BINS >= bin;
+        let matured: u32 = self.young.iter().filter(|sent| !is_young(sent)).map(|(_, count)| count).sum();
+        self.young.retain(is_young);
+        #[expect(clippy::cast_precision_loss, reason = "counts of some minutes")]
+        self.tallies.iter_mut().for_each(|tally| tally.sends += matured as f32);
+    }
+
+    fn is_too_low(&self, rates: &Rates) -> bool {
+        self.tallies.iter().any(|tally| tally.is_below(rates))
+    }
+}
+
+impl State for Conversion {
+    const MOST_ON_PAGE: usize = 200;
+
+    fn matters_until(&self) -> Timestamp {
+        self.last_sent_at + MEMORY
+    }
+}
+
+// === impl Tally ===
+
+impl Tally {
+    fn is_below(self, rates: &Rates) -> bool {
+        let (sends, approvals) = (f64::from(self.sends), f64::from(self.approvals));
+        // Young approvals count though their sends do not yet: the doubt is the area's.
+        let misses = (sends - approvals).max(0.0);
+        if approvals >= rates.least * sends {
+            return false;
+        }
+        beta_reg(1.0 + approvals, 1.0 + misses, rates.least) >= rates.certainty
+    }
+}
+
+// === impl Block ===
+
+impl Block {
+    /// Whether all its numbers lie in an area.
+    pub fn is_within(&self, area: &Area) -> bool {
+        match (&self.area, area) {
+            (Area::Prefix(_), Area::Country(country)) => self.country == Some(*country),
+            (Area::Prefix(own), Area::Prefix(wider)) => own.starts_with(&**wider),
+            (own @ Area::Country(_), area) => own == area,
+        }
+    }
+
+    fn wait(&self, rates: &Rates, now: Timestamp) -> Option<Duration> {
+        if now < self.until {
+            return Some(self.until.since(now));
+        }
+        (self.probes >= rates.probes).then(|| self.answered_at(rates).since(now).max(Duration::from_secs(1)))
+    }
+
+    /// When the last probe is old enough to have been answered.
+    fn answered_at(&self, rates: &Rates) -> Timestamp {
+        self.probed_at + rates.matures_after
+    }
+
+    /// All probes went and none came back.
+    fn is_settled(&self, rates: &Rates, now: Timestamp) -> bool {
+        self.probes >= rates.probes && now >= self.answered_at(rates)
+    }
+}
+
+fn bin_of(rates: &Rates, at: Timestamp) -> u64 {
+    let bin = u64::try_from(rates.matures_after.as_millis()).unwrap_or(u64::MAX) / BINS;
+    at.as_millis() / bin.max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATES: Rates = Rates {
+        least: 0.2,
+        certainty: 0.99,
+        matures_after: Duration::from_secs(600),
+        block: Duration::from_secs(3600),
+        probes: 3,
+    };
+
+    fn at(minutes: u64) -> Timestamp {
+        Timestamp::from_millis((1_000_000 + minutes) * 60_000)
+    }
+
+    fn named() -> Place {
+        Place { tenant: "acme".parse().unwrap(), area: "+6012345".parse().unwrap(), country: "MY".parse().ok() }
+    }
+
+    fn wait(conversion: &mut Conversion, now: Timestamp) -> Option<u64> {
+        conversion.wait(&RATES, named, now).map(|wait| wait.as_secs() / 60)
+    }
+
+    /// Sends, one a minute, until it is blocked; how many went.
+    fn flood(conversion: &mut Conversion, from: u64, most: u64) -> u64 {
+        (0..most)
+            .find(|minute| {
+                let blocked = wait(conversion, at(from + minute)).is_some();
+                if !blocked {
+                    conversion.sent(&RATES, at(from + minute));
+                }
+                blocked
+            })
+            .unwrap_or(most)
+    }
+
+    #[test]
+    fn sends_that_nobody_answers_are_stopped() {
+        let mut conversion = Conversion::default();
+        let went = flood(&mut conversion, 0, 100);
+        // Twenty that are old enough, and those of the last ten minutes.
+        assert!((20..=40).contains(&went), "{went}");
+        assert_eq!(wait(&mut conversion, at(went)), Some(60));
+        assert_eq!(conversion.block().unwrap().area.to_string(), "+6012345");
+    }
+
+    #[test]
+    fn a_drip_is_stopped_within_days() {
+        let mut conversion = Conversion::default();
+        let hours = (0..24 * 5).find(|hour| {
+            let now = at(hour * 60);
+            let blocked = wait(&mut conversion, now).is_some();
+            conversion.sent(&RATES, now);
+            blocked
+        });
+        assert!(hours.is_some_and(|hours| hours < 50), "{hours:?}");
+    }
+
+    #[test]
+    fn honest_areas_stay_open() {
+        for rate in [2, 3] {
+            let mut conversion = Conversion::default();
+            for minute in 0..10_000 {
+                assert_eq!(wait(&mut conversion, at(minute)), None, "minute {minute}");
+                conversion.sent(&RATES, at(minute));
+                if minute % rate == 0 {
+                    conversion.approved(&RATES, at(minute + 1));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_grow_until_a_probe_comes_back() {
+        let mut conversion = Conversion::default();
+        let mut now = flood(&mut conversion, 0, 100);
+        for hours in [1, 2, 4, 8, 16, 24, 24] {
+            assert_eq!(wait(&mut conversion, at(now)), Some(hours * 60));
+            now += hours * 60;
+            for _ in 0..3 {
+                assert_eq!(wait(&mut conversion, at(now)), None, "a probe");
+                conversion.probe(at(now));
+                conversion.sent(&RATES, at(now));
+            }
+            assert_eq!(wait(&mut conversion, at(now)), Some(10), "until the probes are answered");
+            now += 10;
+        }
+        now += 24 * 60;
+        assert_eq!(wait(&mut conversion, at(now)), None);
+        conversion.probe(at(now));
+        conversion.approved(&RATES, at(now + 1));
+        assert_eq!((wait(&mut conversion, at(now + 1)), conversion.block()), (None, None));
+        assert!(flood(&mut conversion, now + 2, 100) < 50, "and it is watched again");
+    }
+
+    #[test]
+    fn what_is_known_is_read_as_it_was_written() {
+        let mut conversion = Conversion::default();
+        let now = flood(&mut conversion, 0, 100);
+        conversion.sent(&RATES, at(now));
+        let bytes = crate::store::record::encode(&conversion).unwrap();
+        let mut again: Conversion = crate::store::record::decode(&bytes).unwrap();
+        assert_eq!(again, conversion);
+        assert_eq!(wait(&mut again, at(now + 30)), Some(30));
+    }
+
+    #[test]
+    fn late_answers_end_a_block_that_was_none() {
+        let mut conversion = Conversion::default();
+        let now = flood(&mut conversion, 0, 100);
+        (0..10).for_each(|_| conversion.approved(&RATES, at(now)));
+        assert_eq!(wait(&mut conversion, at(now)), None);
+    }
+
+    #[test]
+    fn an_operator_opens_it() {
+        let mut conversion = Conversion::default();
+        let now = flood(&mut conversion, 0, 100);
+        conversion.open(at(now));
+        assert_eq!(wait(&mut conversion, at(now)), None);
+        assert!(flood(&mut conversion, now, 100) >= 20, "it counts anew");
+    }
+
+    #[test]
+    fn a_full_page_fits_a_record() {
+        let mut conversion = Conversion::default();
+        let now = flood(&mut conversion, 0, 100);
+        (0..20).for_each(|minute| conversion.sent(&RATES, at(now + minute)));
+        if let Some(block) = &mut conversion.block {
+            block.tenant = "t".repeat(63).parse().unwrap();
+        }
+        // Those whose names are long, and a number's head.
+        let bytes = crate::store::record::encode(&conversion).unwrap().len() + 12;
+        assert!(bytes * Conversion::MOST_ON_PAGE < crate::store::MAX_VALUE_BYTES, "{bytes}");
+    }
+}

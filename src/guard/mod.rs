@@ -1,0 +1,23 @@
+//! The guard: refuses a send before it costs money or annoys anybody, and a check before somebody guesses on.
+//!
+//! Rules are pure where they count and judge; the service asks them in order and keeps what they count.
+
+pub mod area;
+pub mod ask;
+pub mod authorization;
+pub mod blocks;
+pub mod conversion;
+pub mod failures;
+pub mod gcra;
+pub mod ledger;
+pub mod names;
+pub mod price;
+pub mod rates;
+pub mod rule;
+pub mod sequence;
+pub mod service;
+pub mod settings;
+pub mod spending;
+pub mod suspicion;
+pub mod table;
+pub mod upkeep;

@@ -1,0 +1,89 @@
+//! Under which names what is counted lies: keyed hashes, so that nobody who chooses numbers can choose where they count.
+
+use std::hash::Hasher;
+use std::net::{IpAddr, Ipv6Addr};
+
+use siphasher::sip::SipHasher24;
+
+use crate::guard::rule::Rule;
+
+/// Makes names. Cheap to copy.
+#[derive(Clone, Copy)]
+pub struct Names {
+    key: [u8; 16],
+}
+
+// === impl Names ===
+
+impl Names {
+    /// `key` is the store's own: what was counted is found again after a restart.
+    pub fn new(key: [u8; 16]) -> Self {
+        Self { key }
+    }
+
+    /// The name of what a rule counts of something.
+    pub fn of(&self, rule: Rule, parts: &[&[u8]]) -> u64 {
+        let mut hasher = SipHasher24::new_with_key(&self.key);
+        hasher.write(rule.as_str().as_bytes());
+        for part in parts {
+            // The length keeps ("ab", "c") and ("a", "bc") apart.
+            hasher.write_usize(part.len());
+            hasher.write(part);
+        }
+        hasher.finish()
+    }
+}
+
+/// What of an address tells a client apart: all of IPv4, and the first 64 bits of IPv6, for whoever has one has all
+/// behind it.
+pub fn client(address: IpAddr) -> Vec<u8> {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => head(address, 8),
+    }
+}
+
+/// The network of a client: the first 48 bits of IPv6, which is what a household or a company is given. IPv4 has none.
+pub fn network(address: IpAddr) -> Option<Vec<u8>> {
+    match address.to_canonical() {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(address) => Some(head(address, 6)),
+    }
+}
+
+fn head(address: Ipv6Addr, bytes: usize) -> Vec<u8> {
+    address.octets()[..bytes].to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn names_differ_by_rule_parts_and_key() {
+        let names = Names::new([1; 16]);
+        let one = names.of(Rule::Prefix, &[b"ab", b"c"]);
+        assert_eq!(one, Names::new([1; 16]).of(Rule::Prefix, &[b"ab", b"c"]));
+        let others = [
+            names.of(Rule::Prefix, &[b"a", b"bc"]),
+            names.of(Rule::NumberBlock, &[b"ab", b"c"]),
+            Names::new([2; 16]).of(Rule::Prefix, &[b"ab", b"c"]),
+        ];
+        assert!(others.iter().all(|other| *other != one));
+    }
+
+    #[test]
+    fn clients_and_networks() {
+        assert_eq!(client(address("::ffff:192.0.2.7")), client(address("192.0.2.7")));
+        assert_ne!(client(address("192.0.2.7")), client(address("192.0.2.8")));
+        assert_eq!(client(address("2001:db8:1:2::3")), client(address("2001:db8:1:2:ffff::")));
+        assert_ne!(client(address("2001:db8:1:2::3")), client(address("2001:db8:1:3::3")));
+        assert_eq!(network(address("2001:db8:1:2::3")), network(address("2001:db8:1:3::3")));
+        assert_ne!(network(address("2001:db8:1::")), network(address("2001:db8:2::")));
+        assert_eq!(network(address("::ffff:192.0.2.7")), None);
+    }
+}

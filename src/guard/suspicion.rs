@@ -1,0 +1,150 @@
+//! Signs that a send is wanted by somebody who earns from it: where it goes, what kind of number it is, that codes there
+//! do not come back, and that somebody counts.
+
+use std::sync::PoisonError;
+
+use crate::clock::Timestamp;
+use crate::guard::area::{self, Area};
+use crate::guard::ask::Ask;
+use crate::guard::conversion::{Conversion, Place, Rates};
+use crate::guard::rule::{Mode, Rule};
+use crate::guard::service::{Broken, Guard, MOST_SEQUENCES, found};
+use crate::guard::settings::{Config, ConversionConfig};
+use crate::id::TenantName;
+use crate::number_type::NumberType;
+use crate::recipient::{Phone, Recipient};
+
+/// From a country to a block, an area and the name under which it is counted.
+type Areas = [Option<(Area, u64)>; 3];
+
+// === impl Guard ===
+
+impl Guard {
+    /// The first rule that a send breaks. The numbers of people whom the caller vouches for are only looked up in the
+    /// list of countries.
+    pub(crate) fn suspect(&self, rules: &Config, ask: &Ask<'_>, now: Timestamp) -> Option<Broken> {
+        let Recipient::Phone(phone) = ask.recipient else { return None };
+        let country = country(rules, phone);
+        if country.is_some() || ask.origin.trusted {
+            return country;
+        }
+        number_type(rules, phone)
+            .or_else(|| self.conversion(rules, ask.tenant, phone, now))
+            .or_else(|| self.sequence(rules, ask.tenant, phone, now))
+    }
+
+    /// Counts a code that is on its way to somebody.
+    pub fn sent(&self, tenant: &TenantName, recipient: &Recipient) {
+        self.count(tenant, recipient, |conversion, rates, now| conversion.sent(rates, now));
+    }
+
+    /// Counts a code that came back.
+    pub fn approved(&self, tenant: &TenantName, recipient: &Recipient) {
+        self.count(tenant, recipient, |conversion, rates, now| conversion.approved(rates, now));
+    }
+
+    /// Notes a send that may go to an area whose block is over, to see whether it comes to something.
+    pub(crate) fn note_probe(&self, rules: &Config, ask: &Ask<'_>, now: Timestamp) {
+        let Recipient::Phone(phone) = ask.recipient else { return };
+        if rules.conversion.mode == Mode::Off || ask.origin.trusted {
+            return;
+        }
+        for (_, name) in self.areas(ask.tenant, phone).into_iter().flatten() {
+            self.conversions.with(name, now, |conversion| conversion.probe(now));
+        }
+    }
+
+    fn conversion(&self, rules: &Config, tenant: &TenantName, phone: &Phone, now: Timestamp) -> Option<Broken> {
+        if rules.conversion.mode == Mode::Off {
+            return None;
+        }
+        let rates = rules.conversion.rates();
+        // All of them are asked, so that they are blocked together and not one after the other.
+        let waits = self.areas(tenant, phone).into_iter().flatten().filter_map(|(area, name)| {
+            let named = || Place { tenant: tenant.clone(), area, country: phone.country() };
+            self.conversions.with(name, now, |conversion| conversion.wait(&rates, named, now))
+        });
+        found(Rule::Conversion, rules.conversion.mode, waits.max().map(Some))
+    }
+
+    fn sequence(&self, rules: &Config, tenant: &TenantName, phone: &Phone, now: Timestamp) -> Option<Broken> {
+        let settings = &rules.sequence;
+        if settings.mode == Mode::Off {
+            return None;
+        }
+        let prefix = area::prefix(phone)?;
+        let number = phone.digits()[prefix.len()..].parse().ok()?;
+        let name = self.names.of(Rule::Sequence, &[tenant.as_str().as_bytes(), prefix.as_bytes()]);
+        // Nothing panics while it is held.
+        let mut sequences = self.sequences.lock().unwrap_or_else(PoisonError::into_inner);
+        if sequences.len() >= MOST_SEQUENCES && !sequences.contains_key(&name) {
+            sequences.retain(|_, sequence| sequence.is_of_late(settings.window, now));
+            if sequences.len() >= MOST_SEQUENCES {
+                sequences.clear();
+            }
+        }
+        let neighbours = sequences.entry(name).or_default().neighbours(number, settings.window, now);
+        drop(sequences);
+        let counts = neighbours >= settings.neighbours as usize;
+        found(Rule::Sequence, settings.mode, counts.then_some(Some(settings.window)))
+    }
+
+    fn count(&self, tenant: &TenantName, recipient: &Recipient, count: impl Fn(&mut Conversion, &Rates, Timestamp)) {
+        let (Recipient::Phone(phone), config) = (recipient, &self.rules(tenant).conversion) else { return };
+        if config.mode == Mode::Off {
+            return;
+        }
+        let (rates, now) = (config.rates(), self.clock.now());
+        for (_, name) in self.areas(tenant, phone).into_iter().flatten() {
+            self.conversions.with(name, now, |conversion| count(conversion, &rates, now));
+        }
+    }
+
+    fn areas(&self, tenant: &TenantName, phone: &Phone) -> Areas {
+        let country = phone.country().map(Area::Country);
+        let digits = |digits: &str| Area::Prefix(digits.into());
+        let areas = [country, area::prefix(phone).map(digits), area::block(phone).map(digits)];
+        areas.map(|area| area.map(|area| (area.clone(), self.name_of(tenant, &area))))
+    }
+
+    /// The name under which it is counted how many codes come back from an area.
+    pub(crate) fn name_of(&self, tenant: &TenantName, area: &Area) -> u64 {
+        let (kind, text): (&[u8], &str) = match area {
+            Area::Country(country) => (b"country", country.as_str()),
+            Area::Prefix(digits) => (b"prefix", digits),
+        };
+        self.names.of(Rule::Conversion, &[tenant.as_str().as_bytes(), kind, text.as_bytes()])
+    }
+}
+
+fn country(rules: &Config, phone: &Phone) -> Option<Broken> {
+    let countries = &rules.countries;
+    let holds = |list: &[_]| phone.country().is_some_and(|country| list.contains(&country));
+    let denied = holds(&countries.deny) || !(countries.allow.is_empty() || holds(&countries.allow));
+    if denied {
+        return found(Rule::Country, countries.mode, (countries.mode != Mode::Off).then_some(None));
+    }
+    found(Rule::Country, Mode::Monitor, holds(&countries.monitor).then_some(None))
+}
+
+fn number_type(rules: &Config, phone: &Phone) -> Option<Broken> {
+    let types = &rules.number_types;
+    if types.mode == Mode::Off || types.deny.is_empty() {
+        return None;
+    }
+    found(Rule::NumberType, types.mode, types.deny.contains(&NumberType::of(phone)).then_some(None))
+}
+
+// === impl ConversionConfig ===
+
+impl ConversionConfig {
+    pub(crate) fn rates(&self) -> Rates {
+        Rates {
+            least: self.least,
+            certainty: self.certainty,
+            matures_after: self.matures_after,
+            block: self.block,
+            probes: self.probes,
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Signs of fraud: where it goes, what kind of number it is, that codes do not come back; and answers that tell nothing.
+
+use std::time::Duration;
+
+use tonic::Code;
+use verigate::proto::admin::v1::{Block, ListBlocksRequest, UnblockRequest};
+use verigate::proto::messaging::v1::MessageStatus;
+use verigate::proto::verification::v1::CheckOutcome;
+
+use crate::guard::{guarded, try_number, until_refused, with};
+use crate::support::gateway::{Admin, Gateway, PHONE, Verifications, judge, reason, retry_after, start, text_to};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Numbers of one block, none beside another.
+fn of_block(turn: u32) -> String {
+    format!("+6012345{:04}", 100 + turn * 97)
+}
+
+#[tokio::test]
+async fn countries_are_allowed_denied_or_watched() {
+    let rows = [
+        ("deny = [\"MY\"]", false, true),
+        ("allow = [\"SG\"]", false, true),
+        ("allow = [\"MY\"]", true, false),
+        ("monitor = [\"MY\"]", true, true),
+        ("mode = \"off\"\ndeny = [\"MY\"]", true, true),
+        ("mode = \"monitor\"\ndeny = [\"MY\"]", true, true),
+    ];
+    for (lists, malaysia, singapore) in rows {
+        let gateway = guarded(&format!("[guard.countries]\n{lists}")).await;
+        let mut client = gateway.verifications().await;
+        for (number, passes) in [(PHONE, malaysia), ("+6591234567", singapore)] {
+            let started = try_number(&mut client, number).await;
+            assert_eq!(started.is_ok(), passes, "{lists} {number}");
+            if let Err(status) = started {
+                assert_eq!((status.code(), reason(&status).as_str()), (Code::PermissionDenied, "COUNTRY_DENIED"));
+                assert_eq!(retry_after(&status), None, "waiting does not help");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_tenants_list_of_countries_is_its_own() {
+    let own = "[guard.tenants.other.countries]\nmode = \"enforce\"\nallow = [\"SG\"]\ndeny = []\nmonitor = []";
+    let gateway = guarded(own).await;
+    try_number(&mut gateway.verifications().await, PHONE).await.unwrap();
+    let mut other = gateway.verifications_as("other.other-secret-of-some-length").await;
+    assert_eq!(reason(&try_number(&mut other, PHONE).await.unwrap_err()), "COUNTRY_DENIED");
+}
+
+#[tokio::test]
+async fn premium_numbers_are_not_sent_to_unless_the_operator_wants_it() {
+    let premium = "+449012345678";
+    let gateway = guarded("").await;
+    let mut client = gateway.verifications().await;
+    let status = try_number(&mut client, premium).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::PermissionDenied, "NUMBER_TYPE_DENIED"));
+    let status = gateway.messages().await.send_message(text_to(premium, "Hello")).await.unwrap_err();
+    assert_eq!(reason(&status), "NUMBER_TYPE_DENIED");
+    let gateway = gateway.restart_with(&with("[guard.number_types]\ndeny = [\"fixed_line\"]")).await;
+    let mut client = gateway.verifications().await;
+    try_number(&mut client, premium).await.unwrap();
+    assert_eq!(reason(&try_number(&mut client, "+60323456789").await.unwrap_err()), "NUMBER_TYPE_DENIED");
+}
+
+async fn blocks(admin: &mut Admin) -> Vec<Block> {
+    admin.list_blocks(ListBlocksRequest::default()).await.unwrap().into_inner().blocks
+}
+
+/// Sends codes that nobody gives back, until the block of numbers is blocked.
+async fn provoke(gateway: &Gateway, client: &mut Verifications) {
+    for turn in 0..20 {
+        try_number(client, &of_block(turn)).await.unwrap();
+    }
+    gateway.clock.advance(12 * MINUTE);
+}
+
+#[tokio::test]
+async fn an_area_from_which_no_code_comes_back_is_blocked_until_a_probe_does() {
+    let gateway = guarded("[guard.conversion]\nmode = \"enforce\"").await;
+    let mut client = gateway.verifications().await;
+    provoke(&gateway, &mut client).await;
+    let status = try_number(&mut client, &of_block(50)).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "CONVERSION_TOO_LOW"));
+    assert_eq!(retry_after(&status), Some(60 * MINUTE));
+    let mut admin = gateway.admin().await;
+    let blocked = blocks(&mut admin).await;
+    let areas: Vec<_> = blocked.iter().map(|block| (block.tenant.as_str(), block.area.as_str())).collect();
+    assert_eq!(areas, [("acme", "MY"), ("acme", "+60123"), ("acme", "+6012345")], "from wide to narrow");
+    // Another tenant's codes may well come back.
+    let mut other = gateway.verifications_as("other.other-secret-of-some-length").await;
+    try_number(&mut other, &of_block(51)).await.unwrap();
+
+    // It outlives a restart, and three probes go through after it.
+    let gateway = gateway.restart_with(&with("[guard.conversion]\nmode = \"enforce\"")).await;
+    let mut client = gateway.verifications().await;
+    gateway.clock.advance(30 * MINUTE);
+    assert_eq!(retry_after(&try_number(&mut client, &of_block(50)).await.unwrap_err()), Some(30 * MINUTE));
+    gateway.clock.advance(30 * MINUTE);
+    let probes = (50..60).map(|turn| start(&of_block(turn)));
+    let (passed, status) = until_refused(&mut client, probes).await;
+    assert_eq!((passed, reason(&status).as_str()), (3, "CONVERSION_TOO_LOW"));
+    gateway.clock.advance(11 * MINUTE);
+    let status = try_number(&mut client, &of_block(60)).await.unwrap_err();
+    assert!(retry_after(&status).is_some_and(|wait| wait > 100 * MINUTE), "twice as long: {status:?}");
+    gateway.clock.advance(120 * MINUTE);
+    let probe = try_number(&mut client, &of_block(60)).await.unwrap().verification.unwrap();
+    let code = gateway.code(&of_block(60)).await;
+    assert_eq!(judge(&mut client, &probe.id, &code).await, CheckOutcome::Approved);
+    for turn in 61..70 {
+        try_number(&mut client, &of_block(turn)).await.unwrap();
+    }
+    assert_eq!(blocks(&mut gateway.admin().await).await, []);
+}
+
+#[tokio::test]
+async fn an_operator_lists_blocks_and_ends_them() {
+    let gateway = guarded("[guard.conversion]\nmode = \"enforce\"").await;
+    let mut client = gateway.verifications().await;
+    provoke(&gateway, &mut client).await;
+    let before = try_number(&mut client, &of_block(50)).await.unwrap_err();
+    assert_eq!(reason(&before), "CONVERSION_TOO_LOW");
+    let mut admin = gateway.admin().await;
+    let unblock = |tenant: &str, area: &str| UnblockRequest { tenant: tenant.to_owned(), area: area.to_owned() };
+    for wrong in [unblock("", "+60124"), unblock("other", "MY"), unblock("nobody", "MY")] {
+        let status = admin.unblock(wrong).await.unwrap_err();
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::NotFound, "BLOCK_NOT_FOUND"));
+    }
+    let status = admin.unblock(unblock("", "Malaysia")).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    let since = blocks(&mut admin).await[0].block_time;
+    // With what lies within it, but not with what lies around it.
+    assert_eq!(admin.unblock(unblock("", "+60123")).await.unwrap().into_inner().block_time, since);
+    let areas: Vec<_> = blocks(&mut admin).await.into_iter().map(|block| block.area).collect();
+    assert_eq!(areas, ["MY"]);
+    assert_eq!(reason(&try_number(&mut client, &of_block(50)).await.unwrap_err()), "CONVERSION_TOO_LOW");
+    admin.unblock(unblock("acme", "MY")).await.unwrap();
+    try_number(&mut client, &of_block(50)).await.unwrap();
+    assert_eq!(blocks(&mut admin).await, []);
+}
+
+#[tokio::test]
+async fn codes_that_come_back_block_nothing() {
+    let gateway = guarded("[guard.conversion]\nmode = \"enforce\"").await;
+    let mut client = gateway.verifications().await;
+    for turn in 0..60 {
+        let id = try_number(&mut client, &of_block(turn)).await.unwrap().verification.unwrap().id;
+        if turn % 2 == 0 {
+            let code = gateway.code(&of_block(turn)).await;
+            assert_eq!(judge(&mut client, &id, &code).await, CheckOutcome::Approved);
+        }
+        gateway.clock.advance(2 * MINUTE);
+    }
+}
+
+#[tokio::test]
+async fn what_no_vendor_took_says_nothing_of_people() {
+    let gateway = guarded("[guard.conversion]\nmode = \"enforce\"").await;
+    let mut client = gateway.verifications().await;
+    for turn in 0..60 {
+        try_number(&mut client, &format!("+6012{:04}003", 1000 + turn * 97)).await.unwrap();
+    }
+    gateway.clock.advance(12 * MINUTE);
+    try_number(&mut client, PHONE).await.unwrap();
+}
+
+#[tokio::test]
+async fn in_the_shadow_a_refused_send_looks_like_any_other() {
+    let shadow = "[guard]\nanswers = \"shadow\"\n[guard.countries]\ndeny = [\"MY\"]\n[guard.tenant]\nmode = \"enforce\"\nsends = 3";
+    let gateway = guarded(shadow).await;
+    let mut client = gateway.verifications().await;
+    let shown = try_number(&mut client, PHONE).await.unwrap().verification.unwrap();
+    let real = try_number(&mut client, "+6591234567").await.unwrap().verification.unwrap();
+    assert_eq!((shown.status, shown.checks_left, shown.sends.len()), (real.status, real.checks_left, real.sends.len()));
+    let (shown_send, real_send) = (&shown.sends[0], &real.sends[0]);
+    assert_eq!((shown_send.status(), &shown_send.vendor), (MessageStatus::Sent, &real_send.vendor));
+    assert!(gateway.inbox(PHONE).await.is_empty(), "nothing left");
+    assert_eq!(judge(&mut client, &shown.id, "000000").await, CheckOutcome::WrongCode);
+    gateway.clock.advance(MINUTE);
+    let message = gateway.messages().await.send_message(text_to(PHONE, "Hello")).await.unwrap().into_inner();
+    assert_eq!(message.message.unwrap().status(), MessageStatus::Sent);
+    assert!(gateway.inbox(PHONE).await.is_empty());
+    // What the tenant itself has to know is told.
+    let numbers = (0..9).map(|last| start(&format!("+659123456{last}")));
+    let (_, status) = until_refused(&mut client, numbers.skip(1)).await;
+    assert_eq!(reason(&status), "TENANT_LIMIT");
+}

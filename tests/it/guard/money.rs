@@ -1,0 +1,84 @@
+//! Budgets: never more than was allowed, whatever is in the way.
+
+use std::time::Duration;
+
+use verigate::proto::messaging::v1::SendMessageRequest;
+
+use crate::guard::{guarded, number, try_number, until_refused, with};
+use crate::support::gateway::{Gateway, reason, retry_after, start, text_to};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+const PRICE: &str = "[[guard.prices]]\nprice = 0.05";
+
+#[tokio::test]
+async fn a_day_has_as_much_as_was_allowed_and_the_next_day_has_it_again() {
+    let rules = format!("{PRICE}\n[[guard.budgets]]\nday = 0.5");
+    let gateway = guarded(&rules).await;
+    let mut client = gateway.verifications().await;
+    for place in 0..4 {
+        try_number(&mut client, &number(place)).await.unwrap();
+    }
+    // A restart neither forgets nor loses any of it.
+    let gateway = gateway.restart_with(&with(&rules)).await;
+    let mut client = gateway.verifications().await;
+    let (passed, status) = until_refused(&mut client, (10..30).map(|place| start(&number(place)))).await;
+    assert_eq!((passed, reason(&status).as_str()), (6, "BUDGET_SPENT"));
+    let until_midnight = retry_after(&status).unwrap();
+    assert!(until_midnight > Duration::ZERO && until_midnight <= 24 * HOUR);
+    gateway.clock.advance(until_midnight);
+    let (passed, _) = until_refused(&mut client, (40..90).map(|place| start(&number(place)))).await;
+    assert_eq!(passed, 10);
+}
+
+#[tokio::test]
+async fn every_segment_is_paid_for() {
+    let gateway = guarded(&format!("{PRICE}\n[[guard.budgets]]\nday = 0.25")).await;
+    let mut client = gateway.messages().await;
+    let long = text_to(&number(1), &"long ".repeat(60));
+    client.send_message(long.clone()).await.unwrap();
+    client.send_message(SendMessageRequest { recipient: text_to(&number(2), "").recipient, ..long }).await.unwrap();
+    client.send_message(text_to(&number(3), "short")).await.unwrap();
+    let status = client.send_message(text_to(&number(4), "short")).await.unwrap_err();
+    assert_eq!(reason(&status), "BUDGET_SPENT");
+}
+
+#[tokio::test]
+async fn a_split_budget_is_one_for_each_part() {
+    let rules = format!("{PRICE}\n[[guard.budgets]]\nper = [\"tenant\", \"country\"]\nday = 0.1");
+    let gateway = guarded(&rules).await;
+    let mut client = gateway.verifications().await;
+    let (passed, _) = until_refused(&mut client, (0..9).map(|place| start(&number(place)))).await;
+    assert_eq!(passed, 2);
+    let (passed, _) = until_refused(&mut client, (0..9).map(|place| start(&format!("+659123456{place}")))).await;
+    assert_eq!(passed, 2, "Singapore has its own");
+    let mut other = gateway.verifications_as("other.other-secret-of-some-length").await;
+    let (passed, _) = until_refused(&mut other, (0..9).map(|place| start(&number(place)))).await;
+    assert_eq!(passed, 2, "and so has the other tenant");
+}
+
+#[tokio::test]
+async fn when_one_vendors_money_is_spent_the_next_vendor_carries_on() {
+    let config = with(&format!("{PRICE}\n[[guard.budgets]]\nvendor = \"inbox\"\nday = 0.1"));
+    let config = config.replace(
+        "[[routes]]\nchannel = \"sms\"\nvendors = [\"inbox\"]",
+        "[vendors.second]\nkind = \"inbox\"\n\n[[routes]]\nchannel = \"sms\"\nvendors = [\"inbox\", \"second\"]",
+    );
+    let gateway = Gateway::start_with(&config).await;
+    let mut client = gateway.verifications().await;
+    let mut vendors = Vec::new();
+    for place in 0..4 {
+        let sends = try_number(&mut client, &number(place)).await.unwrap().verification.unwrap().sends;
+        vendors.push(sends[0].vendor.clone());
+    }
+    assert_eq!(vendors, ["inbox", "inbox", "second", "second"]);
+}
+
+#[tokio::test]
+async fn a_budget_that_is_only_monitored_refuses_nothing() {
+    let gateway = guarded(&format!("{PRICE}\n[[guard.budgets]]\nday = 0.05\nmode = \"monitor\"")).await;
+    let mut client = gateway.verifications().await;
+    for place in 0..5 {
+        try_number(&mut client, &number(place)).await.unwrap();
+    }
+}
