@@ -24,7 +24,7 @@ fn candidate(text: &str) {
             assert!(!kept.is_empty() && kept.len() <= MAX_CANDIDATE_BYTES);
             assert!(kept.bytes().all(|byte| byte.is_ascii_graphic()), "not what can be a code");
             assert_eq!(kept, text.trim_matches([' ', '\t', '\r', '\n']), "changed on the way");
-            assert!(!format!("{candidate:?}").contains(kept) || kept.len() < 4, "shown");
+            assert_eq!(format!("{candidate:?}"), "Candidate(***)");
         }
         Err(error) => {
             assert_eq!(error.kind(), Kind::Invalid);
@@ -37,9 +37,7 @@ fn candidate(text: &str) {
 fn compared(code: &str, typed: &str) {
     let Ok(made) = Code::custom(code) else { return };
     assert!(CODE_LENGTHS.contains(&code.len()) && made.expose() == code);
-    if code.len() > 9 {
-        assert!(!format!("{made:?}").contains(code), "shown");
-    }
+    assert_eq!(format!("{made:?}"), "Code(***)");
     let exact = Candidate::parse(code).unwrap();
     assert!(made.matches(&exact), "its own characters");
     assert!(!made.matches(&Candidate::hopeless()));

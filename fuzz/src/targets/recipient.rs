@@ -16,7 +16,9 @@ pub(crate) fn run(data: &[u8]) {
             Ok(recipient) => accepted(&recipient, text, country),
             Err(error) => {
                 assert_eq!(error.kind(), Kind::Invalid);
-                assert!(text.len() < 6 || !format!("{error:?}").contains(text), "the refusal repeats what was written");
+                // Refusals show how to write one, and nothing else of the kind.
+                let told = format!("{error:?}").replace("ann@example.com", "").replace("+60123456789", "");
+                assert!(text.len() < 6 || !told.contains(text), "the refusal repeats what was written");
             }
         }
     }
