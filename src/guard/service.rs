@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use tracing::info;
+use tracing::debug;
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Reason, Result};
@@ -70,8 +70,8 @@ impl Guard {
             everybody: config.clone(),
             own,
             safelist: config.safelist.iter().filter_map(|entry| Area::of_digits(entry)).collect(),
-            buckets: Table::new(),
-            conversions: Table::new(),
+            buckets: Table::default(),
+            conversions: Table::default(),
             sequences: Mutex::default(),
             authorizer: None,
         }
@@ -168,7 +168,8 @@ pub(crate) fn found(rule: Rule, mode: Mode, broken: Option<Option<std::time::Dur
     let wait = broken?;
     let verdict = if mode == Mode::Enforce { "refused" } else { "monitored" };
     metrics::counter!("verigate_guard_total", "rule" => rule.as_str(), "verdict" => verdict).increment(1);
-    info!(rule = rule.as_str(), verdict, "a rule of the guard does not hold");
+    // Under attack these are as many as the calls.
+    debug!(rule = rule.as_str(), verdict, "a rule of the guard does not hold");
     (mode == Mode::Enforce).then_some(Broken { rule, wait })
 }
 
