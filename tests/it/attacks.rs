@@ -12,6 +12,7 @@ mod races;
 mod receipts;
 mod repeats;
 mod sizes;
+mod storms;
 pub(crate) mod surfaces;
 mod tenants;
 mod texts;

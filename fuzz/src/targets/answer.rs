@@ -107,7 +107,10 @@ async fn ask(vendor: &dyn Vendor, call: usize) -> Option<bool> {
             told.is_ok()
         }
         7 => {
-            let row = ContactRow { list: "contact".to_owned(), cells: [("phone_number".to_owned(), "+60123456789".to_owned())].into() };
+            let row = ContactRow {
+                list: "contact".to_owned(),
+                cells: [("phone_number".to_owned(), "+60123456789".to_owned())].into(),
+            };
             vendor.contacts()?.push(&row).await.is_ok()
         }
         _ => {

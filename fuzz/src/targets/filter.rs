@@ -101,11 +101,16 @@ impl Book {
         };
         let written = now(async {
             for (name, kind) in COLUMNS {
-                let options = if kind.selects() { ["red", "blue", "Grün"].map(str::to_owned).to_vec() } else { Vec::new() };
+                let options =
+                    if kind.selects() { ["red", "blue", "Grün"].map(str::to_owned).to_vec() } else { Vec::new() };
                 contacts.add_column(&tenant.name, &NewColumn { name: name.to_owned(), kind, options }).await.unwrap();
             }
             let rows: [&[(&str, Value)]; 3] = [
-                &[("a_text", Value::Text("Straße".into())), ("a_number", Value::Number(-0.5)), ("a_multi", Value::List(vec!["red".into()]))],
+                &[
+                    ("a_text", Value::Text("Straße".into())),
+                    ("a_number", Value::Number(-0.5)),
+                    ("a_multi", Value::List(vec!["red".into()])),
+                ],
                 &[("a_phone", Value::Text("+60123456789".into())), ("a_date", Value::Text("2026-11-28".into()))],
                 &[("a_email", Value::Text("ann@example.com".into())), ("a_select", Value::Text("blue".into()))],
             ];
@@ -164,7 +169,10 @@ impl Book {
         let Some(read) = row.columns.into_values().next() else { return };
         let again = write(read.clone()).expect("what we show is taken").columns.into_values().next();
         assert!(again == Some(read.clone()), "a value that changes by being read: {read:?}");
-        assert!(self.query(column, Operator::Equals, Some(&read)).unwrap().contains(&self.written), "not found by itself");
+        assert!(
+            self.query(column, Operator::Equals, Some(&read)).unwrap().contains(&self.written),
+            "not found by itself"
+        );
         now(self.contacts.update_row(&self.tenant, self.written, &[(column.to_owned(), None)].into())).unwrap();
     }
 }

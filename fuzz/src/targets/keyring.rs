@@ -25,7 +25,8 @@ pub(crate) fn run(data: &[u8]) {
         assert!(secrets.filter(|secret| secret.len() == 44).all(|secret| !shown.contains(secret)), "shown");
     }
     let inner = Arc::new(OneValue::default());
-    let store = SealedStore::new(Arc::clone(&inner) as Arc<dyn Store>, KeyRing::parse(RING).unwrap(), Arc::new(OsRandom));
+    let store =
+        SealedStore::new(Arc::clone(&inner) as Arc<dyn Store>, KeyRing::parse(RING).unwrap(), Arc::new(OsRandom));
     let key = |name: &[u8]| Key::new(Partition::new(0), name);
     let get = |key: &Key| store.get(key).now_or_never().unwrap();
 

@@ -7,7 +7,8 @@ use verigate::messaging::page::PageToken;
 use verigate::store::keys::Fingerprint;
 
 pub(crate) fn run(data: &[u8]) {
-    if let Some((id, list)) = data.split_first_chunk::<16>().and_then(|(id, rest)| Some((id, rest.first_chunk::<16>()?)))
+    if let Some((id, list)) =
+        data.split_first_chunk::<16>().and_then(|(id, rest)| Some((id, rest.first_chunk::<16>()?)))
     {
         made(Id::from_bytes(*id), Fingerprint::from_bytes(*list));
     }

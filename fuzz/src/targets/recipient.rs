@@ -42,7 +42,8 @@ fn accepted(recipient: &Recipient, text: &str, country: Option<Country>) {
             }
             // Two people's ways to write it are one number.
             let (start, end) = canonical.split_at(canonical.len() / 2);
-            for spelling in [format!("tel:{canonical}"), format!(" {start}-{end} "), format!("{start}\u{2011}({end})")] {
+            for spelling in [format!("tel:{canonical}"), format!(" {start}-{end} "), format!("{start}\u{2011}({end})")]
+            {
                 assert_eq!(Phone::parse(&spelling, country).unwrap().e164(), canonical, "{spelling:?}");
             }
             assert!(phone.digits().len() <= 15 && phone.digits().bytes().all(|byte| byte.is_ascii_digit()));

@@ -8,7 +8,10 @@ pub(crate) fn run(data: &[u8]) {
     if let Ok(reference) = text.parse::<AttemptRef>() {
         assert_eq!(reference.to_string(), text, "two spellings of one reference");
         assert!(text.len() <= 64, "longer than vendors take");
-        assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')), "not safe in URLs");
+        assert!(
+            text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')),
+            "not safe in URLs"
+        );
     }
     let tokens = ReceiptTokens::from_secret(&"a secret of more than 32 bytes of its own".into()).unwrap();
     let urls = ReceiptUrls::new(Some("https://sms.example"), tokens);

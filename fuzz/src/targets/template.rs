@@ -27,7 +27,8 @@ pub(crate) fn run(data: &[u8]) {
         .map(|(name, value)| (name.to_owned(), value.replace("\\n", "\n")))
         .collect();
     let given = |text: &'static str| part(if text == "brand" { 1 } else { 3 });
-    let (brand, locale) = (Some(given("brand")).filter(|b| !b.is_empty()), Some(given("locale")).filter(|l| !l.is_empty()));
+    let (brand, locale) =
+        (Some(given("brand")).filter(|b| !b.is_empty()), Some(given("locale")).filter(|l| !l.is_empty()));
     for kind in [Kind::Verification, Kind::Message] {
         let config = TemplateConfig {
             name: "fuzzed".to_owned(),

@@ -32,15 +32,23 @@ pub(crate) fn run(data: &[u8]) {
 fn is_ours(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
-            v4.is_loopback() || v4.is_private() || v4.is_link_local() || v4.is_unspecified() || v4.is_broadcast()
+            v4.is_loopback()
+                || v4.is_private()
+                || v4.is_link_local()
+                || v4.is_unspecified()
+                || v4.is_broadcast()
                 || v4.is_multicast()
         }
         IpAddr::V6(v6) => {
             let embedded = v6.segments()[..6] == [0x64, 0xff9b, 0, 0, 0, 0];
             let [.., high, low] = v6.segments();
             let nat64 = Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
-            v6.is_loopback() || v6.is_unspecified() || v6.is_unique_local() || v6.is_unicast_link_local()
-                || v6.is_multicast() || embedded && is_ours(nat64.into())
+            v6.is_loopback()
+                || v6.is_unspecified()
+                || v6.is_unique_local()
+                || v6.is_unicast_link_local()
+                || v6.is_multicast()
+                || embedded && is_ours(nat64.into())
         }
     }
 }

@@ -16,120 +16,26 @@ use crate::support::gateway::{Gateway, reason, start, start_now, wrong};
 use crate::support::http::get;
 use crate::support::log::Log;
 
-/// How many call at once, in turn.
-const WIDTHS: [usize; 8] = [2, 4, 8, 16, 32, 64, 128, 256];
-
 /// Most checks of a verification, and most failures of a recipient.
-const CHECKS: i32 = 5;
+pub(crate) const CHECKS: i32 = 5;
 const FAILURES: i32 = 10;
 
-/// Rounds at each width: 200 in all over gRPC. Surfaces over HTTP open a connection for every call and share everything
-/// behind their parsers with it, so they get fewer: 24 in all.
-fn rounds(surface: Surface) -> usize {
-    if surface == Surface::Grpc { 25 } else { 3 }
-}
-
 /// The surfaces that can express an attack.
-fn surfaces(attack: u32) -> impl Iterator<Item = Surface> {
+pub(crate) fn surfaces(attack: u32) -> impl Iterator<Item = Surface> {
     Surface::ALL.into_iter().filter(move |surface| left_out(attack, *surface).is_none())
 }
 
-async fn client(gateway: &Gateway, surface: Surface) -> Client {
+pub(crate) async fn client(gateway: &Gateway, surface: Surface) -> Client {
     Client::new(gateway, surface, ACME).await
 }
 
-/// Makes all of these checks at once.
-async fn storm(client: &Client, begun: &Begun, candidates: impl Iterator<Item = String>) -> Vec<Verdict> {
-    let checks = candidates.map(|candidate| {
-        let (client, begun) = (client.clone(), begun.clone());
-        tokio::spawn(async move { client.check(&begun, &candidate).await })
-    });
-    let mut verdicts = Vec::new();
-    for check in checks.collect::<Vec<_>>() {
-        verdicts.push(check.await.unwrap());
-    }
-    verdicts
-}
-
-fn times(verdicts: &[Verdict], verdict: &Verdict) -> usize {
-    verdicts.iter().filter(|one| *one == verdict).count()
-}
-
 /// A code of another tenant or turn, never the right one. Six digits without a zero at the beginning.
-fn other_code(code: &str, turn: usize) -> String {
+pub(crate) fn other_code(code: &str, turn: usize) -> String {
     let other = wrong(code, turn as u32);
-    if other.starts_with('0') { format!("9{}", &other[1..]).replace(code, "111111") } else { other }
-}
-
-/// Attack 1.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_wrong_codes_at_once_as_many_as_allowed_are_judged() {
-    let gateway = house().await;
-    let mut turn = 0;
-    for surface in surfaces(1) {
-        let client = client(&gateway, surface).await;
-        for (width, _) in WIDTHS.iter().flat_map(|width| (0..rounds(surface)).map(move |round| (*width, round))) {
-            turn += 1;
-            let begun = client.start(&number(turn), None).await.unwrap();
-            let code = gateway.code(&begun.phone).await;
-            let verdicts = storm(&client, &begun, (0..width).map(|turn| other_code(&code, turn))).await;
-            assert_eq!(times(&verdicts, &Verdict::Right), 0, "{surface:?}, {width} at once");
-            assert!(!verdicts.iter().any(|verdict| matches!(verdict, Verdict::Refused(_))), "{surface:?}: {verdicts:?}");
-            let verification = client.newest(&begun.phone).await.unwrap();
-            assert_eq!(verification.checks_used, CHECKS.min(width as i32), "{surface:?}, {width} at once");
-            let is_right = client.check(&begun, &code).await == Verdict::Right;
-            assert_eq!(is_right, (width as i32) < CHECKS, "{surface:?}: the right code after {width} wrong ones");
-        }
+    match other.strip_prefix('0') {
+        Some(rest) => format!("9{rest}").replace(code, "111111"),
+        None => other,
     }
-}
-
-/// Attack 2.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_right_codes_at_once_one_is_taken() {
-    let gateway = house().await;
-    let mut turn = 0;
-    for surface in surfaces(2) {
-        let client = client(&gateway, surface).await;
-        for (width, _) in WIDTHS.iter().flat_map(|width| (0..rounds(surface)).map(move |round| (*width, round))) {
-            turn += 1;
-            let begun = client.start(&number(turn), None).await.unwrap();
-            let code = gateway.code(&begun.phone).await;
-            let verdicts = storm(&client, &begun, (0..width).map(|_| code.clone())).await;
-            assert_eq!(times(&verdicts, &Verdict::Right), 1, "{surface:?}, {width} at once: {verdicts:?}");
-            let verification = client.newest(&begun.phone).await.unwrap();
-            assert_eq!((verification.status(), verification.checks_used), (VerificationStatus::Approved, 0));
-        }
-    }
-}
-
-/// Attack 20.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_starts_with_one_key_at_once_one_sends() {
-    let gateway = house().await;
-    let mut turn = 0;
-    for surface in surfaces(20) {
-        let client = client(&gateway, surface).await;
-        for (width, round) in WIDTHS.iter().flat_map(|width| (0..rounds(surface)).map(move |round| (*width, round))) {
-            turn += 1;
-            let (phone, key) = (number(turn), format!("{surface:?}-{width}-{round}"));
-            let starts = (0..width).map(|_| {
-                let (client, phone, key) = (client.clone(), phone.clone(), key.clone());
-                tokio::spawn(async move { client.start(&phone, Some(&key)).await })
-            });
-            let mut names = BTreeSet::new();
-            for start in starts.collect::<Vec<_>>() {
-                // Who comes while the first is under way is told so, or waits for its answer.
-                names.extend(start.await.unwrap().map(|begun| begun.name));
-            }
-            assert_eq!(names.len(), 1, "{surface:?}, {width} at once: {names:?}");
-            assert_eq!(gateway.inbox(&phone).await.len(), 1, "{surface:?}, {width} at once");
-            let again = client.start(&phone, Some(&key)).await.unwrap();
-            assert!(names.contains(&again.name), "{surface:?}: the same answer later");
-            let other = client.start(&number(899), Some(&key)).await;
-            assert!(other.is_err(), "{surface:?}: the key for another number");
-        }
-    }
-    assert_eq!(gateway.inbox(&number(899)).await.len(), 0);
 }
 
 /// Attacks 3, 4 and 5: whatever is started anew, a recipient has its ten failures and no more.
@@ -251,10 +157,28 @@ async fn only_its_own_characters_are_the_code() {
     for surface in surfaces(12) {
         let client = client(&gateway, surface).await;
         let candidates = [
-            json!("12345"), json!("+012345"), json!("1.2345e4"), json!("0x3039"), json!("0123450"), json!("０１２３４５"),
-            json!("٠١٢٣٤٥"), json!("012 345"), json!("012345\u{0}"), json!("\u{202e}543210"), json!("012\u{200b}345"),
-            json!(12345), json!(12345.0), json!(null), json!([]), json!(["012345"]), json!({"code": "012345"}),
-            json!(["000000", "012345"]), json!(true), json!(""), json!("012345".repeat(10_000)), json!("012345,111111"),
+            json!("12345"),
+            json!("+012345"),
+            json!("1.2345e4"),
+            json!("0x3039"),
+            json!("0123450"),
+            json!("０１２３４５"),
+            json!("٠١٢٣٤٥"),
+            json!("012 345"),
+            json!("012345\u{0}"),
+            json!("\u{202e}543210"),
+            json!("012\u{200b}345"),
+            json!(12345),
+            json!(12345.0),
+            json!(null),
+            json!([]),
+            json!(["012345"]),
+            json!({"code": "012345"}),
+            json!(["000000", "012345"]),
+            json!(true),
+            json!(""),
+            json!("012345".repeat(10_000)),
+            json!("012345,111111"),
         ];
         for candidate in candidates {
             turn += 1;
@@ -289,7 +213,8 @@ async fn pipelined_guesses_are_each_counted() {
             let (body, last) = (body.to_string(), if turn == 11 { "Connection: close\r\n" } else { "" });
             let fields = client.fields(None).join("\r\n");
             let length = body.len();
-            requests += &format!("{method} {path} HTTP/1.1\r\n{fields}\r\n{last}Content-Length: {length}\r\n\r\n{body}");
+            requests +=
+                &format!("{method} {path} HTTP/1.1\r\n{fields}\r\n{last}Content-Length: {length}\r\n\r\n{body}");
         }
         let mut stream = TcpStream::connect(gateway.addresses.http).await.unwrap();
         stream.write_all(requests.as_bytes()).await.unwrap();
@@ -309,8 +234,22 @@ async fn a_number_is_one_recipient_or_none() {
     for surface in surfaces(17) {
         let client = client(&gateway, surface).await;
         for spelling in [
-            "N", "+N", "00N", "+94 77-L", "tel:+N", "+N;ext=5", "+94\u{2010}77\u{2011}L", "+N\0", "\u{202e}+N", "0094 (77) L", "+N ",
-            "＋N", "+N,+94771000101", "+94770L", "\u{200f}N", "+N#",
+            "N",
+            "+N",
+            "00N",
+            "+94 77-L",
+            "tel:+N",
+            "+N;ext=5",
+            "+94\u{2010}77\u{2011}L",
+            "+N\0",
+            "\u{202e}+N",
+            "0094 (77) L",
+            "+N ",
+            "＋N",
+            "+N,+94771000101",
+            "+94770L",
+            "\u{200f}N",
+            "+N#",
         ] {
             turn += 1;
             let phone = number(turn);
@@ -347,7 +286,14 @@ async fn codes_are_told_to_nobody_on_any_surface() {
         let id = client.newest(&phone).await.unwrap().id;
         let code = gateway.code(&phone).await;
         let begun = Begun { phone: phone.clone(), name: surface.name_of(&id) };
-        for candidate in [json!(TRIED), json!(other_code(&code, 3)), json!([&code]), json!({"code": &code}), json!(&code), json!(&code)] {
+        for candidate in [
+            json!(TRIED),
+            json!(other_code(&code, 3)),
+            json!([&code]),
+            json!({"code": &code}),
+            json!(&code),
+            json!(&code),
+        ] {
             told += &match surface {
                 Surface::Grpc => format!("{:?}", client.check_with(&begun, &candidate, None).await),
                 _ => {
