@@ -28,7 +28,9 @@ fn candidate(text: &str) {
         }
         Err(error) => {
             assert_eq!(error.kind(), Kind::Invalid);
-            assert!(text.len() < 6 || !format!("{error:?}").contains(text), "the refusal repeats it");
+            // What has so many digits is none of our own words.
+            let telling = text.bytes().filter(u8::is_ascii_digit).count() > 4;
+            assert!(!telling || !format!("{error:?}").contains(text), "the refusal repeats it");
         }
     }
 }

@@ -86,10 +86,11 @@ fn last_line(text: secrecy::SecretString, code: &str, domain: &str) {
 fn filled(text: &str, code: &str) {
     let marks = [("#otp#", Part::Code), ("#duration#", Part::Minutes), ("#ends#", Part::EndsAt)];
     let split = CodeText::split(text, &marks);
+    let has_code = split.contains(&Part::Code);
     if let Ok(words) = CodeText::new(split) {
         let filled = words.fill(code, Duration::from_secs(61), Timestamp::from_millis(1_795_324_560_125));
         assert!(filled.expose_secret().contains(code), "a text without its code");
     } else {
-        assert!(!text.contains("#otp#") || text.chars().count() > 100 || text.chars().any(char::is_control));
+        assert!(!has_code || text.chars().count() > 100 || text.chars().any(char::is_control));
     }
 }

@@ -24,7 +24,10 @@ pub(crate) fn run(data: &[u8]) {
                 assert!(!is_ours(address.to_canonical()), "{text:?} leads to {address}");
             }
         }
-        Err(error) => assert!(text.len() < 12 || !error.to_string().contains(text), "the refusal repeats it"),
+        // What carries secrets is none of our own words.
+        Err(error) => {
+            assert!(!text.contains(['?', '=', '@']) || text.len() < 4 || !error.to_string().contains(text), "repeated");
+        }
     }
 }
 
