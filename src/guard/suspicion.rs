@@ -11,7 +11,6 @@ use crate::guard::rule::{Mode, Rule};
 use crate::guard::service::{Broken, Guard, MOST_SEQUENCES, found};
 use crate::guard::settings::{Config, ConversionConfig};
 use crate::id::TenantName;
-use crate::number_type::NumberType;
 use crate::recipient::{Phone, Recipient};
 
 /// From a country to a block, an area and the name under which it is counted.
@@ -132,7 +131,7 @@ fn number_type(rules: &Config, phone: &Phone) -> Option<Broken> {
     if types.mode == Mode::Off || types.deny.is_empty() {
         return None;
     }
-    found(Rule::NumberType, types.mode, types.deny.contains(&NumberType::of(phone)).then_some(None))
+    found(Rule::NumberType, types.mode, types.deny.contains(&phone.number_type()).then_some(None))
 }
 
 // === impl ConversionConfig ===
