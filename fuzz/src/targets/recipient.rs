@@ -18,7 +18,9 @@ pub(crate) fn run(data: &[u8]) {
                 assert_eq!(error.kind(), Kind::Invalid);
                 // Refusals show how to write one, and nothing else of the kind.
                 let told = format!("{error:?}").replace("ann@example.com", "").replace("+60123456789", "");
-                assert!(text.len() < 6 || !told.contains(text), "the refusal repeats what was written");
+                // What has an @ or so many digits is none of our own words.
+                let telling = text.contains('@') || text.bytes().filter(u8::is_ascii_digit).count() > 4;
+                assert!(!telling || text.len() < 6 || !told.contains(text), "the refusal repeats what was written");
             }
         }
     }
