@@ -45,6 +45,8 @@ pub struct Admitted {
     pub passed_over: Vec<String>,
     /// The limit that is nearest, and how many more sends it lets pass now.
     pub nearest: Option<(Rule, u32)>,
+    /// Areas for which it is a probe.
+    pub(crate) probed: Vec<u64>,
     pub(crate) taken: Vec<(u64, Limit)>,
     pub(crate) paid: Vec<(u64, Micros)>,
 }

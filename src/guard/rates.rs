@@ -3,6 +3,7 @@
 use crate::clock::Timestamp;
 use crate::guard::area;
 use crate::guard::ask::{Admitted, Ask};
+use crate::guard::conversion::Conversion;
 use crate::guard::gcra::{Bucket, Decision, Limit};
 use crate::guard::names::{client, network};
 use crate::guard::rule::{Mode, Rule};
@@ -22,7 +23,7 @@ impl State for Bucket {
 // === impl Guard ===
 
 impl Guard {
-    /// Takes one from each limit, or from none and says which is reached.
+    /// Takes one from each limit until one is reached, and says which. What was taken is noted, to be given back.
     pub(crate) fn take_rates(
         &self,
         rules: &Config,
@@ -42,7 +43,6 @@ impl Guard {
                 Decision::Wait(wait) => Some(Some(wait)),
             };
             if let Some(broken) = found(rule, rate.mode, wait) {
-                self.give_all_back(admitted, now);
                 return Some(broken);
             }
         }
@@ -52,6 +52,9 @@ impl Guard {
     /// Gives back what was taken for a send that is not to be.
     pub(crate) fn give_all_back(&self, admitted: &mut Admitted, now: Timestamp) {
         admitted.taken.drain(..).for_each(|(name, limit)| self.give_back(name, limit, now));
+        for name in admitted.probed.drain(..) {
+            self.conversions.with(name, now, Conversion::unprobe);
+        }
     }
 
     pub(crate) fn take(&self, name: u64, limit: Limit, now: Timestamp) -> Decision {

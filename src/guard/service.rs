@@ -3,8 +3,9 @@
 //! A rule that is only monitored is asked and counted like the others, and stops nothing. What a send took from the
 //! limits before a later one refused it is given back, so that who is refused does not use up what others need.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tracing::debug;
 
@@ -41,7 +42,7 @@ pub struct Guard {
     safelist: Vec<Area>,
     pub(crate) buckets: Table<Bucket>,
     pub(crate) conversions: Table<Conversion>,
-    pub(crate) sequences: Mutex<std::collections::HashMap<u64, Sequence>>,
+    pub(crate) sequences: Mutex<HashMap<u64, Sequence>>,
     pub(crate) ledger: Ledger,
     authorizer: Option<Arc<dyn Authorizer>>,
 }
@@ -50,7 +51,7 @@ pub struct Guard {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Broken {
     pub(crate) rule: Rule,
-    pub(crate) wait: Option<std::time::Duration>,
+    pub(crate) wait: Option<Duration>,
 }
 
 // === impl Guard ===
@@ -103,15 +104,17 @@ impl Guard {
             return Err(may_not_trust());
         }
         let mut admitted = Admitted::default();
-        let broken = match self.is_safe(ask.recipient) {
-            true => self.spend(ask, &mut admitted, now).await?,
-            false => self.ask_all(rules, ask, &mut admitted, now).await?,
+        let asked = match self.is_safe(ask.recipient) {
+            true => self.spend(ask, &mut admitted, now).await,
+            false => self.ask_all(rules, ask, &mut admitted, now).await,
         };
-        let Some(broken) = broken else {
-            self.note_probe(rules, ask, now);
-            return Ok(admitted);
+        let broken = match asked {
+            Ok(None) => return Ok(admitted),
+            Ok(Some(broken)) => Ok(broken),
+            Err(error) => Err(error),
         };
         self.give_all_back(&mut admitted, now);
+        let broken = broken?;
         if rules.answers == Answers::Shadow && broken.rule.may_be_hidden() {
             return Ok(Admitted { shadow: Some(broken.rule), ..Admitted::default() });
         }
@@ -132,7 +135,7 @@ impl Guard {
         admitted: &mut Admitted,
         now: Timestamp,
     ) -> Result<Option<Broken>> {
-        let broken = self.suspect(rules, ask, now).or_else(|| self.take_rates(rules, ask, admitted, now));
+        let broken = self.suspect(rules, ask, admitted, now).or_else(|| self.take_rates(rules, ask, admitted, now));
         if broken.is_some() {
             return Ok(broken);
         }
@@ -164,7 +167,7 @@ impl Guard {
 }
 
 /// Counts what a rule says, and passes on what it forbids. `broken`: with how long until it is so no more.
-pub(crate) fn found(rule: Rule, mode: Mode, broken: Option<Option<std::time::Duration>>) -> Option<Broken> {
+pub(crate) fn found(rule: Rule, mode: Mode, broken: Option<Option<Duration>>) -> Option<Broken> {
     let wait = broken?;
     let verdict = if mode == Mode::Enforce { "refused" } else { "monitored" };
     metrics::counter!("verigate_guard_total", "rule" => rule.as_str(), "verdict" => verdict).increment(1);

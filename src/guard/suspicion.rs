@@ -5,8 +5,8 @@ use std::sync::PoisonError;
 
 use crate::clock::Timestamp;
 use crate::guard::area::{self, Area};
-use crate::guard::ask::Ask;
-use crate::guard::conversion::{Conversion, Place, Rates};
+use crate::guard::ask::{Admitted, Ask};
+use crate::guard::conversion::{Conversion, Leave, Place, Rates};
 use crate::guard::rule::{Mode, Rule};
 use crate::guard::service::{Broken, Guard, MOST_SEQUENCES, found};
 use crate::guard::settings::{Config, ConversionConfig};
@@ -21,14 +21,20 @@ type Areas = [Option<(Area, u64)>; 3];
 impl Guard {
     /// The first rule that a send breaks. The numbers of people whom the caller vouches for are only looked up in the
     /// list of countries.
-    pub(crate) fn suspect(&self, rules: &Config, ask: &Ask<'_>, now: Timestamp) -> Option<Broken> {
+    pub(crate) fn suspect(
+        &self,
+        rules: &Config,
+        ask: &Ask<'_>,
+        admitted: &mut Admitted,
+        now: Timestamp,
+    ) -> Option<Broken> {
         let Recipient::Phone(phone) = ask.recipient else { return None };
         let country = country(rules, phone);
         if country.is_some() || ask.origin.trusted {
             return country;
         }
         number_type(rules, phone)
-            .or_else(|| self.conversion(rules, ask.tenant, phone, now))
+            .or_else(|| self.conversion(rules, (ask.tenant, phone), admitted, now))
             .or_else(|| self.sequence(rules, ask.tenant, phone, now))
     }
 
@@ -42,28 +48,28 @@ impl Guard {
         self.count(tenant, recipient, |conversion, rates, now| conversion.approved(rates, now));
     }
 
-    /// Notes a send that may go to an area whose block is over, to see whether it comes to something.
-    pub(crate) fn note_probe(&self, rules: &Config, ask: &Ask<'_>, now: Timestamp) {
-        let Recipient::Phone(phone) = ask.recipient else { return };
-        if rules.conversion.mode == Mode::Off || ask.origin.trusted {
-            return;
-        }
-        for (_, name) in self.areas(ask.tenant, phone).into_iter().flatten() {
-            self.conversions.with(name, now, |conversion| conversion.probe(now));
-        }
-    }
-
-    fn conversion(&self, rules: &Config, tenant: &TenantName, phone: &Phone, now: Timestamp) -> Option<Broken> {
+    fn conversion(
+        &self,
+        rules: &Config,
+        (tenant, phone): (&TenantName, &Phone),
+        admitted: &mut Admitted,
+        now: Timestamp,
+    ) -> Option<Broken> {
         if rules.conversion.mode == Mode::Off {
             return None;
         }
         let rates = rules.conversion.rates();
         // All of them are asked, so that they are blocked together and not one after the other.
-        let waits = self.areas(tenant, phone).into_iter().flatten().filter_map(|(area, name)| {
+        let mut longest = None;
+        for (area, name) in self.areas(tenant, phone).into_iter().flatten() {
             let named = || Place { tenant: tenant.clone(), area, country: phone.country() };
-            self.conversions.with(name, now, |conversion| conversion.wait(&rates, named, now))
-        });
-        found(Rule::Conversion, rules.conversion.mode, waits.max().map(Some))
+            match self.conversions.with(name, now, |conversion| conversion.ask(&rates, named, now)) {
+                Leave::Free => {}
+                Leave::Probe => admitted.probed.push(name),
+                Leave::Wait(wait) => longest = longest.max(Some(wait)),
+            }
+        }
+        found(Rule::Conversion, rules.conversion.mode, longest.map(Some))
     }
 
     fn sequence(&self, rules: &Config, tenant: &TenantName, phone: &Phone, now: Timestamp) -> Option<Broken> {
@@ -118,10 +124,13 @@ impl Guard {
 
 fn country(rules: &Config, phone: &Phone) -> Option<Broken> {
     let countries = &rules.countries;
+    if countries.mode == Mode::Off {
+        return None;
+    }
     let holds = |list: &[_]| phone.country().is_some_and(|country| list.contains(&country));
     let denied = holds(&countries.deny) || !(countries.allow.is_empty() || holds(&countries.allow));
     if denied {
-        return found(Rule::Country, countries.mode, (countries.mode != Mode::Off).then_some(None));
+        return found(Rule::Country, countries.mode, Some(None));
     }
     found(Rule::Country, Mode::Monitor, holds(&countries.monitor).then_some(None))
 }

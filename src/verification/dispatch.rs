@@ -116,16 +116,17 @@ impl Verifications {
             });
         };
         sending.request = tag;
-        sending.refused_by = unable;
         let send = SendRef { holder: Holder::Verification, tenant, id, number: sending.number };
         let vendors = self.outbox.order(route, &send, place);
-        let admitted = self.admit(&to.value, &send, &vendors, admission).await?;
+        let able: Vec<_> = vendors.iter().filter(|vendor| !unable.contains(vendor)).cloned().collect();
+        let admitted = self.admit(&to.value, &send, &able, admission).await?;
         let permit = to.value.last_send().and_then(|(sending, history)| {
+            sending.refused_by = unable;
             sending.refused_by.extend_from_slice(&admitted.passed_over);
             let Some(rule) = admitted.shadow else {
                 return self.outbox.begin_inline(sending, &vendors, now, history);
             };
-            sending.withhold(rule.as_str(), vendors.first(), now, history);
+            sending.withhold(rule.as_str(), able.first(), now, history);
             None
         });
         state.value.add_send(id, &self.config.limits, now);

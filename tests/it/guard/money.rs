@@ -3,12 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use verigate::clock::ManualClock;
 use verigate::error::{Error, Kind, Reason};
+use verigate::guard::ask::{Ask, Origin};
 use verigate::guard::ledger::Ledger;
+use verigate::guard::rule::Mode;
+use verigate::guard::service::Guard;
+use verigate::guard::settings::Config;
 use verigate::proto::messaging::v1::SendMessageRequest;
 
 use verigate::random::OsRandom;
+use verigate::recipient::Address;
 use verigate::server::open_store;
 use verigate::store::keys::Keys;
 use verigate::store::{Batch, Commit, Key, Prefix, Record, Store};
@@ -70,15 +76,47 @@ async fn what_a_process_took_out_and_did_not_spend_is_lost_with_it_and_no_more()
     assert!(!last.spend(7, 10, 10_000, START).await.unwrap());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_many_spend_at_once_no_more_is_spent_than_there_is() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let store = open_store(folder.path(), Arc::new(ManualClock::new(START)), Arc::new(OsRandom)).unwrap();
+    let keys = Keys::open(&*store, &OsRandom).await.unwrap();
+    let ledgers = [(); 3].map(|()| Arc::new(Ledger::new(Arc::clone(&store), keys.clone())));
+    let spend = |turn: usize| {
+        let ledger = Arc::clone(&ledgers[turn % 3]);
+        tokio::spawn(async move { ledger.spend(7, 10, 1_000, START).await.unwrap() })
+    };
+    let spent = join_all((0..256).map(spend)).await;
+    assert_eq!(spent.into_iter().filter(|spent| *spent.as_ref().unwrap()).count(), 100);
+}
+
 /// When the store cannot say what was spent, nothing is.
 #[tokio::test]
 async fn without_the_store_nothing_is_spent() {
     let folder = tempfile::TempDir::new().unwrap();
     let store = open_store(folder.path(), Arc::new(ManualClock::new(START)), Arc::new(OsRandom)).unwrap();
     let keys = Keys::open(&*store, &OsRandom).await.unwrap();
-    let ledger = Ledger::new(Arc::new(Away), keys);
-    let error = ledger.spend(7, 10, 10_000, START).await.unwrap_err();
+    let variables =
+        [("VERIGATE__GUARD__PRICES", "[{ price = 0.05 }]"), ("VERIGATE__GUARD__BUDGETS", "[{ day = 5.0 }]")];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut rules = verigate::config::load(None, variables.into_iter()).unwrap().config.guard;
+    let (tenant, origin) = ("acme".parse().unwrap(), Origin::default());
+    let recipient = Address::Phone(number(1)).parse(None).unwrap();
+    let vendors = ["inbox".to_owned()];
+    let ask = Ask {
+        tenant: &tenant,
+        recipient: &recipient,
+        channel: "sms",
+        scope: "",
+        origin: &origin,
+        vendors: &vendors,
+        segments: 1,
+    };
+    let guard = |rules: &Config| Guard::new(rules, Arc::new(Away), keys.clone(), Arc::new(ManualClock::new(START)));
+    let error = guard(&rules).admit(&ask).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable);
+    rules.budgets[0].mode = Mode::Monitor;
+    guard(&rules).admit(&ask).await.expect("what is only watched stops nothing");
 }
 
 /// A store that cannot be reached.
