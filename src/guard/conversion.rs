@@ -25,6 +25,9 @@ const BINS: u64 = 8;
 /// After these times what was counted weighs half.
 const HALF_LIVES: [Duration; 2] = [Duration::from_secs(3600), Duration::from_secs(24 * 3600)];
 
+/// How often it is weighed.
+const LEAST_FADE: Duration = Duration::from_secs(1);
+
 /// How long the sends and blocks of an area are remembered after the last one.
 const MEMORY: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -186,12 +189,15 @@ impl Conversion {
 
     /// Lets time pass: what weighs less, and what counts from now on.
     fn mature(&mut self, rates: &Rates, now: Timestamp) {
+        // What fades in days does not change from one send to the next.
         let passed = now.since(self.weighed_at);
-        for (tally, half_life) in self.tallies.iter_mut().zip(HALF_LIVES) {
-            let kept = 0.5_f32.powf(passed.as_secs_f32() / half_life.as_secs_f32());
-            *tally = Tally { sends: tally.sends * kept, approvals: tally.approvals * kept };
+        if passed >= LEAST_FADE || now < self.weighed_at {
+            for (tally, half_life) in self.tallies.iter_mut().zip(HALF_LIVES) {
+                let kept = 0.5_f32.powf(passed.as_secs_f32() / half_life.as_secs_f32());
+                *tally = Tally { sends: tally.sends * kept, approvals: tally.approvals * kept };
+            }
+            self.weighed_at = now;
         }
-        self.weighed_at = now;
         let bin = bin_of(rates, now);
         let is_young = |(sent, _): &(u64, u32)| sent + BINS >= bin;
         let matured: u32 = self.young.iter().filter(|sent| !is_young(sent)).map(|(_, count)| count).sum();

@@ -31,6 +31,7 @@ impl Guard {
         admitted: &mut Admitted,
         now: Timestamp,
     ) -> Option<Broken> {
+        admitted.taken.reserve(8);
         for (rule, rate, name) in self.counted(rules, ask) {
             let wait = match self.take(name, rate.limit(), now) {
                 Decision::Pass { left, .. } => {

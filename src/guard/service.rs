@@ -177,9 +177,9 @@ pub(crate) fn found(rule: Rule, mode: Mode, broken: Option<Option<Duration>>) ->
 }
 
 pub(crate) fn refusal(Broken { rule, wait }: Broken) -> Error {
-    let error = Error::new(rule.kind(), rule.reason(), rule.message())
-        .with_detail("rule", rule.as_str())
-        .with_detail("left", "0");
+    let error = Error::new(rule.kind(), rule.reason(), rule.message()).with_detail("rule", rule.as_str());
+    // Of what is never allowed, there is nothing to be left.
+    let error = if rule.kind() == Kind::Limited { error.with_detail("left", "0") } else { error };
     match wait {
         Some(wait) => error.with_retry_after(wait),
         None => error,

@@ -4,7 +4,7 @@
 use std::sync::PoisonError;
 
 use crate::clock::Timestamp;
-use crate::guard::area::{self, Area};
+use crate::guard::area::{self, AreaRef};
 use crate::guard::ask::{Admitted, Ask};
 use crate::guard::conversion::{Conversion, Leave, Place, Rates};
 use crate::guard::rule::{Mode, Rule};
@@ -12,9 +12,6 @@ use crate::guard::service::{Broken, Guard, MOST_SEQUENCES, found};
 use crate::guard::settings::{Config, ConversionConfig};
 use crate::id::TenantName;
 use crate::recipient::{Phone, Recipient};
-
-/// From a country to a block, an area and the name under which it is counted.
-type Areas = [Option<(Area, u64)>; 3];
 
 // === impl Guard ===
 
@@ -61,8 +58,9 @@ impl Guard {
         let rates = rules.conversion.rates();
         // All of them are asked, so that they are blocked together and not one after the other.
         let mut longest = None;
-        for (area, name) in self.areas(tenant, phone).into_iter().flatten() {
-            let named = || Place { tenant: tenant.clone(), area, country: phone.country() };
+        for area in area::areas(phone) {
+            let name = self.name_of(tenant, area);
+            let named = || Place { tenant: tenant.clone(), area: area.into(), country: phone.country() };
             match self.conversions.with(name, now, |conversion| conversion.ask(&rates, named, now)) {
                 Leave::Free => {}
                 Leave::Probe => admitted.probed.push(name),
@@ -100,23 +98,17 @@ impl Guard {
             return;
         }
         let (rates, now) = (config.rates(), self.clock.now());
-        for (_, name) in self.areas(tenant, phone).into_iter().flatten() {
+        for area in area::areas(phone) {
+            let name = self.name_of(tenant, area);
             self.conversions.with(name, now, |conversion| count(conversion, &rates, now));
         }
     }
 
-    fn areas(&self, tenant: &TenantName, phone: &Phone) -> Areas {
-        let country = phone.country().map(Area::Country);
-        let digits = |digits: &str| Area::Prefix(digits.into());
-        let areas = [country, area::prefix(phone).map(digits), area::block(phone).map(digits)];
-        areas.map(|area| area.map(|area| (area.clone(), self.name_of(tenant, &area))))
-    }
-
     /// The name under which it is counted how many codes come back from an area.
-    pub(crate) fn name_of(&self, tenant: &TenantName, area: &Area) -> u64 {
-        let (kind, text): (&[u8], &str) = match area {
-            Area::Country(country) => (b"country", country.as_str()),
-            Area::Prefix(digits) => (b"prefix", digits),
+    fn name_of(&self, tenant: &TenantName, area: AreaRef<'_>) -> u64 {
+        let (kind, text): (&[u8], &str) = match &area {
+            AreaRef::Country(country) => (b"country", country.as_str()),
+            AreaRef::Prefix(digits) => (b"prefix", digits),
         };
         self.names.of(Rule::Conversion, &[tenant.as_str().as_bytes(), kind, text.as_bytes()])
     }
