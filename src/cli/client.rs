@@ -41,6 +41,9 @@ pub(crate) struct Connection {
     /// Our own certificate and then its key in one file, in PEM, for a gateway that asks for it
     #[arg(long, global = true, value_name = "FILE", env = "VERIGATE_CERTIFICATE")]
     certificate: Option<PathBuf>,
+    /// The name that the gateway's certificate must be for, when that is not the host of the address
+    #[arg(long, global = true, value_name = "NAME", env = "VERIGATE_SERVER_NAME")]
+    server_name: Option<String>,
     /// Print the answer, or the refusal, as one line of JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -100,8 +103,13 @@ impl Connection {
         if secure {
             return endpoint.tls_config(self.tls()?).map_err(|error| wrong(&with_causes(&error)));
         }
-        for (name, file) in [("--ca", &self.ca), ("--certificate", &self.certificate)] {
-            if file.is_some() {
+        let given = [
+            ("--ca", self.ca.is_some()),
+            ("--certificate", self.certificate.is_some()),
+            ("--server-name", self.server_name.is_some()),
+        ];
+        for (name, given) in given {
+            if given {
                 return Err(Failure::new(USAGE, format!("{name}: is for an address that begins with https://")));
             }
         }
@@ -112,6 +120,10 @@ impl Connection {
         let config = match &self.ca {
             Some(file) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read("--ca", file)?)),
             None => ClientTlsConfig::new().with_webpki_roots(),
+        };
+        let config = match &self.server_name {
+            Some(name) => config.domain_name(name),
+            None => config,
         };
         Ok(match &self.certificate {
             Some(file) => {
@@ -196,9 +208,16 @@ impl From<Failure> for Refusal {
 impl Gateway {
     /// A call with credentials and a deadline; `wait` is how long the gateway is asked to hold its answer.
     pub(crate) fn call<T>(&self, message: T, wait: Duration) -> Request<T> {
-        let mut request = Request::new(message);
+        let mut request = self.anonymous_call(message);
         request.metadata_mut().insert("authorization", self.authorization.clone());
         request.set_timeout(ANSWER_PATIENCE + wait);
+        request
+    }
+
+    /// A call with a deadline and nothing of ours, for what everybody may ask.
+    pub(crate) fn anonymous_call<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(ANSWER_PATIENCE);
         request
     }
 }

@@ -7,11 +7,14 @@ mod bench;
 mod client;
 mod configuration;
 mod exit;
+mod health;
 mod keys;
+mod man;
 mod output;
 mod receipt_urls;
 mod send;
 mod serve;
+mod supervisor;
 mod verify;
 mod words;
 
@@ -72,7 +75,9 @@ enum Command {
     Verify(verify::Arguments),
     Send(send::Arguments),
     Bench(bench::Arguments),
+    Health(health::Arguments),
     Completions(CompletionsArguments),
+    Man(man::Arguments),
 }
 
 #[derive(Subcommand)]
@@ -106,7 +111,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Verify(arguments) => verify::run(arguments),
         Command::Send(arguments) => send::run(arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Health(arguments) => health::run(&arguments),
         Command::Completions(arguments) => print_completions(arguments.shell),
+        Command::Man(arguments) => man::run(CommandLine::command(), &arguments),
     };
     done.unwrap_or_else(|failure| failure.report())
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 use verigate::clock::SystemClock;
 use verigate::config::settings::Address;
@@ -18,10 +18,12 @@ use verigate::error::{Error, Kind, Reason};
 use verigate::random::OsRandom;
 use verigate::recipient::Phone;
 use verigate::server::listen::Addresses;
+use verigate::server::listen::tls::Reload;
 use verigate::server::{Server, Surroundings};
 use verigate::telemetry;
 
 use crate::cli::exit::{Failure, INPUT_OUTPUT, INTERNAL, KEY_FILE, Outcome, UNAVAILABLE};
+use crate::cli::supervisor::Supervisor;
 use crate::cli::{configuration, output};
 
 /// Run the gateway
@@ -30,7 +32,8 @@ use crate::cli::{configuration, output};
 /// ./verigate-data, and the API key is dev.dev-secret. Any file, even an empty one, turns that off.
 ///
 /// SIGTERM and SIGINT make it finish the calls under way, within server.drain_deadline; a second one ends it at once.
-/// SIGHUP makes it read the files of server.tls again at once. Logs go to standard error.
+/// SIGHUP makes it read the files of server.tls again at once. Logs go to standard error. Where NOTIFY_SOCKET is set, as
+/// by systemd, it says there when it is ready, reloading, stopping and alive.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  verigate serve\n  verigate serve --config /etc/verigate/verigate.toml\n  \
                         VERIGATE__SERVER__GRPC=127.0.0.1:6000 verigate serve")]
@@ -62,11 +65,14 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
 async fn serve(loaded: &Loaded, until_stdin_ends: bool) -> Outcome {
     // From here on a signal stops us in order, even while the store is being recovered.
     let signal = stop_signal().map_err(|error| Failure::internal(&error))?;
+    let supervisor = Arc::new(Supervisor::from_environment());
+    supervisor.tell_starting();
     let stop = async {
         tokio::select! {
             () = signal => {}
             () = stdin_end(until_stdin_ends) => info!("standard input ended"),
         }
+        supervisor.tell_stopping();
     };
     warm_up();
     let surroundings = Surroundings {
@@ -75,11 +81,15 @@ async fn serve(loaded: &Loaded, until_stdin_ends: bool) -> Outcome {
         metrics: telemetry::start_metrics().map_err(|error| Failure::internal(&error))?,
     };
     let server = Server::build(loaded, surroundings).await.map_err(|error| cannot_start(&error))?;
-    if server.has_certificates() {
-        reload_on_hang_up(server.reload()).map_err(|error| Failure::internal(&error))?;
+    let reload = server.reload();
+    // Otherwise the signal ends us, as it should when a terminal is closed.
+    if !reload.is_empty() || supervisor.is_there() {
+        reload_on_hang_up(reload, Arc::clone(&supervisor)).map_err(|error| Failure::internal(&error))?;
     }
     let Addresses { grpc, http, admin } = server.addresses();
     info!(version = env!("CARGO_PKG_VERSION"), %grpc, %http, %admin, "listening");
+    supervisor.tell_ready(server.addresses());
+    tokio::spawn(Arc::clone(&supervisor).keep_alive());
     if loaded.dev_profile {
         output::print(&banner(loaded, server.addresses()))?;
     }
@@ -116,11 +126,13 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
 }
 
 /// Has the certificates read again at each SIGHUP.
-fn reload_on_hang_up(reload: Arc<Notify>) -> std::io::Result<()> {
+fn reload_on_hang_up(reload: Reload, supervisor: Arc<Supervisor>) -> std::io::Result<()> {
     let mut hang_up = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
         while hang_up.recv().await.is_some() {
-            reload.notify_one();
+            supervisor.tell_reloading();
+            reload.run().await;
+            supervisor.tell_reloaded();
         }
     });
     Ok(())

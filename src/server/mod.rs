@@ -21,7 +21,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -43,7 +42,7 @@ use crate::messaging::receipt_urls::ReceiptUrls;
 use crate::messaging::worker::{Steps, Worker};
 use crate::random::Random;
 use crate::server::around::Around;
-use crate::server::listen::tls::{Certificates, keep_fresh};
+use crate::server::listen::tls::{Certificates, Reload, keep_fresh};
 use crate::server::listen::{Addresses, Listeners};
 use crate::server::services::Wired;
 use crate::server::vendors::Built;
@@ -104,7 +103,6 @@ pub struct Server {
     receipts: Vec<Receipts>,
     ready: Arc<AtomicBool>,
     drain_deadline: Duration,
-    reload: Arc<Notify>,
 }
 
 /// Checks what only the server can read of a configuration: the vendors' own keys, what that makes them able to do, and
@@ -231,7 +229,6 @@ impl Server {
             receipts: later,
             ready,
             drain_deadline: config.server.drain_deadline,
-            reload: Arc::default(),
         })
     }
 
@@ -244,14 +241,9 @@ impl Server {
         self.http.clone()
     }
 
-    /// Whether there is something that can be read again while it runs.
-    pub fn has_certificates(&self) -> bool {
-        !self.listeners.certificates().is_empty()
-    }
-
-    /// To be notified when the certificates should be read again at once.
-    pub fn reload(&self) -> Arc<Notify> {
-        Arc::clone(&self.reload)
+    /// What can be read again while it runs, to be used when somebody says that it should be at once.
+    pub fn reload(&self) -> Reload {
+        Reload::new(self.listeners.certificates())
     }
 
     /// Serves until `stop` completes, then finishes what is under way, within the drain deadline.
@@ -271,7 +263,7 @@ impl Server {
         background.spawn(tell_health(self.health.clone(), Arc::clone(&self.store), Arc::clone(&self.clock)));
         background.spawn(keep_measures(Arc::clone(&self.outbox), Arc::clone(&self.clock)));
         background.spawn(keep_limits(Arc::clone(&self.guard), Arc::clone(&self.clock)));
-        background.spawn(keep_fresh(self.listeners.certificates(), Arc::clone(&self.clock), self.reload));
+        background.spawn(keep_fresh(Reload::new(self.listeners.certificates()), Arc::clone(&self.clock)));
         background.spawn(keep_metrics(self.metrics, self.clock));
 
         let mut serving = self.listeners.serve(self.grpc, &self.around, self.http, self.admin, &closing);

@@ -6,7 +6,7 @@ mod caps;
 mod client_address;
 mod connection;
 mod patience;
-pub(crate) mod tls;
+pub mod tls;
 mod unix;
 
 use std::net::SocketAddr;

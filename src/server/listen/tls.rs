@@ -16,7 +16,6 @@ use rustls::server::{ServerConfig, WebPkiClientVerifier};
 use rustls::{InconsistentKeys, RootCertStore};
 use secrecy::zeroize::Zeroizing;
 use sha2::{Digest, Sha256};
-use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
@@ -46,6 +45,10 @@ pub(crate) struct Certificates {
 
 /// Stands for what is in the files, without keeping the key.
 type Mark = [u8; 32];
+
+/// The certificates of all listeners, to be read again while they are served. Cheap to clone.
+#[derive(Clone)]
+pub struct Reload(Vec<Arc<Certificates>>);
 
 /// What is in the files.
 struct Contents {
@@ -110,14 +113,29 @@ impl Certificates {
     }
 }
 
-/// Looks at the files now and then, and whenever `now` is notified.
-pub(crate) async fn keep_fresh(all: Vec<Arc<Certificates>>, clock: Arc<dyn Clock>, now: Arc<Notify>) {
+/// Looks at the files now and then.
+pub(crate) async fn keep_fresh(reload: Reload, clock: Arc<dyn Clock>) {
     loop {
-        tokio::select! {
-            () = clock.sleep_until(clock.now() + LOOK_INTERVAL) => {}
-            () = now.notified() => {}
-        }
-        let all = all.clone();
+        clock.sleep_until(clock.now() + LOOK_INTERVAL).await;
+        reload.run().await;
+    }
+}
+
+// === impl Reload ===
+
+impl Reload {
+    pub(crate) fn new(all: Vec<Arc<Certificates>>) -> Self {
+        Self(all)
+    }
+
+    /// There is nothing to read.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes what is in the files now, as far as it is new and good; what became of it is logged.
+    pub async fn run(&self) {
+        let all = self.0.clone();
         // The files may lie on a disk that is slow, or gone.
         drop(tokio::task::spawn_blocking(move || all.iter().for_each(|one| one.reload())).await);
     }
