@@ -52,6 +52,14 @@ impl Failure {
         Self::new(INTERNAL, with_causes(error))
     }
 
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(crate) fn code(&self) -> ExitCode {
+        ExitCode::from(self.code)
+    }
+
     /// Tells why, and gives the code to end with.
     pub(crate) fn report(self) -> ExitCode {
         tell(&self.message);

@@ -6,6 +6,7 @@
 mod bench;
 mod client;
 mod configuration;
+mod doctor;
 mod exit;
 mod health;
 mod keys;
@@ -30,6 +31,7 @@ Examples:
   verigate serve                            try it: messages stay on this machine
   verigate serve --config verigate.toml     run it
   verigate check-config -c verigate.toml    see what the configuration comes to
+  verigate doctor -c verigate.toml          see what would be in its way here
   verigate verify start +60123456789        send a code
   verigate verify check ID 123456           check what was typed
 
@@ -75,6 +77,7 @@ enum Command {
     Verify(verify::Arguments),
     Send(send::Arguments),
     Bench(bench::Arguments),
+    Doctor(doctor::Arguments),
     Health(health::Arguments),
     Completions(CompletionsArguments),
     Man(man::Arguments),
@@ -111,6 +114,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Verify(arguments) => verify::run(arguments),
         Command::Send(arguments) => send::run(arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Health(arguments) => health::run(&arguments),
         Command::Completions(arguments) => print_completions(arguments.shell),
         Command::Man(arguments) => man::run(CommandLine::command(), &arguments),

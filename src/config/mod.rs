@@ -10,13 +10,14 @@ pub mod fault;
 mod layers;
 mod read;
 mod render;
+mod secret_files;
 pub mod section;
 pub mod settings;
 pub mod transport;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Deserializer};
@@ -166,6 +167,11 @@ impl Loaded {
     pub fn refuse(&self, violations: Vec<Violation>) -> ConfigError {
         let place = |v: Violation| Fault::new(self.tree.0.origin_of(&v.field), v.field.as_str(), v.description);
         ConfigError::new(violations.into_iter().map(place).collect())
+    }
+
+    /// The files that hold secrets, each with the key that names it, or the first key of its own that is one.
+    pub fn secret_files(&self) -> Vec<(String, PathBuf)> {
+        secret_files::find(&self.tree.0)
     }
 
     /// The merged configuration as TOML: secrets hidden, and beside every value that is no default where it came from.

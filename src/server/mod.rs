@@ -8,6 +8,7 @@ mod admin_access;
 mod around;
 mod barrier;
 pub mod callbacks;
+pub mod checkup;
 mod http;
 pub mod listen;
 mod services;

@@ -12,7 +12,7 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write as _};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -109,7 +109,10 @@ impl KeyRing {
     pub fn load(path: &Path) -> Result<Self> {
         let mut file = File::open(path).map_err(|error| unusable(path, "cannot be read", error))?;
         let metadata = file.metadata().map_err(|error| unusable(path, "cannot be read", error))?;
-        if metadata.permissions().mode() & 0o077 != 0 {
+        // What kubelet and systemd hand to a process of another user is root's, and its group may read it.
+        let handed = metadata.uid() == 0 && !rustix::process::geteuid().is_root();
+        let shut = if handed { 0o037 } else { 0o077 };
+        if metadata.permissions().mode() & shut != 0 {
             let path = path.display();
             return Err(invalid(format!("{path}: group or others have access to the keys; run: chmod 600 {path}")));
         }

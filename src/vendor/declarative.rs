@@ -29,9 +29,9 @@ use crate::vendor::declarative::feedback::{FeedbackCall, FeedbackConfig};
 use crate::vendor::declarative::receipt::{ReceiptConfig, Receipts};
 use crate::vendor::declarative::request::{Described, Method, Request};
 use crate::vendor::declarative::template::{About, Placeholder, Values};
-use crate::vendor::http::{self, Client, Timeouts};
+use crate::vendor::http::{self, Client, HttpDoor, Timeouts};
 use crate::vendor::{
-    Accepted, Capabilities, Channel, Failure, Feedback, FeedbackOutcome, Outgoing, ReceiptCall, ReceiptReader,
+    Accepted, Capabilities, Channel, Door, Failure, Feedback, FeedbackOutcome, Outgoing, ReceiptCall, ReceiptReader,
     Rejection, Reported, Vendor,
 };
 
@@ -90,6 +90,7 @@ pub struct DeclarativeVendor {
     name: String,
     capabilities: Capabilities,
     client: Client,
+    door: HttpDoor,
     request: Request,
     username: Option<String>,
     secret: Option<SecretString>,
@@ -127,6 +128,7 @@ impl Config {
         let named = self.answer.id.is_some();
         let feedback = self.feedback.map(|feedback| feedback.build(username, secret, named)).transpose()?;
         let timeouts = Timeouts { connect: self.connect_timeout, total: self.timeout };
+        let client = Client::new(name, timeouts)?;
         Ok(DeclarativeVendor {
             name: name.to_owned(),
             capabilities: Capabilities {
@@ -134,7 +136,8 @@ impl Config {
                 idempotent: self.idempotent,
                 receipts: receipts.is_some(),
             },
-            client: Client::new(name, timeouts)?,
+            door: HttpDoor::new(&client, &request.sample_url()?),
+            client,
             request,
             username: self.username,
             secret: self.secret,
@@ -181,6 +184,10 @@ impl Vendor for DeclarativeVendor {
         })?;
         let response = self.client.call(filled.method, filled.url, filled.headers, filled.body).await?;
         self.read_answer(response).await
+    }
+
+    fn door(&self) -> Option<&dyn Door> {
+        Some(&self.door)
     }
 
     fn receipts(&self) -> Option<&dyn ReceiptReader> {

@@ -27,10 +27,10 @@ use crate::error::{Error, Result};
 use crate::id::TenantName;
 use crate::recipient::{Phone, Recipient};
 use crate::vendor::esms::wire::{Answer, BalanceRequest, GenerateRequest, Msg, SendRequest, VerifyRequest, Wording};
-use crate::vendor::http::{self, Client, Timeouts};
+use crate::vendor::http::{self, Client, HttpDoor, Timeouts};
 use crate::vendor::{
     Accepted, Account, Balance, Capabilities, Channel, CodeFor, CodeHandle, CodeLimits, CodePlace, CodeRequest,
-    CodeVerdict, Codes, Failure, Outgoing, ReceiptCall, ReceiptReader, Rejection, Reported, Vendor,
+    CodeVerdict, Codes, Door, Failure, Outgoing, ReceiptCall, ReceiptReader, Rejection, Reported, Vendor,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -69,6 +69,7 @@ pub struct EsmsVendor {
     capabilities: Capabilities,
     code_limits: CodeLimits,
     client: Client,
+    door: HttpDoor,
     send_url: Url,
     generate_url: Url,
     verify_url: Url,
@@ -98,11 +99,13 @@ impl Config {
         let base_url = http::parse_base_url(&self.base_url)?;
         let join = |path: &str| base_url.join(path).map_err(|error| Error::internal(error.to_string()));
         let timeouts = Timeouts { connect: self.connect_timeout, total: self.timeout };
+        let client = Client::new(name, timeouts)?;
         Ok(EsmsVendor {
             name: name.to_owned(),
             capabilities: Capabilities { channels: vec![Channel::Sms], idempotent: false, receipts: true },
             code_limits: code_limits(),
-            client: Client::new(name, timeouts)?,
+            door: HttpDoor::new(&client, &base_url),
+            client,
             send_url: join("sms/send")?,
             generate_url: join("sms/otp/generate")?,
             verify_url: join("sms/otp/verify")?,
@@ -170,6 +173,10 @@ impl Vendor for EsmsVendor {
 
     fn receipts(&self) -> Option<&dyn ReceiptReader> {
         Some(self)
+    }
+
+    fn door(&self) -> Option<&dyn Door> {
+        Some(&self.door)
     }
 
     fn account(&self) -> Option<&dyn Account> {

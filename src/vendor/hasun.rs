@@ -25,9 +25,9 @@ use serde::{Deserialize, Serialize};
 use crate::clock::deserialize_duration;
 use crate::error::{Error, Result};
 use crate::recipient::Recipient;
-use crate::vendor::http::{self, Answer, Client, Timeouts};
+use crate::vendor::http::{self, Answer, Client, HttpDoor, Timeouts};
 use crate::vendor::{
-    Accepted, Capabilities, Channel, CodeFor, CodeHandle, CodeLimits, CodePlace, CodeRequest, CodeVerdict, Codes,
+    Accepted, Capabilities, Channel, CodeFor, CodeHandle, CodeLimits, CodePlace, CodeRequest, CodeVerdict, Codes, Door,
     Failure, Outgoing, ReceiptStatus, Rejection, Statuses, Vendor,
 };
 
@@ -88,6 +88,7 @@ pub struct HasunVendor {
     capabilities: Capabilities,
     limits: CodeLimits,
     client: Client,
+    door: HttpDoor,
     authorization: HeaderValue,
     account: String,
     mask_token: String,
@@ -185,6 +186,7 @@ impl Config {
         }
         let endpoint = |field: &str, text: &str| Endpoint::parse(field, text, &base_url, organisation);
         let timeouts = Timeouts { connect: self.connect_timeout, total: self.timeout };
+        let client = Client::new(name, timeouts)?;
         Ok(HasunVendor {
             name: name.to_owned(),
             capabilities: Capabilities { channels: vec![Channel::Sms], idempotent: false, receipts: true },
@@ -197,7 +199,8 @@ impl Config {
                 template: false,
                 cancel: false,
             },
-            client: Client::new(name, timeouts)?,
+            door: HttpDoor::new(&client, &base_url),
+            client,
             authorization: http::parse_secret_header("token", "Bearer ", &self.token)?,
             account: http::account_name(&base_url, &self.organisation_token),
             send: endpoint("send_endpoint", &self.send_endpoint)?,
@@ -293,6 +296,10 @@ impl Vendor for HasunVendor {
             }
             _ => Err(self.refusal(&answer)),
         }
+    }
+
+    fn door(&self) -> Option<&dyn Door> {
+        Some(&self.door)
     }
 
     fn codes(&self) -> Option<&dyn Codes> {

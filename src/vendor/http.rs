@@ -11,7 +11,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use async_trait::async_trait;
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue};
 use reqwest::{Method, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
@@ -19,9 +20,10 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::http_client::{self, Chain, retry_after};
-use crate::vendor::{Failure, Rejection};
+use crate::vendor::{Door, Failure, Rejection, Welcome};
 
 /// Most bytes read of an answer's body. Vendors answer in a few hundred.
 pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -38,6 +40,12 @@ const POOL_IDLE_CONNECTIONS: usize = 32;
 pub struct Client {
     vendor: Arc<str>,
     http: reqwest::Client,
+}
+
+/// The way to a vendor: its origin, which is asked for nothing, and shown no credentials.
+pub struct HttpDoor {
+    client: Client,
+    origin: Url,
 }
 
 /// How long a vendor may take.
@@ -154,6 +162,43 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("vendor", &self.vendor).finish_non_exhaustive()
     }
+}
+
+// === impl HttpDoor ===
+
+impl HttpDoor {
+    /// The door of whoever serves `url`.
+    pub fn new(client: &Client, url: &Url) -> Self {
+        let mut origin = url.clone();
+        origin.set_path("/");
+        origin.set_query(None);
+        Self { client: client.clone(), origin }
+    }
+}
+
+#[async_trait]
+impl Door for HttpDoor {
+    fn host(&self) -> (&str, u16) {
+        let host = self.origin.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        (host, self.origin.port_or_known_default().unwrap_or(443))
+    }
+
+    /// Whatever it answers, it is there.
+    async fn knock(&self) -> Result<Welcome, String> {
+        let asked = self.client.http.head(self.origin.clone()).send().await;
+        let answer = asked.map_err(|error| match error {
+            error if error.is_timeout() => "it does not answer in time".to_owned(),
+            error => Chain(&error.without_url()).to_string(),
+        })?;
+        let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
+        Ok(Welcome { time: date.and_then(parse_date), credentials: None })
+    }
+}
+
+/// The form of RFC 9110 §5.6.7 that servers write, such as `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn parse_date(text: &str) -> Option<Timestamp> {
+    let time = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+    u64::try_from(time.as_millisecond()).ok().map(Timestamp::from_millis)
 }
 
 // === impl Body ===
@@ -279,6 +324,13 @@ pub fn is_this_machine(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dates_of_servers_are_read() {
+        let read = parse_date("Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(read, Some(Timestamp::from_millis(784_111_777_000)));
+        assert_eq!(parse_date("yesterday"), None);
+    }
 
     #[test]
     fn base_urls_are_https_or_this_machine_and_end_with_a_slash() {

@@ -61,6 +61,11 @@ pub trait Vendor: Send + Sync + fmt::Debug {
         None
     }
 
+    /// The way to it; `None` for one inside this process.
+    fn door(&self) -> Option<&dyn Door> {
+        None
+    }
+
     /// The contact list that it keeps for us.
     fn contacts(&self) -> Option<&dyn ContactBook> {
         None
@@ -140,6 +145,18 @@ pub trait Account: Send + Sync {
     async fn balance(&self) -> Result<Balance, Failure>;
 }
 
+/// The way to a vendor, to be tried without sending anything.
+#[async_trait]
+pub trait Door: Send + Sync {
+    /// The name or address, and the port.
+    fn host(&self) -> (&str, u16);
+
+    /// Connects and speaks TLS where the vendor does, within its own time limits.
+    ///
+    /// Errors: what is in the way, in our words; it repeats no secret and nothing that the vendor wrote.
+    async fn knock(&self) -> Result<Welcome, String>;
+}
+
 /// A contact list at a vendor, which we can only add to.
 #[async_trait]
 pub trait ContactBook: Send + Sync {
@@ -201,6 +218,15 @@ pub enum Channel {
     Voice,
     #[n(4)]
     Email,
+}
+
+/// How a vendor answers a knock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Welcome {
+    /// Its clock, to the second, where it tells.
+    pub time: Option<Timestamp>,
+    /// Whether it took our credentials, where knocking shows them.
+    pub credentials: Option<Result<(), Failure>>,
 }
 
 /// One message on its way out. Its text may hold a code, so it can be read only by name, and never shows in `Debug`.

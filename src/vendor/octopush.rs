@@ -23,14 +23,14 @@ use serde_json::Value;
 use crate::clock::{Timestamp, deserialize_duration};
 use crate::error::{Error, Result};
 use crate::recipient::{Phone, Recipient};
-use crate::vendor::http::{self, Client, Timeouts};
+use crate::vendor::http::{self, Client, HttpDoor, Timeouts};
 use crate::vendor::octopush::words::{
     CODE_LENGTHS, CODE_LIFETIMES, check_contact, check_sender, check_text, code_text, has_column, parse_code,
     voice_language,
 };
 use crate::vendor::{
     Accepted, Account, Balance, Capabilities, Channel, CodeHandle, CodeLimits, CodeRequest, CodeVerdict, Codes,
-    ContactBook, ContactRow, Failure, Outgoing, ReceiptCall, ReceiptReader, Rejection, Reported, Vendor,
+    ContactBook, ContactRow, Door, Failure, Outgoing, ReceiptCall, ReceiptReader, Rejection, Reported, Vendor,
 };
 
 /// Longest name of a message or of a code that is kept.
@@ -79,6 +79,7 @@ pub struct OctopushVendor {
     capabilities: Capabilities,
     code_limits: CodeLimits,
     client: Client,
+    door: HttpDoor,
     base_url: Url,
     headers: HeaderMap,
     purpose: Purpose,
@@ -160,6 +161,8 @@ impl Config {
             return Err(Error::invalid("max_checks", format!("must be 1 to 100, but is {}", self.max_checks)));
         }
         let timeouts = Timeouts { connect: self.connect_timeout, total: self.timeout };
+        let client = Client::new(name, timeouts)?;
+        let base_url = http::parse_base_url(&self.base_url)?;
         Ok(OctopushVendor {
             name: name.to_owned(),
             capabilities: Capabilities { channels: vec![Channel::Sms], idempotent: true, receipts: true },
@@ -172,8 +175,9 @@ impl Config {
                 template: true,
                 cancel: false,
             },
-            client: Client::new(name, timeouts)?,
-            base_url: http::parse_base_url(&self.base_url)?,
+            door: HttpDoor::new(&client, &base_url),
+            client,
+            base_url,
             headers,
             purpose: self.purpose,
             max_checks: self.max_checks,
@@ -233,6 +237,10 @@ impl Vendor for OctopushVendor {
 
     fn codes(&self) -> Option<&dyn Codes> {
         Some(self)
+    }
+
+    fn door(&self) -> Option<&dyn Door> {
+        Some(&self.door)
     }
 
     fn receipts(&self) -> Option<&dyn ReceiptReader> {

@@ -27,10 +27,10 @@ use serde_json::{Map, Value};
 use crate::clock::{Timestamp, deserialize_duration};
 use crate::error::{Error, Result};
 use crate::recipient::Recipient;
-use crate::vendor::http::{self, Answer, Client, Timeouts};
+use crate::vendor::http::{self, Answer, Client, HttpDoor, Timeouts};
 use crate::vendor::{
     Accepted, Capabilities, Channel, CodeHandle, CodeLimits, CodeRequest, CodeVerdict, Codes, ContactBook, ContactRow,
-    Failure, Outgoing, ReceiptCall, ReceiptReader, ReceiptStatus, Rejection, Reported, ReportedMessage, Vendor,
+    Door, Failure, Outgoing, ReceiptCall, ReceiptReader, ReceiptStatus, Rejection, Reported, ReportedMessage, Vendor,
 };
 
 /// Most characters of a sender's name, by the vendor's page.
@@ -76,6 +76,7 @@ pub struct SimpuVendor {
     capabilities: Capabilities,
     limits: CodeLimits,
     client: Client,
+    door: HttpDoor,
     base_url: Url,
     authorization: HeaderValue,
     sender_id: String,
@@ -173,6 +174,8 @@ impl Config {
             return Err(Error::invalid("channels", "must be \"sms\", \"whatsapp\" or both"));
         }
         let timeouts = Timeouts { connect: self.connect_timeout, total: self.timeout };
+        let client = Client::new(name, timeouts)?;
+        let base_url = http::parse_base_url(&self.base_url)?;
         Ok(SimpuVendor {
             name: name.to_owned(),
             capabilities: Capabilities { channels: self.channels.clone(), idempotent: false, receipts: true },
@@ -185,8 +188,9 @@ impl Config {
                 template: false,
                 cancel: true,
             },
-            client: Client::new(name, timeouts)?,
-            base_url: http::parse_base_url(&self.base_url)?,
+            door: HttpDoor::new(&client, &base_url),
+            client,
+            base_url,
             authorization: http::parse_secret_header("api_key", "", &self.api_key)?,
             sender_id: self.sender_id,
         })
@@ -239,6 +243,10 @@ impl Vendor for SimpuVendor {
 
     fn codes(&self) -> Option<&dyn Codes> {
         Some(self)
+    }
+
+    fn door(&self) -> Option<&dyn Door> {
+        Some(&self.door)
     }
 
     fn receipts(&self) -> Option<&dyn ReceiptReader> {

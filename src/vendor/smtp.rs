@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::http_client::Chain;
 use crate::recipient::Recipient;
 use crate::vendor::http::is_this_machine;
-use crate::vendor::{Accepted, Capabilities, Channel, Failure, Outgoing, Rejection, Vendor};
+use crate::vendor::{Accepted, Capabilities, Channel, Door, Failure, Outgoing, Rejection, Vendor, Welcome};
 
 /// Longest subject, in characters: what a phone shows, and far less than a line holds.
 const MAX_SUBJECT_LENGTH: usize = 150;
@@ -233,6 +233,37 @@ impl Vendor for SmtpVendor {
             Ok(Err(error)) => Err(self.failure(phase, error.as_ref())),
             Err(_) => Err(self.failure(phase, None)),
         }
+    }
+
+    fn door(&self) -> Option<&dyn Door> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Door for SmtpVendor {
+    fn host(&self) -> (&str, u16) {
+        (&self.host, self.port)
+    }
+
+    async fn knock(&self) -> Result<Welcome, String> {
+        let late = || "it does not answer in time".to_owned();
+        let connected = timeout(self.connect_timeout, self.connect()).await.map_err(|_| late())?;
+        let mut connection = connected.map_err(|error| match error.is_response() {
+            true => "it does not greet as a mail server does".to_owned(),
+            false => Chain(&error).to_string(),
+        })?;
+        let credentials = match &self.credentials {
+            None => None,
+            Some(credentials) => {
+                let mechanisms = [Mechanism::Plain, Mechanism::Login];
+                let shown =
+                    timeout(self.timeout, connection.auth(&mechanisms, credentials)).await.map_err(|_| late())?;
+                Some(shown.map(drop).map_err(|error| self.failure(Phase::LogIn, Some(&error))))
+            }
+        };
+        drop(timeout(QUIT_TIMEOUT, connection.quit()).await);
+        Ok(Welcome { time: None, credentials })
     }
 }
 

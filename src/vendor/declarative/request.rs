@@ -153,6 +153,11 @@ impl Request {
         self.url.placeholders().chain(headers).chain(self.body.placeholders()).collect()
     }
 
+    /// Its URL with something in each place: of the same origin as all that it is filled to.
+    pub(crate) fn sample_url(&self) -> Result<Url> {
+        Url::parse(&self.url.sample("1")).map_err(Error::internal)
+    }
+
     /// `None` when a value does not fit its place: a line break in a header.
     pub(crate) fn fill(&self, values: &Values<'_>) -> Option<Filled> {
         let method = match self.method {
