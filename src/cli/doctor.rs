@@ -19,7 +19,8 @@ use crate::cli::{configuration, output};
 /// Checks the configuration, the permissions of files with secrets, the listeners' addresses and certificates, API keys
 /// that end, the limit of open files, the store, its disk, and of each vendor its name, its port, its TLS, and its
 /// credentials where it tells our balance; and the clock against the vendors'. Prints a line for each, and the way out
-/// where something is to do. Sends no message, changes nothing, prints no secret.
+/// where something is to do. Sends no message and prints no secret. A store that nobody holds is opened, as a start does,
+/// and closed again.
 ///
 /// The exit code is 0 when nothing failed, warnings or not, 1 when something did, and 64 for a configuration that is
 /// wrong. Run it as the user that the server runs as, with the same environment.

@@ -1,11 +1,13 @@
 //! The program as people and scripts meet it: its words, its exit codes, how it starts and how it stops.
 
+mod doctor;
+mod health;
+mod pages;
 pub(crate) mod program;
+mod supervised;
 
-use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -18,8 +20,19 @@ use crate::cli::program::{FREE_PORTS, Place, Served};
 use crate::support::gateway::{Credentials, PHONE, phone};
 use crate::support::http::get;
 
-const COMMANDS: [&str; 8] =
-    ["serve", "check-config", "receipt-urls", "key", "store-key", "verify", "send", "completions"];
+const COMMANDS: [&str; 11] = [
+    "serve",
+    "check-config",
+    "receipt-urls",
+    "key",
+    "store-key",
+    "verify",
+    "send",
+    "doctor",
+    "health",
+    "completions",
+    "man",
+];
 
 /// A configuration with one tenant; `key` makes the key file that it names.
 const CONFIG: &str = r#"
@@ -56,7 +69,17 @@ fn help_names_every_command_and_gives_examples() {
         let own = place.run(&[command, "--help"]);
         assert!(own.succeeded().starts_with(|first: char| first.is_uppercase()), "{own:?}");
     }
-    for leaf in [&["serve"][..], &["check-config"], &["key", "new"], &["store-key", "new"], &["verify"], &["send"]] {
+    for leaf in [
+        &["serve"][..],
+        &["check-config"],
+        &["key", "new"],
+        &["store-key", "new"],
+        &["verify"],
+        &["send"],
+        &["doctor"],
+        &["health"],
+        &["man"],
+    ] {
         let own = place.run(&[leaf, &["--help"]].concat());
         assert!(own.succeeded().contains("Example"), "{own:?}");
     }
@@ -85,20 +108,6 @@ fn a_wrong_command_line_exits_with_2_and_never_repeats_a_key() {
         assert!(!ended.stderr.contains("canary"), "{ended:?}");
     }
     assert!(place.names().is_empty());
-}
-
-#[test]
-fn completions_are_scripts() {
-    let place = Place::new();
-    let script = place.run(&["completions", "bash"]);
-    let mut bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    bash.stdin.take().unwrap().write_all(script.succeeded().as_bytes()).unwrap();
-    let read = bash.wait_with_output().unwrap();
-    assert!(read.status.success() && read.stderr.is_empty(), "{read:?}");
-    for shell in ["bash", "zsh", "fish"] {
-        let script = place.run(&["completions", shell]);
-        assert!(COMMANDS.iter().all(|command| script.succeeded().contains(command)), "{shell}");
-    }
 }
 
 // === configuration ===
