@@ -35,7 +35,7 @@ const COMMANDS: [&str; 11] = [
 ];
 
 /// A configuration with one tenant; `key` makes the key file that it names.
-const CONFIG: &str = r#"
+pub(crate) const CONFIG: &str = r#"
 [store]
 path = "data"
 key_file = "key"

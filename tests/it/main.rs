@@ -20,6 +20,7 @@ mod config;
 mod console_inbox;
 mod contacts;
 mod deadlines;
+mod deploy;
 mod dialects;
 mod faults;
 mod feedback;

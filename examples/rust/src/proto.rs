@@ -1,0 +1,14 @@
+//! The generated stubs: a module for each package of the contract, nested as their names are.
+#![allow(clippy::all, reason = "generated")]
+
+pub mod messaging {
+    pub mod v1 {
+        tonic::include_proto!("verigate.messaging.v1");
+    }
+}
+
+pub mod verification {
+    pub mod v1 {
+        tonic::include_proto!("verigate.verification.v1");
+    }
+}
