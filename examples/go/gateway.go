@@ -19,7 +19,8 @@ import (
 
 // UNAVAILABLE is the one status after which the same call may succeed by itself a moment later. Named are the calls that
 // do no harm when they are made twice: they only read, or end where they ended, or carry an idempotency key (so give one
-// to every start and check). ResendVerification is not among them: it sends again.
+// to every start and check). ResendVerification is not among them: it sends again. While nobody answers at all, a call
+// waits, up to its deadline: a gateway may be starting anew.
 const serviceConfig = `{
   "methodConfig": [{
     "name": [
@@ -30,6 +31,7 @@ const serviceConfig = `{
       {"service": "verigate.verification.v1.VerificationService", "method": "ListVerifications"},
       {"service": "verigate.verification.v1.VerificationService", "method": "WatchVerification"}
     ],
+    "waitForReady": true,
     "retryPolicy": {
       "maxAttempts": 4,
       "initialBackoff": "0.1s",

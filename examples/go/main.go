@@ -1,18 +1,14 @@
 // Verifies a person with Verigate, from Go.
 //
 // It starts a verification, meets the two commonest refusals, lets a deadline end a call, and watches the verification
-// on a stream while a wrong and the right code are checked. It is for trying out: the code comes from the dev inbox,
-// where a real service would ask the person.
+// on a stream while a wrong and the right code are checked. For trying out, it takes the code from the dev inbox; with
+// -ask it asks for it, as a real service would.
 //
-// With a gateway in its dev profile under way, in this folder, with buf (https://buf.build):
-//
-//	buf generate
-//	go run . -recipient +60123456789
-//
-// The tests are in verify_test.go.
+// README.md says how to run it, and how its stubs are made. The tests are in verify_test.go.
 package main
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -42,12 +38,15 @@ func main() {
 	address := flag.String("address", environment("VERIGATE_ADDRESS", "127.0.0.1:50051"), "where gRPC is")
 	admin := flag.String("admin", environment("VERIGATE_ADMIN", "http://127.0.0.1:9090"), "where the inbox is")
 	recipient := flag.String("recipient", "+60123456789", "a phone number or an e-mail address")
+	ask := flag.Bool("ask", false, "ask for the code, instead of reading it in the inbox")
 	flag.Parse()
 	// Not an argument: those of a process are for everybody to see.
 	key := environment("VERIGATE_KEY", "dev.dev-secret")
 
 	gateway, err := Connect(*address, key)
-	if err == nil {
+	if err == nil && *ask {
+		err = askUntilDecided(context.Background(), gateway, *recipient, os.Stdin, os.Stdout)
+	} else if err == nil {
 		err = run(context.Background(), gateway, *admin, *recipient, os.Stdout)
 	}
 	if err != nil {
@@ -113,6 +112,30 @@ func run(ctx context.Context, gateway *Gateway, admin, recipient string, out io.
 		fmt.Fprintf(out, "  watch: %v\n", status)
 	}
 	return <-ended
+}
+
+// askUntilDecided checks what is typed until that settles it.
+func askUntilDecided(ctx context.Context, gateway *Gateway, recipient string, in io.Reader, out io.Writer) error {
+	verification, err := start(ctx, gateway, recipient, nil)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "started %s\n", verification.GetId())
+	lines := bufio.NewScanner(in)
+	for {
+		fmt.Fprintln(out, "which code came?")
+		if !lines.Scan() {
+			return errors.New("nobody answers")
+		}
+		checked, err := check(ctx, gateway, verification.GetId(), strings.TrimSpace(lines.Text()))
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "checked: %v, %d checks left\n", checked.GetOutcome(), checked.GetChecksLeft())
+		if checked.GetOutcome() != verificationv1.CheckOutcome_CHECK_OUTCOME_WRONG_CODE {
+			return nil
+		}
+	}
 }
 
 func tellRefusal(out io.Writer, why string, refusal Refusal) {
@@ -185,28 +208,38 @@ func watch(ctx context.Context, gateway *Gateway, id string, tell func(verificat
 	}
 }
 
-// readCode gives the code of the newest message in the dev inbox: what the person would read from a screen.
+// message is one in the dev inbox.
+type message struct{ Text string }
+
+// readCode gives the code of the newest message: what the person would read from a screen.
 func readCode(ctx context.Context, admin, recipient string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, deadline)
-	defer cancel()
-	target := admin + "/inbox/messages?" + url.Values{"recipient": {recipient}}.Encode()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	messages, err := readInbox(ctx, admin, recipient)
 	if err != nil {
-		return "", err
-	}
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return "", err
-	}
-	defer answer.Body.Close()
-	var messages []struct{ Text string }
-	if err := json.NewDecoder(answer.Body).Decode(&messages); err != nil {
 		return "", err
 	}
 	if len(messages) == 0 {
 		return "", fmt.Errorf("the inbox has nothing for %s", recipient)
 	}
 	return codeInText.FindString(messages[0].Text), nil
+}
+
+// readInbox gives what the dev inbox holds for a recipient, newest first.
+func readInbox(ctx context.Context, admin, recipient string) ([]message, error) {
+	ctx, cancel := context.WithTimeout(ctx, deadline)
+	defer cancel()
+	target := admin + "/inbox/messages?" + url.Values{"recipient": {recipient}}.Encode()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	var messages []message
+	err = json.NewDecoder(answer.Body).Decode(&messages)
+	return messages, err
 }
 
 // wrong gives another code than this one.

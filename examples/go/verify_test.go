@@ -8,8 +8,11 @@ package main
 //	go test -v
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
+	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strings"
@@ -199,6 +202,44 @@ func TestOnlyUnavailableIsTriedAgain(t *testing.T) {
 	assertRefusal(t, err, codes.ResourceExhausted, "")
 	if len(limited.keys) != 1 {
 		t.Fatal(limited.keys)
+	}
+}
+
+// Behind VERIGATE_FLAKY the gateway is away at first, and then its answer is lost: the code goes out once all the same.
+func TestStartWhoseAnswerIsLostSendsOnce(t *testing.T) {
+	address := environment("VERIGATE_FLAKY", environment("VERIGATE_ADDRESS", "127.0.0.1:50051"))
+	flaky := connect(t, address, environment("VERIGATE_KEY", "dev.dev-secret"))
+	recipient := somebody("ann")
+	verification := mustStart(t, flaky, recipient, nil)
+	messages, err := readInbox(t.Context(), admin, recipient)
+	if err != nil || len(messages) != 1 || len(verification.GetSends()) != 1 {
+		t.Fatal(messages, err, verification)
+	}
+}
+
+func TestProgramAsksForTheCode(t *testing.T) {
+	gateway, recipient := gateway(t), somebody("ann")
+	in, typed := io.Pipe()
+	printed, out := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- askUntilDecided(t.Context(), gateway, recipient, in, out)
+		out.Close()
+	}()
+	lines := bufio.NewScanner(printed)
+	for lines.Scan() && lines.Text() != "which code came?" {
+	}
+	code, err := readCode(t.Context(), admin, recipient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go fmt.Fprintf(typed, "%s\n%s\n", wrong(code), code)
+	var rest []string
+	for lines.Scan() {
+		rest = append(rest, lines.Text())
+	}
+	if err := <-ended; err != nil || len(rest) != 3 || !strings.Contains(rest[2], "CHECK_OUTCOME_APPROVED") {
+		t.Fatal(err, rest)
 	}
 }
 

@@ -24,7 +24,8 @@ const REPEATABLE = [
   "WatchVerification",
 ];
 
-// UNAVAILABLE is the one status after which the same call may succeed by itself a moment later.
+// UNAVAILABLE is the one status after which the same call may succeed by itself a moment later. While nobody answers at all,
+// a call waits, up to its deadline: a gateway may be starting anew. That stands in the metadata of calls here.
 const SERVICE_CONFIG = {
   methodConfig: [
     {
@@ -59,7 +60,7 @@ const { VerificationService } = grpc.loadPackageDefinition(definition).verigate.
 /** A client of one connection, to be kept and shared. Its methods give promises; `watch` gives what is streamed. */
 class Gateway {
   #client;
-  #credentials = new grpc.Metadata();
+  #credentials = new grpc.Metadata({ waitForReady: true });
 
   /**
    * @param {string} address HOST:PORT or unix:/path

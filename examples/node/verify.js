@@ -1,19 +1,15 @@
 // Verifies a person with Verigate, from Node.
 //
 // It starts a verification, meets the two commonest refusals, lets a deadline end a call, and watches the verification
-// on a stream while a wrong and the right code are checked. It is for trying out: the code comes from the dev inbox,
-// where a real service would ask the person.
+// on a stream while a wrong and the right code are checked. For trying out, it takes the code from the dev inbox; with
+// --ask it asks for it, as a real service would.
 //
-// With a gateway in its dev profile under way, in this folder:
-//
-//     npm ci
-//     node verify.js --recipient +60123456789
-//
-// The tests are in verify.test.js.
+// README.md says how to run it, and how to have types of the calls. The tests are in verify.test.js.
 
 "use strict";
 
 const { randomUUID } = require("node:crypto");
+const { createInterface } = require("node:readline");
 const { parseArgs } = require("node:util");
 const { Gateway, readError } = require("./gateway");
 
@@ -28,6 +24,8 @@ async function main() {
       admin: { type: "string", default: process.env.VERIGATE_ADMIN ?? "http://127.0.0.1:9090" },
       // A phone number or an e-mail address.
       recipient: { type: "string", default: "+60123456789" },
+      // Ask for the code, instead of reading it in the inbox.
+      ask: { type: "boolean", default: false },
     },
   });
   // Not an argument: those of a process are for everybody to see.
@@ -35,7 +33,8 @@ async function main() {
 
   const gateway = new Gateway(values.address, key);
   try {
-    await run(gateway, values.admin, values.recipient);
+    if (values.ask) await askUntilDecided(gateway, values.recipient);
+    else await run(gateway, values.admin, values.recipient);
   } catch (error) {
     if (error.code === undefined || !error.metadata) throw error;
     const refusal = readError(error);
@@ -73,6 +72,20 @@ async function run(gateway, admin, recipient) {
   await watching;
 }
 
+/** Checks what is typed until that settles it. */
+async function askUntilDecided(gateway, recipient) {
+  const { id } = await start(gateway, recipient);
+  console.log(`started ${id}`);
+  console.log("which code came?");
+  for await (const line of createInterface({ input: process.stdin })) {
+    const { outcome, checksLeft } = await check(gateway, id, line.trim());
+    console.log(`checked: ${outcome}, ${checksLeft} checks left`);
+    if (outcome !== "CHECK_OUTCOME_WRONG_CODE") return;
+    console.log("which code came?");
+  }
+  throw new Error("nobody answers");
+}
+
 function tellRefusal(why, refusal) {
   const wait = refusal.retryAfter === undefined ? "" : `, wait ${Math.round(refusal.retryAfter)} s`;
   console.log(`${why}: ${refusal.code} ${refusal.reason}${wait}`);
@@ -107,11 +120,16 @@ async function watch(gateway, id, tell, deadline = 600) {
   }
 }
 
-/** The code of the newest message in the dev inbox: what the person would read from a screen. */
-async function readCode(admin, recipient) {
+/** What the dev inbox holds for a recipient, newest first. */
+async function readInbox(admin, recipient) {
   const query = new URLSearchParams({ recipient });
   const answer = await fetch(`${admin}/inbox/messages?${query}`, { signal: AbortSignal.timeout(DEADLINE * 1000) });
-  const [newest] = await answer.json();
+  return answer.json();
+}
+
+/** The code of the newest message: what the person would read from a screen. */
+async function readCode(admin, recipient) {
+  const [newest] = await readInbox(admin, recipient);
   return newest.text.match(/\b\d{6}\b/)[0];
 }
 
@@ -120,7 +138,7 @@ function wrong(code) {
   return code.slice(0, -1) + ((Number(code.at(-1)) + 1) % 10);
 }
 
-module.exports = { check, readCode, start, watch, wrong };
+module.exports = { check, readCode, readInbox, start, watch, wrong };
 
 if (require.main === module) {
   main();

@@ -8,13 +8,14 @@
 "use strict";
 
 const assert = require("node:assert/strict");
-const { execFile } = require("node:child_process");
+const { execFile, spawn } = require("node:child_process");
 const { randomUUID } = require("node:crypto");
+const { createInterface } = require("node:readline");
 const { after, test } = require("node:test");
 const { promisify } = require("node:util");
 const grpc = require("@grpc/grpc-js");
 const { Gateway, VerificationService, readError } = require("./gateway");
-const { check, readCode, start, watch, wrong } = require("./verify");
+const { check, readCode, readInbox, start, watch, wrong } = require("./verify");
 
 const ADDRESS = process.env.VERIGATE_ADDRESS ?? "127.0.0.1:50051";
 const ADMIN = process.env.VERIGATE_ADMIN ?? "http://127.0.0.1:9090";
@@ -116,6 +117,33 @@ test("only UNAVAILABLE is tried again", async () => {
   assert.equal((await refusal(start(limited.gateway, somebody()))).code, "RESOURCE_EXHAUSTED");
   limited.stop();
   assert.equal(limited.keys.length, 1);
+});
+
+// Behind VERIGATE_FLAKY the gateway is away at first, and then its answer is lost.
+test("a start whose answer is lost sends once", async () => {
+  const recipient = somebody();
+  const flaky = new Gateway(process.env.VERIGATE_FLAKY ?? ADDRESS, KEY);
+  const { sends } = await start(flaky, recipient);
+  flaky.close();
+  assert.equal(sends.length, 1);
+  assert.equal((await readInbox(ADMIN, recipient)).length, 1);
+});
+
+test("the program asks for the code", async () => {
+  const recipient = somebody();
+  const program = spawn(process.execPath, ["verify.js", "--recipient", recipient, "--ask"], {
+    cwd: __dirname,
+    stdio: ["pipe", "pipe", "inherit"],
+    timeout: 60_000,
+  });
+  const lines = [];
+  for await (const line of createInterface({ input: program.stdout })) {
+    lines.push(line);
+    if (line !== "which code came?") continue;
+    const code = await readCode(ADMIN, recipient);
+    program.stdin.write(`${lines.length === 2 ? wrong(code) : code}\n`);
+  }
+  assert.match(lines.join("\n"), /WRONG_CODE, 4 checks left[^]*CHECK_OUTCOME_APPROVED/);
 });
 
 test("the program verifies", async () => {

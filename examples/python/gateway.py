@@ -31,11 +31,13 @@ REPEATABLE = [
     "WatchVerification",
 ]
 
-# UNAVAILABLE is the one status after which the same call may succeed by itself a moment later.
+# UNAVAILABLE is the one status after which the same call may succeed by itself a moment later. While nobody answers at all,
+# a call waits, up to its deadline: a gateway may be starting anew.
 SERVICE_CONFIG = {
     "methodConfig": [
         {
             "name": [{"service": SERVICE, "method": method} for method in REPEATABLE],
+            "waitForReady": True,
             "retryPolicy": {
                 "maxAttempts": 4,
                 "initialBackoff": "0.1s",

@@ -121,6 +121,26 @@ class VerifyTest(unittest.TestCase):
         # All tries are one request to the gateway.
         self.assertEqual(len(set(keys[0])), 1)
 
+    def test_a_start_whose_answer_is_lost_sends_once(self):
+        """Behind VERIGATE_FLAKY the gateway is away at first, and then its answer is lost."""
+        recipient = somebody()
+        with Gateway(os.environ.get("VERIGATE_FLAKY", ADDRESS), KEY) as flaky:
+            verification = verify.start(flaky, recipient)
+        self.assertEqual(len(verification.sends), 1)
+        self.assertEqual(len(verify.read_inbox(ADMIN, recipient)), 1)
+
+    def test_the_program_asks_for_the_code(self):
+        recipient = somebody()
+        arguments = [sys.executable, "verify.py", "--recipient", recipient, "--ask"]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        with subprocess.Popen(arguments, cwd=Path(__file__).parent, **pipes) as program:
+            self.assertIn("started ", program.stdout.readline())
+            self.assertEqual(program.stdout.readline(), "which code came?\n")
+            code = verify.read_code(ADMIN, recipient)
+            printed, _ = program.communicate(f"{verify.wrong(code)}\n{code}\n", timeout=60)
+        self.assertEqual(program.returncode, 0, printed)
+        self.assertRegex(printed, "(?s)WRONG_CODE, 4 checks left.*CHECK_OUTCOME_APPROVED")
+
     def test_the_program_verifies(self):
         arguments = [sys.executable, "verify.py", "--recipient", somebody()]
         here = Path(__file__).parent

@@ -1,17 +1,10 @@
 """Verifies a person with Verigate, from Python.
 
 It starts a verification, meets the two commonest refusals, lets a deadline end a call, and watches the verification on
-a stream while a wrong and the right code are checked. It is for trying out: the code comes from the dev inbox, where
-a real service would ask the person.
+a stream while a wrong and the right code are checked. For trying out, it takes the code from the dev inbox; with --ask it
+asks for it, as a real service would.
 
-With a gateway in its dev profile under way, in this folder:
-
-    python3 -m venv .venv && .venv/bin/pip install -r requirements.txt
-    mkdir -p gen && .venv/bin/python -m grpc_tools.protoc -I ../../proto \\
-        --python_out=gen --pyi_out=gen --grpc_python_out=gen $(find ../../proto -name '*.proto')
-    .venv/bin/python verify.py --recipient +60123456789
-
-The tests are in test_verify.py.
+README.md says how to run it, and how its stubs are made. The tests are in test_verify.py.
 """
 
 import argparse
@@ -43,13 +36,17 @@ def main() -> int:
     parser.add_argument("--address", default=environment("VERIGATE_ADDRESS", "127.0.0.1:50051"), help="of gRPC")
     parser.add_argument("--admin", default=environment("VERIGATE_ADMIN", "http://127.0.0.1:9090"), help="for the inbox")
     parser.add_argument("--recipient", default="+60123456789", help="a phone number or an e-mail address")
+    parser.add_argument("--ask", action="store_true", help="ask for the code, instead of reading it in the inbox")
     arguments = parser.parse_args()
     # Not an argument: those of a process are for everybody to see.
     key = environment("VERIGATE_KEY", "dev.dev-secret")
 
     with Gateway(arguments.address, key) as gateway:
         try:
-            run(gateway, arguments.admin, arguments.recipient)
+            if arguments.ask:
+                ask_until_decided(gateway, arguments.recipient)
+            else:
+                run(gateway, arguments.admin, arguments.recipient)
         except grpc.RpcError as error:
             refusal = read_error(error)
             print(f"failed: {refusal.code.name} {refusal.reason}: {refusal.message}")
@@ -83,6 +80,18 @@ def run(gateway: Gateway, admin: str, recipient: str) -> None:
         checked = check(gateway, verification.id, candidate)
         print(f"checked: {wire.CheckOutcome.Name(checked.outcome)}, {checked.checks_left} checks left")
     watching.join(DEADLINE)
+
+
+def ask_until_decided(gateway: Gateway, recipient: str) -> None:
+    """Checks what is typed until that settles it."""
+    verification = start(gateway, recipient)
+    print(f"started {verification.id}", flush=True)
+    while True:
+        print("which code came?", flush=True)
+        checked = check(gateway, verification.id, input().strip())
+        print(f"checked: {wire.CheckOutcome.Name(checked.outcome)}, {checked.checks_left} checks left", flush=True)
+        if checked.outcome != wire.CHECK_OUTCOME_WRONG_CODE:
+            return
 
 
 def tell_refusal(why: str, refusal: Refusal) -> None:
@@ -128,12 +137,16 @@ def watch(gateway: Gateway, verification_id: str, tell, deadline: float = 600) -
         tell(answer.verification.status)
 
 
-def read_code(admin: str, recipient: str) -> str:
-    """The code of the newest message in the dev inbox: what the person would read from a screen."""
+def read_inbox(admin: str, recipient: str) -> list[dict]:
+    """What the dev inbox holds for a recipient, newest first."""
     query = urllib.parse.urlencode({"recipient": recipient})
     with urllib.request.urlopen(f"{admin}/inbox/messages?{query}", timeout=DEADLINE) as answer:
-        messages = json.load(answer)
-    return re.search(r"\b\d{6}\b", messages[0]["text"]).group()
+        return json.load(answer)
+
+
+def read_code(admin: str, recipient: str) -> str:
+    """The code of the newest message: what the person would read from a screen."""
+    return re.search(r"\b\d{6}\b", read_inbox(admin, recipient)[0]["text"]).group()
 
 
 def wrong(code: str) -> str:

@@ -85,8 +85,13 @@ fn go_verifies() {
 #[test]
 fn java_verifies() {
     let [buf, protoc] = stub_commands("java");
-    run("java", &format!("rm -rf gen\n{buf}\ntest -f $(find gen -name VerificationServiceGrpc.java)\nrm -rf gen\n{protoc}\n\
-         test -f $(find gen -name VerificationServiceGrpc.java)\nmvn -B -q test"));
+    run(
+        "java",
+        &format!(
+            "rm -rf gen\n{buf}\ntest -f $(find gen -name VerificationServiceGrpc.java)\nrm -rf gen\n{protoc}\n\
+         test -f $(find gen -name VerificationServiceGrpc.java)\nmvn -B -q test"
+        ),
+    );
 }
 
 #[test]

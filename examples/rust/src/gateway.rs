@@ -89,7 +89,8 @@ impl Gateway {
         let request = pb::WatchVerificationRequest { id: id.to_owned() };
         let watch = async {
             let request = self.request(request, deadline);
-            let mut answers = VerificationServiceClient::new(self.channel.clone()).watch_verification(request).await?.into_inner();
+            let mut answers =
+                VerificationServiceClient::new(self.channel.clone()).watch_verification(request).await?.into_inner();
             while let Some(answer) = answers.message().await? {
                 tell(answer.verification.unwrap_or_default().status());
             }

@@ -130,7 +130,8 @@ async fn a_start_whose_answer_is_lost_sends_once() {
 
 #[test]
 fn the_program_verifies() {
-    let output = Command::new(env!("CARGO")).args(["run", "--quiet", "--locked", "--", &somebody("ann")]).output().unwrap();
+    let output =
+        Command::new(env!("CARGO")).args(["run", "--quiet", "--locked", "--", &somebody("ann")]).output().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{output:?}");
     for part in [

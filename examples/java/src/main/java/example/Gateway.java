@@ -31,11 +31,15 @@ public final class Gateway implements AutoCloseable {
             "ListVerifications",
             "WatchVerification");
 
-    /** UNAVAILABLE is the one status after which the same call may succeed by itself a moment later. */
+    /**
+     * UNAVAILABLE is the one status after which the same call may succeed by itself a moment later. While nobody answers
+     * at all, a call waits, up to its deadline: a gateway may be starting anew.
+     */
     private static final Map<String, ?> SERVICE_CONFIG = Map.of("methodConfig", List.of(Map.of(
             "name", REPEATABLE.stream()
                     .map(method -> Map.of("service", VerificationServiceGrpc.SERVICE_NAME, "method", method))
                     .toList(),
+            "waitForReady", true,
             "retryPolicy", Map.of(
                     "maxAttempts", 4.0,
                     "initialBackoff", "0.1s",

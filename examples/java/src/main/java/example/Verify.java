@@ -1,7 +1,9 @@
 package example;
 
 import io.grpc.StatusRuntimeException;
+import java.io.BufferedReader;
 import java.io.IOException;
+import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.net.URI;
 import java.net.URLEncoder;
@@ -17,6 +19,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.function.Consumer;
 import java.util.regex.Pattern;
 import verigate.messaging.v1.Recipient;
+import verigate.verification.v1.CheckOutcome;
 import verigate.verification.v1.CheckVerificationRequest;
 import verigate.verification.v1.CheckVerificationResponse;
 import verigate.verification.v1.StartVerificationRequest;
@@ -28,14 +31,10 @@ import verigate.verification.v1.WatchVerificationRequest;
  * Verifies a person with Verigate, from Java.
  *
  * <p>It starts a verification, meets the two commonest refusals, lets a deadline end a call, and watches the
- * verification on a stream while a wrong and the right code are checked. It is for trying out: the code comes from the
- * dev inbox, where a real service would ask the person.
+ * verification on a stream while a wrong and the right code are checked. For trying out, it takes the code from the dev
+ * inbox; with --ask it asks for it, as a real service would.
  *
- * <p>With a gateway in its dev profile under way, in this folder (the stubs are made by the build):
- *
- * <pre>mvn -q compile exec:java -Dexec.args=+60123456789</pre>
- *
- * <p>The tests are in VerifyTest.
+ * <p>README.md says how to run it, and how its stubs are made. The tests are in VerifyTest.
  */
 public final class Verify {
     /** How long a call may take: longer than the longest delivery wait that goes with it. */
@@ -59,9 +58,15 @@ public final class Verify {
         var address = environment("VERIGATE_ADDRESS", "127.0.0.1:50051");
         var admin = environment("VERIGATE_ADMIN", "http://127.0.0.1:9090");
         var key = environment("VERIGATE_KEY", "dev.dev-secret");
-        var recipient = arguments.length > 0 ? arguments[0] : "+60123456789";
+        var words = List.of(arguments);
+        var recipient = words.stream().filter(word -> !word.startsWith("--")).findFirst().orElse("+60123456789");
         try (var gateway = new Gateway(address, key)) {
-            new Verify(gateway, admin).run(recipient, System.out);
+            var verify = new Verify(gateway, admin);
+            if (words.contains("--ask")) {
+                verify.askUntilDecided(recipient, new BufferedReader(new InputStreamReader(System.in)), System.out);
+            } else {
+                verify.run(recipient, System.out);
+            }
         } catch (StatusRuntimeException error) {
             var refusal = Refusal.of(error);
             System.out.printf("failed: %s %s: %s%n", refusal.code(), refusal.reason(), refusal.message());
@@ -104,6 +109,24 @@ public final class Verify {
             out.printf("checked: %s, %d checks left%n", checked.getOutcome(), checked.getChecksLeft());
         }
         watching.join();
+    }
+
+    /** Checks what is typed until that settles it. */
+    void askUntilDecided(String recipient, BufferedReader in, PrintStream out) throws IOException {
+        var id = start(recipient).getId();
+        out.printf("started %s%n", id);
+        while (true) {
+            out.println("which code came?");
+            var typed = in.readLine();
+            if (typed == null) {
+                throw new IOException("nobody answers");
+            }
+            var checked = check(id, typed.strip());
+            out.printf("checked: %s, %d checks left%n", checked.getOutcome(), checked.getChecksLeft());
+            if (checked.getOutcome() != CheckOutcome.CHECK_OUTCOME_WRONG_CODE) {
+                return;
+            }
+        }
     }
 
     private static void tellRefusal(String why, Refusal refusal, PrintStream out) {
@@ -151,12 +174,16 @@ public final class Verify {
                 .forEachRemaining(answer -> tell.accept(answer.getVerification().getStatus()));
     }
 
-    /** The code of the newest message in the dev inbox: what the person would read from a screen. */
-    String readCode(String recipient) throws IOException, InterruptedException {
+    /** What the dev inbox holds for a recipient, newest first, in JSON. */
+    String readInbox(String recipient) throws IOException, InterruptedException {
         var query = "recipient=" + URLEncoder.encode(recipient, StandardCharsets.UTF_8);
         var request = HttpRequest.newBuilder(URI.create(admin + "/inbox/messages?" + query)).timeout(DEADLINE).build();
-        var messages = HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofString()).body();
-        var code = CODE.matcher(messages);
+        return HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofString()).body();
+    }
+
+    /** The code of the newest message: what the person would read from a screen. */
+    String readCode(String recipient) throws IOException, InterruptedException {
+        var code = CODE.matcher(readInbox(recipient));
         if (!code.find()) {
             throw new IOException("the inbox has no code for " + recipient);
         }

@@ -11,9 +11,11 @@ import io.grpc.Server;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import io.grpc.stub.StreamObserver;
+import java.io.BufferedReader;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.PrintStream;
+import java.io.Reader;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayDeque;
@@ -149,6 +151,43 @@ class VerifyTest {
             assertEquals(Status.Code.RESOURCE_EXHAUSTED, refusal.code());
             assertEquals(1, limited.keys.size());
         }
+    }
+
+    /** Behind VERIGATE_FLAKY the gateway is away at first, and then its answer is lost. */
+    @Test
+    void aStartWhoseAnswerIsLostSendsOnce() throws Exception {
+        var recipient = somebody("ann");
+        try (var flaky = new Gateway(environment("VERIGATE_FLAKY", ADDRESS), KEY)) {
+            assertEquals(1, new Verify(flaky, ADMIN).start(recipient).getSendsCount());
+        }
+        assertEquals(2, verify.readInbox(recipient).split("\"text\"").length, "one message");
+    }
+
+    @Test
+    void theProgramAsksForTheCode() throws Exception {
+        var recipient = somebody("ann");
+        // Each line is taken from the inbox when it is asked for: first another code, then the right one.
+        var in = new BufferedReader(Reader.nullReader()) {
+            private boolean asked;
+
+            @Override
+            public String readLine() throws IOException {
+                try {
+                    var code = verify.readCode(recipient);
+                    var typed = asked ? code : Verify.wrong(code);
+                    asked = true;
+                    return typed;
+                } catch (InterruptedException error) {
+                    throw new IOException(error);
+                }
+            }
+        };
+        var printed = new ByteArrayOutputStream();
+        verify.askUntilDecided(recipient, in, new PrintStream(printed, true, StandardCharsets.UTF_8));
+        var lines = printed.toString(StandardCharsets.UTF_8).lines().toList();
+        assertEquals(5, lines.size(), lines::toString);
+        assertTrue(lines.get(2).contains("WRONG_CODE, 4 checks left"), lines::toString);
+        assertTrue(lines.get(4).contains("CHECK_OUTCOME_APPROVED"), lines::toString);
     }
 
     @Test
