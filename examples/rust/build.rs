@@ -7,6 +7,10 @@ use std::path::Path;
 use prost::Message;
 use prost_types::FileDescriptorSet;
 
+/// What the program calls, and what these refer to.
+const SERVICES: [&str; 2] =
+    ["verigate/verification/v1/verification_service.proto", "verigate/messaging/v1/messaging_service.proto"];
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=../../proto");
     println!("cargo:rerun-if-env-changed=VERIGATE_DESCRIPTORS");
@@ -15,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             println!("cargo:rerun-if-changed={}", Path::new(&file).display());
             FileDescriptorSet::decode(std::fs::read(file)?.as_slice())?
         }
-        None => protox::compile(["verigate/verification/v1/verification_service.proto"], ["../../proto"])?,
+        None => protox::compile(SERVICES, ["../../proto"])?,
     };
     tonic_prost_build::configure().build_server(false).compile_fds(descriptors)?;
     Ok(())

@@ -104,15 +104,12 @@ impl KeyRing {
         Self::parse_named("key ring", text)
     }
 
-    /// Reads a key file. Errors: `Invalid` when it cannot be read, when others than its owner can read it, or when its
-    /// text is wrong; as `FILE:LINE: what is wrong`.
+    /// Reads a key file. Errors: `Invalid` when it cannot be read, when others than its owner can read it (but for the
+    /// group of a file that root hands to us), or when its text is wrong; as `FILE:LINE: what is wrong`.
     pub fn load(path: &Path) -> Result<Self> {
         let mut file = File::open(path).map_err(|error| unusable(path, "cannot be read", error))?;
         let metadata = file.metadata().map_err(|error| unusable(path, "cannot be read", error))?;
-        // What kubelet and systemd hand to a process of another user is root's, and its group may read it.
-        let handed = metadata.uid() == 0 && !rustix::process::geteuid().is_root();
-        let shut = if handed { 0o037 } else { 0o077 };
-        if metadata.permissions().mode() & shut != 0 {
+        if is_exposed(metadata.permissions().mode(), metadata.uid(), rustix::process::geteuid().as_raw()) {
             let path = path.display();
             return Err(invalid(format!("{path}: group or others have access to the keys; run: chmod 600 {path}")));
         }
@@ -274,6 +271,13 @@ fn unusable(path: &Path, what: &str, error: io::Error) -> Error {
     invalid(format!("{}: {what}: {error}", path.display()))
 }
 
+/// Whether others may open a file of this mode and owner than the process of this user. What kubelet and systemd hand to a
+/// process belongs to root, and the group of the process may read it.
+fn is_exposed(mode: u32, owner: u32, user: u32) -> bool {
+    let is_handed = owner == 0 && user != 0;
+    mode & if is_handed { 0o037 } else { 0o077 } != 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -352,6 +356,21 @@ mod tests {
             let error = KeyRing::parse(&text).unwrap_err();
             assert!(error.message().contains(line), "{error:?}");
             assert!(!format!("{error:?}").contains(&secret[..8]), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_group_may_read_only_what_root_hands_to_us() {
+        for (mode, owner, user, exposed) in [
+            (0o600, 1000, 1000, false),
+            (0o640, 1000, 1000, true),
+            (0o440, 0, 65_532, false),
+            (0o444, 0, 65_532, true),
+            (0o460, 0, 65_532, true),
+            (0o440, 0, 0, true),
+            (0o440, 1000, 65_532, true),
+        ] {
+            assert_eq!(is_exposed(0o100_000 | mode, owner, user), exposed, "{mode:o} of {owner} for {user}");
         }
     }
 

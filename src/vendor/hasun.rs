@@ -185,8 +185,7 @@ impl Config {
             return Err(Error::invalid("mask_tokens", "must each be 1 to 128 letters, digits and marks of ASCII"));
         }
         let endpoint = |field: &str, text: &str| Endpoint::parse(field, text, &base_url, organisation);
-        let timeouts = Timeouts { connect: self.connect_timeout, total: self.timeout };
-        let client = Client::new(name, timeouts)?;
+        let client = Client::new(name, Timeouts { connect: self.connect_timeout, total: self.timeout })?;
         Ok(HasunVendor {
             name: name.to_owned(),
             capabilities: Capabilities { channels: vec![Channel::Sms], idempotent: false, receipts: true },
