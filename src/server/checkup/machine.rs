@@ -59,7 +59,7 @@ fn check_room(folder: &Path, about: &str) -> Finding {
             let found = format!("{} MiB free", free >> 20);
             match free {
                 ..NO_ROOM => Finding::failed(CHECK, about, found, advice),
-                ..LITTLE_ROOM => Finding::warning(CHECK, about, found, advice),
+                NO_ROOM..LITTLE_ROOM => Finding::warning(CHECK, about, found, advice),
                 _ => Finding::good(CHECK, about, found),
             }
         }
