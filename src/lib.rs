@@ -51,8 +51,10 @@ pub mod store;
 
 // Floor 4: the outside world, what happened, and who may call.
 pub mod auth;
+
 pub mod event;
 pub mod guard;
+pub mod keeping;
 pub mod vendor;
 
 // Floor 5: messages, and calls to those who want to hear of them.
@@ -67,6 +69,7 @@ pub mod verification;
 pub mod config;
 pub mod console;
 pub mod grpc;
+pub mod people;
 pub mod receipts;
 pub mod rest;
 

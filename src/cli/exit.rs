@@ -22,6 +22,8 @@ pub(crate) const REFUSED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// `EX_USAGE`.
 pub(crate) const CONFIGURATION: u8 = fault::EXIT_CODE;
+/// `EX_DATAERR`.
+pub(crate) const DATA: u8 = 65;
 /// `EX_NOINPUT`.
 pub(crate) const KEY_FILE: u8 = 66;
 /// `EX_UNAVAILABLE`.
@@ -50,6 +52,11 @@ impl Failure {
     /// A fault inside. Whoever started us may know all of it.
     pub(crate) fn internal(error: &dyn StdError) -> Self {
         Self::new(INTERNAL, with_causes(error))
+    }
+
+    /// Ends with `code` where it would end with `other`.
+    pub(crate) fn instead_of(self, other: u8, code: u8) -> Self {
+        if self.code == other { Self { code, ..self } } else { self }
     }
 
     /// Tells why, and gives the code to end with.

@@ -58,6 +58,8 @@ pub struct StoreConfig {
     pub key_file: Option<PathBuf>,
     pub cache_bytes: u64,
     pub journal_bytes: u64,
+    /// Zero for never.
+    pub rewrite_interval: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -180,6 +182,10 @@ impl StoreConfig {
         }
         found.range("cache_bytes", &self.cache_bytes, 1 << 20..=1 << 40);
         found.range("journal_bytes", &self.journal_bytes, 1 << 20..=1 << 30);
+        let most = Duration::from_secs(30 * 24 * 3600);
+        if !self.rewrite_interval.is_zero() {
+            found.range("rewrite_interval", &self.rewrite_interval, Duration::from_secs(60)..=most);
+        }
         found.0
     }
 }

@@ -165,6 +165,11 @@ impl Marks {
         Self(of_sends.chain(record.due_at().map(|at| (SendRef::RECORD, at))).collect())
     }
 
+    /// Takes them away, with the record that they point to.
+    pub(crate) fn delete(&self, batch: Batch, keys: &Keys, send: &SendRef) -> Batch {
+        self.0.iter().fold(batch, |batch, (number, at)| batch.delete(keys.due(*at, &SendRef { number: *number, ..*send })))
+    }
+
     fn of(&self, send: u8) -> Option<Timestamp> {
         self.0.iter().find(|(number, _)| *number == send).map(|(_, at)| *at)
     }

@@ -15,6 +15,7 @@ pub mod conversion;
 pub mod conversion_list;
 pub mod due;
 mod echo;
+pub mod erasure;
 pub mod errand;
 pub mod fate;
 pub mod feedback;

@@ -10,6 +10,7 @@ use crate::contacts::service::Contacts;
 use crate::error::Result;
 use crate::grpc::Services;
 use crate::guard::service::Guard;
+use crate::keeping::service::Keeping;
 use crate::messaging::callbacks::Receivers;
 use crate::messaging::holder::Ground;
 use crate::messaging::outbox::Outbox;
@@ -20,9 +21,11 @@ use crate::messaging::service::Messaging;
 use crate::messaging::template::Templates;
 use crate::messaging::vendors::Vendors;
 use crate::messaging::worker::Steps;
+use crate::people::People;
 use crate::rest::desk::Desk;
 use crate::server::callbacks::{self, Guarded};
 use crate::server::{settings, vendors};
+use crate::store::WholeStore;
 use crate::verification::service::Verifications;
 use crate::verification::workflow::Workflows;
 use crate::webhook::authorization::Authorization;
@@ -39,13 +42,20 @@ pub(crate) struct Wired {
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) steps: Steps,
     pub(crate) pushers: Vec<Pusher>,
+    pub(crate) keeping: Arc<Keeping>,
+    people: Arc<People>,
 }
 
 // === impl Wired ===
 
 impl Wired {
     /// Errors: those of a store that cannot be read, and of a vendor that is configured wrongly.
-    pub(crate) async fn build(loaded: &Loaded, ground: &Ground, vendors: Vendors) -> Result<Self> {
+    pub(crate) async fn build(
+        loaded: &Loaded,
+        ground: &Ground,
+        vendors: Vendors,
+        whole: Arc<dyn WholeStore>,
+    ) -> Result<Self> {
         let config = &loaded.config;
         let (contacts, pushers) = contacts(loaded, ground, &vendors)?;
         let guard = Arc::new(guard(config, ground)?);
@@ -64,7 +74,27 @@ impl Wired {
         outbox.load_measures().await?;
         let callbacks = Arc::new(callbacks::build(config, &outbox, receivers));
         let steps = Steps { messages: Some(callbacks), verifications: Some(Arc::clone(&verifications) as _) };
-        Ok(Self { registry, verifications, messaging, contacts, oversight, guard, outbox, steps, pushers })
+        let keeping = Arc::new(Keeping::new(whole, ground.keys.store_id(), Arc::clone(&ground.clock)));
+        let people = Arc::new(People {
+            directory: Arc::clone(registry.directory()),
+            verifications: Arc::clone(&verifications),
+            messaging: Arc::clone(&messaging),
+            contacts: Arc::clone(&contacts),
+            clock: Arc::clone(&ground.clock),
+        });
+        Ok(Self {
+            registry,
+            verifications,
+            messaging,
+            contacts,
+            oversight,
+            guard,
+            outbox,
+            steps,
+            pushers,
+            keeping,
+            people,
+        })
     }
 
     /// What the gRPC surface is built from.
@@ -77,6 +107,8 @@ impl Wired {
             contacts: Arc::clone(&self.contacts),
             oversight: Arc::clone(&self.oversight),
             guard: Arc::clone(&self.guard),
+            keeping: Arc::clone(&self.keeping),
+            people: Arc::clone(&self.people),
             reflection,
         }
     }

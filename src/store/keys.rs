@@ -74,6 +74,34 @@ pub struct RequestTag(#[cbor(with = "minicbor::bytes")] [u8; 16]);
 #[cbor(transparent)]
 pub struct Fingerprint(#[cbor(with = "minicbor::bytes")] [u8; 16]);
 
+/// What a record is, as its key says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Space {
+    Verification,
+    RecipientState,
+    Message,
+    MessageOfRecipient,
+    MessageBatch,
+    Due,
+    Idempotency,
+    VendorName,
+    CodePlace,
+    ContactTable,
+    ContactRow,
+    ContactPush,
+    Account,
+    ApiKey,
+    Guard,
+    Meta,
+    /// Of a kind that this build does not know.
+    Unknown,
+}
+
+/// Which store it is, wherever its records lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(transparent)]
+pub struct StoreId(#[cbor(with = "minicbor::bytes")] [u8; 16]);
+
 /// Names one send: the record that holds it and its number there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SendRef {
@@ -345,6 +373,16 @@ impl Keys {
         Key::new(Partition::new(hash[16]), [&[VENDOR_NAME][..], &first::<16>(&hash)].concat())
     }
 
+    /// Notes of idempotency keys of a tenant, in no order that means anything.
+    pub fn idempotency_notes(&self, tenant: TenantTag) -> Prefix {
+        Prefix::new([&[IDEMPOTENCY][..], &tenant.0].concat(), None)
+    }
+
+    /// The same for as long as the store's secret is, in every copy of it.
+    pub fn store_id(&self) -> StoreId {
+        StoreId(first(&self.hash(&["store id"])))
+    }
+
     /// Tokens that need no configuration: they stay the same for as long as the store does.
     pub fn receipt_tokens(&self) -> ReceiptTokens {
         ReceiptTokens { hasher: self.hasher.clone() }
@@ -381,6 +419,64 @@ fn records(space: u8, tenant: TenantTag) -> Prefix {
 
 fn first<const N: usize>(hash: &[u8; 32]) -> [u8; N] {
     std::array::from_fn(|i| hash[i])
+}
+
+// === impl Space ===
+
+impl Space {
+    pub fn of(key: &Key) -> Self {
+        match key.bytes().first().copied().unwrap_or_default() {
+            VERIFICATION => Self::Verification,
+            RECIPIENT => Self::RecipientState,
+            MESSAGE => Self::Message,
+            MESSAGE_OF_RECIPIENT => Self::MessageOfRecipient,
+            MESSAGE_BATCH => Self::MessageBatch,
+            DUE => Self::Due,
+            IDEMPOTENCY => Self::Idempotency,
+            VENDOR_NAME => Self::VendorName,
+            CODE_PLACE => Self::CodePlace,
+            CONTACT_TABLE => Self::ContactTable,
+            CONTACT_ROW => Self::ContactRow,
+            CONTACT_PUSH => Self::ContactPush,
+            ACCOUNT => Self::Account,
+            API_KEY => Self::ApiKey,
+            GUARD => Self::Guard,
+            META => Self::Meta,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// What people call records of this kind.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Verification => "verifications",
+            Self::RecipientState => "recipients' counters",
+            Self::Message => "messages",
+            Self::MessageOfRecipient => "messages by recipient",
+            Self::MessageBatch => "batches of messages",
+            Self::Due => "due marks",
+            Self::Idempotency => "idempotency keys",
+            Self::VendorName => "vendors' names",
+            Self::CodePlace => "vendors' codes",
+            Self::ContactTable => "contact lists",
+            Self::ContactRow => "contacts",
+            Self::ContactPush => "contacts to hand on",
+            Self::Account => "tenants",
+            Self::ApiKey => "API keys",
+            Self::Guard => "limits and budgets",
+            Self::Meta => "the store's own",
+            Self::Unknown => "of kinds unknown here",
+        }
+    }
+}
+
+// === impl StoreId ===
+
+/// 32 hexadecimal digits.
+impl fmt::Display for StoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }
 
 // === impl ReceiptTokens ===

@@ -168,7 +168,10 @@ impl KeyRing {
         Ok(sealed)
     }
 
-    fn open(&self, key: &[u8], sealed: &[u8]) -> Result<Vec<u8>> {
+    /// A value as it was before it was sealed under the bytes of its key.
+    ///
+    /// Errors: `Internal` when it was changed, moved or damaged, or was sealed with a key that is not here.
+    pub fn open(&self, key: &[u8], sealed: &[u8]) -> Result<Vec<u8>> {
         if sealed.is_empty() {
             return Ok(Vec::new());
         }

@@ -53,6 +53,8 @@ pub(crate) struct Tally {
 struct Group {
     touched: BTreeMap<IVec, Touched>,
     answers: Vec<Answer>,
+    /// Those who want the journal cleared of all this.
+    scrubs: Vec<oneshot::Sender<bool>>,
 }
 
 /// What a group knows of a key.
@@ -92,8 +94,7 @@ impl Committer {
             let now = self.clock.now();
             let mut group = Group::default();
             for job in jobs {
-                let answer = self.judge(job, &mut group, now);
-                group.answers.push(answer);
+                self.judge(job, &mut group, now);
             }
             if let Err(error) = self.make_durable(&mut group) {
                 // Before the answers are dropped, so that whoever waits for one finds the cause.
@@ -103,12 +104,16 @@ impl Committer {
             self.tally.groups.fetch_add(1, Ordering::Relaxed);
             self.tally.commits.fetch_add(group.answers.len() as u64, Ordering::Relaxed);
             group.answers.into_iter().for_each(Answer::send);
+            if let Err(error) = self.scrub(group.scrubs) {
+                self.queue.fail(format!("{error:?}"));
+                break;
+            }
         }
         self.wait_until_settled();
     }
 
-    fn judge(&mut self, job: Job, group: &mut Group, now: Timestamp) -> Answer {
-        match job {
+    fn judge(&mut self, job: Job, group: &mut Group, now: Timestamp) {
+        let answer = match job {
             Job::Commit { batch, answer } => {
                 let outcome = self.judge_batch(&batch, group, now);
                 Answer::Commit(answer, outcome)
@@ -117,7 +122,9 @@ impl Committer {
                 let forgotten = records.into_iter().filter(|(key, version)| self.forget(key, *version, group));
                 Answer::Forget(answer, forgotten.count())
             }
-        }
+            Job::Scrub { answer } => return group.scrubs.push(answer),
+        };
+        group.answers.push(answer);
     }
 
     fn judge_batch(&mut self, batch: &Batch, group: &mut Group, now: Timestamp) -> Result<Commit> {
@@ -173,7 +180,7 @@ impl Committer {
         }
         let changes = group.touched.iter().map(|(key, touched)| (key, touched.entry.stored.as_ref()));
         if !self.journal.prepare(changes).map_err(fault::broken)? {
-            self.turn()?;
+            self.turn(Vec::new())?;
             // What they were found on top of is now a layer below.
             group.touched.values_mut().for_each(|touched| touched.entry.covers = true);
         }
@@ -182,17 +189,38 @@ impl Committer {
         self.table.apply(touched.into_iter().map(|(key, touched)| (key, touched.entry)))
     }
 
-    /// Goes on in the journal's other file, and has what this one holds settle meanwhile.
-    fn turn(&mut self) -> Result<()> {
+    /// Goes on in the journal's other file early, and has this one cleared once it has settled. Whoever asks while
+    /// something settles is told to come again, so that no commit waits for it.
+    fn scrub(&mut self, scrubs: Vec<oneshot::Sender<bool>>) -> Result<()> {
+        if scrubs.is_empty() {
+            return Ok(());
+        }
+        if self.settling.as_ref().is_some_and(|settling| !settling.is_finished()) {
+            answer(scrubs, false);
+            return Ok(());
+        }
+        self.turn(scrubs)
+    }
+
+    /// Goes on in the journal's other file, and has what this one holds settle meanwhile; then clears it, if anybody asks
+    /// for that.
+    fn turn(&mut self, scrubs: Vec<oneshot::Sender<bool>>) -> Result<()> {
         self.wait_until_settled();
         let layer = self.table.freeze()?;
         self.journal.begin().map_err(fault::broken)?;
         self.commits = 0;
         let (settler, queue) = (self.settler.clone(), Arc::clone(&self.queue));
+        let spent = self.journal.other().map_err(fault::broken)?;
         let settle = move || {
             let _fail_on_panic = FailOnPanic(Arc::clone(&queue));
-            if let Err(error) = settler.settle(&layer) {
-                queue.fail(format!("{error:?}"));
+            let settled = settler.settle(&layer);
+            let cleared = settled.and_then(|()| match scrubs.is_empty() {
+                true => Ok(()),
+                false => spent.clear().map_err(fault::broken),
+            });
+            match cleared {
+                Ok(()) => answer(scrubs, true),
+                Err(error) => queue.fail(format!("{error:?}")),
             }
         };
         let thread = std::thread::Builder::new().name("store-settler".to_owned()).spawn(settle);
@@ -205,6 +233,13 @@ impl Committer {
             // A panic of it has already been reported to the queue.
             drop(settling.join());
         }
+    }
+}
+
+fn answer(scrubs: Vec<oneshot::Sender<bool>>, cleared: bool) {
+    for caller in scrubs {
+        // One who has gone away is no fault.
+        _ = caller.send(cleared);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What can be wrong with a store, as errors.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::error::{Error, Kind, Reason};
 
@@ -12,6 +13,12 @@ pub(crate) fn closed() -> Error {
 /// The store cannot be used; `cause` is for the log.
 pub(crate) fn broken(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::new(Kind::Unavailable, Reason::StoreUnavailable, "the store is unavailable").with_source(cause)
+}
+
+/// The files are being written anew already.
+pub(crate) fn under_way() -> Error {
+    let message = "the files of the store are being rewritten already; wait for that";
+    Error::new(Kind::Conflict, Reason::RewriteUnderWay, message).with_retry_after(Duration::from_secs(60))
 }
 
 /// `cause` is for the operator.

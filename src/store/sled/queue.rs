@@ -32,6 +32,9 @@ pub(crate) enum Job {
         records: Vec<(IVec, Version)>,
         answer: oneshot::Sender<usize>,
     },
+    /// Has all that was committed before settle, and clears it from the journal; answers then. `false` at once when
+    /// something is settling already: come again.
+    Scrub { answer: oneshot::Sender<bool> },
 }
 
 /// Jobs in the order in which they came.
@@ -151,6 +154,7 @@ impl Job {
                 })
                 .sum(),
             Self::Forget { records, .. } => records.iter().map(|(key, _)| key.len()).sum(),
+            Self::Scrub { .. } => 0,
         }
     }
 }
