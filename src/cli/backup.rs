@@ -34,8 +34,10 @@ const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 ///
 /// Needs an API key with the scope admin.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  VERIGATE_KEY=ID.SECRET verigate backup --to /backup/verigate-$(date +%F).backup\n  \
-                        verigate verify-store /backup/verigate-2026-11-28.backup --key-file /etc/verigate/store.key")]
+#[command(
+    after_help = "Examples:\n  VERIGATE_KEY=ID.SECRET verigate backup --to /backup/verigate-$(date +%F).backup\n  \
+                        verigate verify-store /backup/verigate-2026-11-28.backup --key-file /etc/verigate/store.key"
+)]
 pub(crate) struct BackupArguments {
     /// The file to make; only its owner may read it
     #[arg(long, value_name = "FILE")]
@@ -80,8 +82,7 @@ pub(crate) fn rewrite(arguments: &RewriteArguments) -> Outcome {
     let json = arguments.connection.json;
     arguments.connection.run(async |gateway| {
         let mut client = AdminServiceClient::new(gateway.transport.clone());
-        let mut answers =
-            client.rewrite_store(gateway.call(RewriteStoreRequest {}, PATIENCE)).await?.into_inner();
+        let mut answers = client.rewrite_store(gateway.call(RewriteStoreRequest {}, PATIENCE)).await?.into_inner();
         let mut stderr = std::io::stderr();
         let terminal = stderr.is_terminal();
         let mut progress = Progress::new(&mut stderr, terminal);
@@ -116,9 +117,9 @@ async fn fetch(gateway: &Gateway, part: &Path) -> Result<Written, Refusal> {
     let mut chunks = client.backup_store(gateway.call(BackupStoreRequest {}, PATIENCE)).await?.into_inner();
     // After the first answer, so that a refusal leaves nothing behind.
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(part);
-    let mut file = BufWriter::new(file.map_err(|error| {
-        Failure::new(CANNOT_CREATE, format!("{} cannot be made: {error}", part.display()))
-    })?);
+    let mut file = BufWriter::new(
+        file.map_err(|error| Failure::new(CANNOT_CREATE, format!("{} cannot be made: {error}", part.display())))?,
+    );
     let mut stderr = std::io::stderr();
     let terminal = stderr.is_terminal();
     let mut progress = Progress::new(&mut stderr, terminal);

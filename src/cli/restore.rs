@@ -25,8 +25,10 @@ use crate::cli::output;
 /// What happened after the backup is not known there: a code that was approved since counts as pending until it expires,
 /// and what was still to be sent then is sent, perhaps again.
 #[derive(Args)]
-#[command(after_help = "Example:\n  verigate restore --from /backup/verigate-2026-11-28.backup --data /var/lib/verigate/data \\\n    \
-                        --key-file /etc/verigate/store.key")]
+#[command(
+    after_help = "Example:\n  verigate restore --from /backup/verigate-2026-11-28.backup --data /var/lib/verigate/data \\\n    \
+                        --key-file /etc/verigate/store.key"
+)]
 pub(crate) struct RestoreArguments {
     /// The backup, as `verigate backup` made it
     #[arg(long, value_name = "FILE")]
@@ -49,8 +51,10 @@ pub(crate) struct RestoreArguments {
 ///
 /// Exits with 0 when all is well and with 1 when a record is bad.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  verigate verify-store /backup/verigate-2026-11-28.backup --key-file /etc/verigate/store.key\n  \
-                        verigate verify-store ./verigate-data --key-file ./verigate-data.key")]
+#[command(
+    after_help = "Examples:\n  verigate verify-store /backup/verigate-2026-11-28.backup --key-file /etc/verigate/store.key\n  \
+                        verigate verify-store ./verigate-data --key-file ./verigate-data.key"
+)]
 pub(crate) struct VerifyArguments {
     /// A backup file, or the folder of a store
     path: PathBuf,
@@ -64,9 +68,7 @@ pub(crate) struct VerifyArguments {
 
 pub(crate) fn restore(arguments: &RestoreArguments) -> Outcome {
     let RestoreArguments { from, data, key_file, json } = arguments;
-    let checked = with_progress(async |tell| {
-        restore::restore(from, data, key_file, Arc::new(OsRandom), tell).await
-    })?;
+    let checked = with_progress(async |tell| restore::restore(from, data, key_file, Arc::new(OsRandom), tell).await)?;
     let records = checked.census.good();
     let text = match json {
         true => to_json(&checked),
@@ -96,9 +98,7 @@ pub(crate) fn verify(arguments: &VerifyArguments) -> Outcome {
 }
 
 /// Does the work, and shows on standard error how far it is.
-fn with_progress(
-    work: impl AsyncFnOnce(&mut restore::Tell<'_>) -> Result<Checked, Error>,
-) -> Result<Checked, Failure> {
+fn with_progress(work: impl AsyncFnOnce(&mut restore::Tell<'_>) -> Result<Checked, Error>) -> Result<Checked, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::internal(&error))?;
     let mut stderr = std::io::stderr();
@@ -128,9 +128,10 @@ fn failure(error: &Error) -> Failure {
 }
 
 fn to_rows(checked: &Checked) -> String {
-    let of = checked.header.iter().flat_map(|header| {
-        [("store", header.store.to_string()), ("backed up at", header.created_at.to_string())]
-    });
+    let of = checked
+        .header
+        .iter()
+        .flat_map(|header| [("store", header.store.to_string()), ("backed up at", header.created_at.to_string())]);
     let kinds = checked.census.kinds.iter().map(|(kind, count)| (*kind, count.to_string()));
     let bad = Some(("bad", checked.census.bad.to_string())).filter(|_| checked.census.bad > 0);
     of.chain(kinds).chain(bad).map(|(name, value)| format!("  {name:<22}  {value}\n")).collect()

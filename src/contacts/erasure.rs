@@ -51,12 +51,7 @@ impl Contacts {
         }
     }
 
-    async fn look_through(
-        &self,
-        tenant: &TenantName,
-        recipient: &Recipient,
-        after: Option<Id>,
-    ) -> Result<Sought<Row>> {
+    async fn look_through(&self, tenant: &TenantName, recipient: &Recipient, after: Option<Id>) -> Result<Sought<Row>> {
         tokio::task::yield_now().await;
         let tag = self.ground.keys.tenant(tenant);
         let after = after.map(|id| self.ground.keys.contact_row(tag, id));

@@ -66,8 +66,18 @@ pub struct Services {
 ///
 /// Errors: `Internal` when the compiled-in contract cannot be read.
 pub fn routes(services: Services) -> Result<(Routes, tonic_health::server::HealthReporter)> {
-    let Services { registry, random, verifications, messaging, contacts, oversight, guard, keeping, people, reflection } =
-        services;
+    let Services {
+        registry,
+        random,
+        verifications,
+        messaging,
+        contacts,
+        oversight,
+        guard,
+        keeping,
+        people,
+        reflection,
+    } = services;
     let (reporter, health) = tonic_health::server::health_reporter();
     let directory = Arc::clone(registry.directory());
     let access = Access::new(Arc::clone(&directory));

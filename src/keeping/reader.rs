@@ -5,10 +5,10 @@ use std::io::{self, ErrorKind, Read};
 
 use sha2::{Digest, Sha256};
 
+use crate::error::{Error, Kind, Reason, Result};
 use crate::keeping::format::{
     FORMAT, FRAME_HEAD_BYTES, FrameKind, Header, MAGIC, MAX_PAYLOAD_BYTES, Trailer, crc, parse_records,
 };
-use crate::error::{Error, Kind, Reason, Result};
 use crate::store::{Key, Write};
 
 /// A backup that is being read.
@@ -52,9 +52,11 @@ impl<R: Read> Reader<R> {
         let Some((FrameKind::Header, payload)) = read_frame(&mut from, 0, &mut digest)? else {
             return Err(wrong("it is damaged: it does not begin with a header"));
         };
-        let header: Header = minicbor::decode(&payload).map_err(|_| wrong("it is damaged: its header makes no sense"))?;
+        let header: Header =
+            minicbor::decode(&payload).map_err(|_| wrong("it is damaged: its header makes no sense"))?;
         if header.format != FORMAT {
-            let message = format!("it was written by verigate {} in a format that this one does not know", header.version);
+            let message =
+                format!("it was written by verigate {} in a format that this one does not know", header.version);
             return Err(wrong(message));
         }
         Ok(Self { from, header, digest, frames: 1, records: 0, is_complete: false })
@@ -179,9 +181,9 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
-    use crate::keeping::writer::Backup;
     use crate::clock::Timestamp;
     use crate::id::Partition;
+    use crate::keeping::writer::Backup;
     use crate::store::keys::StoreId;
     use crate::store::{Part, Rewrite, Snapshot, WholeStore};
 

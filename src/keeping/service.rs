@@ -51,9 +51,8 @@ impl Keeping {
         self.whole.rewrite().await.map(Renewal)
     }
 
-    /// Writes the files anew each time that `interval` has passed; without one, never.
-    pub async fn keep_renewing(self: Arc<Self>, interval: Option<Duration>) {
-        let Some(interval) = interval else { return };
+    /// Writes the files anew each time that `interval` has passed.
+    pub async fn keep_renewing(self: Arc<Self>, interval: Duration) {
         loop {
             self.clock.sleep_until(self.clock.now() + interval).await;
             match self.renew_once().await {

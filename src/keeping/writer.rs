@@ -2,9 +2,9 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::keeping::format::{FORMAT, FRAME_HEAD_BYTES, FrameKind, Header, MAGIC, Trailer, crc, put_record};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
+use crate::keeping::format::{FORMAT, FRAME_HEAD_BYTES, FrameKind, Header, MAGIC, Trailer, crc, put_record};
 use crate::store::keys::StoreId;
 use crate::store::{Snapshot, WholeStore};
 

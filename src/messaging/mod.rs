@@ -38,6 +38,7 @@ pub mod receipt_urls;
 pub mod receipts;
 pub mod recent;
 pub mod request;
+pub mod retention;
 pub mod rounds;
 pub mod route;
 pub mod sending;

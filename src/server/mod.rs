@@ -50,10 +50,10 @@ use crate::server::listen::tls::{Certificates, keep_fresh};
 use crate::server::listen::{Addresses, Listeners};
 use crate::server::services::Wired;
 use crate::server::vendors::Built;
-use crate::store::{Store, WholeStore};
 use crate::store::keys::{Keys, ReceiptTokens};
 use crate::store::seal::{KeyRing, SealedStore};
 use crate::store::sled::{self, SledStore};
+use crate::store::{Store, WholeStore};
 use crate::telemetry::Metrics;
 use crate::vendor::ReceiptSink;
 use crate::vendor::inbox::Receipts;
@@ -103,7 +103,7 @@ pub struct Server {
     pushers: Vec<Pusher>,
     registry: Arc<Registry>,
     keeping: Arc<Keeping>,
-    rewrite_interval: Option<Duration>,
+    rewrite_interval: Duration,
     metrics: Metrics,
     workers: usize,
     receipts: Vec<Receipts>,
@@ -233,7 +233,7 @@ impl Server {
             pushers: wired.pushers,
             registry: wired.registry,
             keeping: wired.keeping,
-            rewrite_interval: Some(config.store.rewrite_interval).filter(|interval| !interval.is_zero()),
+            rewrite_interval: config.store.rewrite_interval,
             metrics,
             workers: config.messaging.workers as usize,
             receipts: later,

@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use crate::keeping::format::Header;
-use crate::keeping::reader::{LastWords, Reader};
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::id::Partition;
+use crate::keeping::format::Header;
+use crate::keeping::reader::{LastWords, Reader};
 use crate::random::Random;
 use crate::server::judge::{Census, Judge};
 use crate::store::keys::Keys;
@@ -53,7 +53,13 @@ struct Source<'a> {
 /// Errors: `Exists` when the folder holds something; `Invalid` for a key file that cannot be used, and for a backup that
 /// is damaged, cut off, of another store, or needs another key; `Unavailable` for files that cannot be read or written.
 /// Nothing is left in the folder then.
-pub async fn restore(from: &Path, data: &Path, key_file: &Path, random: Arc<dyn Random>, tell: &mut Tell<'_>) -> Result<Checked> {
+pub async fn restore(
+    from: &Path,
+    data: &Path,
+    key_file: &Path,
+    random: Arc<dyn Random>,
+    tell: &mut Tell<'_>,
+) -> Result<Checked> {
     let aside = beside(data);
     check_empty(data, &aside)?;
     let (source, checked) = Source::check(from, KeyRing::load(key_file)?, tell)?;

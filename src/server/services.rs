@@ -16,6 +16,7 @@ use crate::messaging::holder::Ground;
 use crate::messaging::outbox::Outbox;
 use crate::messaging::oversight::Oversight;
 use crate::messaging::receipt_urls::ReceiptUrls;
+use crate::messaging::retention::Wishes;
 use crate::messaging::route::Routes;
 use crate::messaging::service::Messaging;
 use crate::messaging::template::Templates;
@@ -60,11 +61,12 @@ impl Wired {
         let (contacts, pushers) = contacts(loaded, ground, &vendors)?;
         let guard = Arc::new(guard(config, ground)?);
         guard.load().await?;
-        let outbox = Arc::new(outbox(config, ground.clone(), vendors.clone())?.guarded_by(Arc::clone(&guard)));
+        let registry = registry(config, ground).await?;
+        let outbox = outbox(config, ground.clone(), vendors.clone())?.guarded_by(Arc::clone(&guard));
+        let outbox = Arc::new(outbox.keeping(wishes(registry.directory())));
         let measuring = Arc::clone(outbox.measuring());
         let timeout = config.messaging.attempt_timeout;
         let oversight = Arc::new(Oversight::new(vendors, measuring, Arc::clone(&ground.clock), timeout));
-        let registry = registry(config, ground).await?;
         let templates = Arc::new(config.templates()?);
         let receivers = Arc::new(Guarded::new(Client::new(&config.callbacks)?)) as Arc<dyn Receivers>;
         let messaging = Messaging::new(Arc::clone(&outbox), Arc::clone(&templates), config.messaging.retention);
@@ -147,6 +149,12 @@ fn outbox(config: &Config, ground: Ground, vendors: Vendors) -> Result<Outbox> {
     let routes = Routes::new(config.routes.clone());
     let outbox = Outbox::new(ground, vendors, routes, settings::outbox(&config.messaging));
     Ok(outbox.reachable_at(receipt_urls))
+}
+
+/// How long tenants have their records kept, as it is whenever one is written.
+fn wishes(directory: &Arc<Directory>) -> Wishes {
+    let directory = Arc::clone(directory);
+    Arc::new(move |tenant| directory.tenant(tenant).map(|tenant| tenant.retention).unwrap_or_default())
 }
 
 /// The contacts, and who gives them to vendors.

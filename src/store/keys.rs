@@ -464,7 +464,7 @@ impl Space {
             Self::Account => "tenants",
             Self::ApiKey => "API keys",
             Self::Guard => "limits and budgets",
-            Self::Meta => "the store's own",
+            Self::Meta => "store's own",
             Self::Unknown => "of kinds unknown here",
         }
     }

@@ -55,9 +55,8 @@ pub(crate) fn open(path: &Path, cache_bytes: u64, journal_bytes: u64) -> Result<
     let lock = take_lock(path)?;
     let folder = current(path).map_err(cannot)?;
     clear_others(path, &folder).map_err(cannot)?;
-    let db = open_sled(&folder, cache_bytes).map_err(|error| {
-        if is_locked(&error) { in_use(path) } else { cannot_open(path, error) }
-    })?;
+    let db = open_sled(&folder, cache_bytes)
+        .map_err(|error| if is_locked(&error) { in_use(path) } else { cannot_open(path, error) })?;
     let notes = db.open_tree(LAYOUT_TREE).map_err(|error| cannot_open(path, error))?;
     let known = is_known(&notes, path)?;
     let recovered = Journal::recover(path, journal_bytes, known)?;
@@ -112,7 +111,11 @@ pub(crate) fn clear_others(path: &Path, in_use: &Path) -> io::Result<()> {
             continue;
         }
         let kind = entry.file_type()?;
-        if kind.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? };
+        if kind.is_dir() {
+            fs::remove_dir_all(entry.path())?
+        } else {
+            fs::remove_file(entry.path())?
+        };
         cleared = true;
     }
     if cleared { File::open(path)?.sync_all() } else { Ok(()) }

@@ -34,7 +34,9 @@ pub(crate) enum Job {
     },
     /// Has all that was committed before settle, and clears it from the journal; answers then. `false` at once when
     /// something is settling already: come again.
-    Scrub { answer: oneshot::Sender<bool> },
+    Scrub {
+        answer: oneshot::Sender<bool>,
+    },
 }
 
 /// Jobs in the order in which they came.

@@ -165,7 +165,9 @@ impl Ground {
             match answered.await {
                 Ok(true) => scrubs += 1,
                 // Something is settling just now, which takes a second at most.
-                Ok(false) => tokio::task::spawn_blocking(|| std::thread::sleep(RETRY)).await.map_err(Error::internal)?,
+                Ok(false) => {
+                    tokio::task::spawn_blocking(|| std::thread::sleep(RETRY)).await.map_err(Error::internal)?
+                }
                 Err(_) => return Err(self.queue.refusal().unwrap_or_else(fault::closed)),
             }
         }

@@ -136,11 +136,7 @@ impl Snapshot for TableSnapshot {
     }
 }
 
-fn read_all(
-    durable: &Durable,
-    keys: impl IntoIterator<Item = IVec>,
-    now: Timestamp,
-) -> Result<Vec<(Key, Write)>> {
+fn read_all(durable: &Durable, keys: impl IntoIterator<Item = IVec>, now: Timestamp) -> Result<Vec<(Key, Write)>> {
     let mut entries = Vec::new();
     for key in keys {
         let stored = durable.get(&key)?;
@@ -199,9 +195,11 @@ impl Taps {
         if self.0.is_empty() || key.first() == Some(&PART_SPACE) {
             return;
         }
-        self.0.retain(|tap| tap.upgrade().is_some_and(|tap| {
-            tap.note(key);
-            true
-        }));
+        self.0.retain(|tap| {
+            tap.upgrade().is_some_and(|tap| {
+                tap.note(key);
+                true
+            })
+        });
     }
 }
