@@ -87,13 +87,13 @@ pub(crate) fn rewrite(arguments: &RewriteArguments) -> Outcome {
         let terminal = stderr.is_terminal();
         let mut progress = Progress::new(&mut stderr, terminal);
         while let Some(answer) = answers.message().await? {
-            let (records, megabytes) = (answer.records, megabytes(answer.bytes.unsigned_abs()));
+            let (records, megabytes) = (answer.records, answer.megabytes);
             if !answer.done {
                 progress.draw(&format!("{records} records taken over, {megabytes} MB"));
                 continue;
             }
             let text = match json {
-                true => format!("{}\n", json!({ "records": records, "bytes": answer.bytes })),
+                true => format!("{}\n", json!({ "records": records, "megabytes": megabytes })),
                 false => format!("Done: {records} records in {megabytes} MB; the old files are gone.\n"),
             };
             progress.clear();
@@ -143,7 +143,7 @@ async fn write_chunks(
             return Ok(Err(error));
         }
         bytes += answer.chunk.len() as u64;
-        progress.draw(&line("read", answer.records.unsigned_abs(), bytes, begun, clock.now()));
+        progress.draw(&line("read", answer.records.unsigned_abs().into(), bytes, begun, clock.now()));
         if answer.complete {
             return Ok(Ok(()));
         }

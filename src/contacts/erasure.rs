@@ -9,7 +9,7 @@ use crate::contacts::row::{Row, RowView};
 use crate::contacts::service::Contacts;
 use crate::error::{Kind, Result};
 use crate::id::{Id, TenantName};
-use crate::messaging::erasure::{Erased, SLICE, Sought};
+use crate::messaging::sought::{Erased, SLICE, Sought};
 use crate::recipient::{Email, Phone, Recipient};
 use crate::store::record;
 

@@ -144,13 +144,13 @@ fn to_export(kept: Kept) -> pb::ExportRecipientResponse {
 }
 
 fn to_chunk(chunk: Chunk) -> pb::BackupStoreResponse {
-    pb::BackupStoreResponse { chunk: chunk.bytes, records: to_long(chunk.records), complete: chunk.is_complete }
+    pb::BackupStoreResponse { chunk: chunk.bytes, records: to_count(chunk.records), complete: chunk.is_complete }
 }
 
 fn to_progress(progress: Progress, done: bool) -> pb::RewriteStoreResponse {
-    pb::RewriteStoreResponse { records: to_long(progress.records), done, bytes: to_long(progress.bytes) }
-}
-
-fn to_long(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
+    pb::RewriteStoreResponse {
+        records: to_count(progress.records),
+        done,
+        megabytes: to_count(progress.bytes.div_ceil(1_000_000)),
+    }
 }

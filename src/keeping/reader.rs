@@ -1,14 +1,12 @@
 //! Reading a backup: nothing is given before its frame was found whole, and the end only after all of it was.
 
-use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read};
 
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Kind, Reason, Result};
-use crate::keeping::format::{
-    FORMAT, FRAME_HEAD_BYTES, FrameKind, Header, MAGIC, MAX_PAYLOAD_BYTES, Trailer, crc, parse_records,
-};
+use crate::keeping::format::{FORMAT, FRAME_HEAD_BYTES, FrameKind, Header, MAGIC, MAX_PAYLOAD_BYTES, Trailer, crc};
+use crate::store::entries::{self, LastWords};
 use crate::store::{Key, Write};
 
 /// A backup that is being read.
@@ -32,9 +30,21 @@ pub struct Frame {
     pub entries: Vec<(Key, Write)>,
 }
 
-/// Which records of a backup are the last word on their keys, as far as it has more than one.
-#[derive(Debug, Default)]
-pub struct LastWords(HashMap<Box<[u8]>, u64>);
+// === impl Frame ===
+
+impl Frame {
+    /// Tells which of its records take the place of others. To be called for every frame, in order.
+    pub fn note(&self, words: &mut LastWords) {
+        if self.again {
+            words.note(self.number, &self.entries);
+        }
+    }
+
+    /// Those of its records that no later frame takes back: no key comes twice over all frames, and none that is gone.
+    pub fn last(self, words: &LastWords) -> Vec<(Key, Write)> {
+        words.of(self.number, self.entries)
+    }
+}
 
 // === impl Reader ===
 
@@ -88,7 +98,7 @@ impl<R: Read> Reader<R> {
             FrameKind::Header => return Err(wrong("it is damaged: it has two headers")),
         };
         let damaged = || wrong(format!("it is damaged after {} records: what follows are none", self.records));
-        let entries = parse_records(&payload).ok_or_else(damaged)?;
+        let entries = entries::decode(&payload).ok_or_else(damaged)?;
         self.records += entries.len() as u64;
         Ok(Some(Frame { number, again, entries }))
     }
@@ -154,26 +164,6 @@ fn wrong(what: impl Into<String>) -> Error {
 fn unreadable(error: io::Error) -> Error {
     let message = format!("it cannot be read: {error}");
     Error::new(Kind::Unavailable, Reason::StoreUnavailable, message).with_source(error)
-}
-
-// === impl LastWords ===
-
-impl LastWords {
-    /// To be told of every frame, in order.
-    pub fn note(&mut self, frame: &Frame) {
-        if frame.again {
-            self.0.extend(frame.entries.iter().map(|(key, _)| (key.bytes().into(), frame.number)));
-        }
-    }
-
-    /// The records of a frame that no later one takes back: no key comes twice over all frames, and none that is gone.
-    pub fn of(&self, frame: Frame) -> impl Iterator<Item = (Key, Write)> {
-        let Frame { number, entries, .. } = frame;
-        entries.into_iter().filter(move |(key, write)| {
-            let is_last = self.0.get(key.bytes()).is_none_or(|last| *last == number);
-            is_last && *write != Write::Delete
-        })
-    }
 }
 
 #[cfg(test)]
@@ -261,12 +251,11 @@ mod tests {
         assert_eq!(Reader::open(bytes.as_slice()).unwrap().header().created_at, Timestamp::from_millis(3));
         let frames = read(&bytes).unwrap();
         let mut words = LastWords::default();
-        frames.iter().for_each(|frame| words.note(frame));
-        let left: Vec<_> = frames.into_iter().flat_map(|frame| words.of(frame).collect::<Vec<_>>()).collect();
-        let mut keys: Vec<_> = left.iter().map(|(key, _)| key.bytes()).collect();
-        keys.sort_unstable();
-        assert_eq!(keys, [b"a", b"b", b"d"]);
-        assert!(left.contains(&put("a", "2")) && left.contains(&put("d", "5")));
+        frames.iter().for_each(|frame| frame.note(&mut words));
+        let left: Vec<_> = frames.into_iter().flat_map(|frame| frame.last(&words)).collect();
+        let long = "x".repeat(600_000);
+        assert_eq!(left.len(), 3);
+        assert!([put("a", "2"), put("b", &long), put("d", "5")].iter().all(|it| left.contains(it)));
     }
 
     #[tokio::test]

@@ -4,9 +4,9 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::keeping::format::{FORMAT, FRAME_HEAD_BYTES, FrameKind, Header, MAGIC, Trailer, crc, put_record};
+use crate::keeping::format::{FORMAT, FRAME_HEAD_BYTES, FrameKind, Header, MAGIC, Trailer, crc};
 use crate::store::keys::StoreId;
-use crate::store::{Snapshot, WholeStore};
+use crate::store::{Snapshot, WholeStore, entries};
 
 /// A backup that is being written.
 pub struct Backup {
@@ -65,7 +65,7 @@ impl Backup {
                     self.records += part.entries.len() as u64;
                     let mut payload = Vec::new();
                     for (key, write) in &part.entries {
-                        put_record(&mut payload, key, write);
+                        entries::encode(&mut payload, key, write);
                         if payload.len() >= FRAME_BYTES {
                             self.out.add(kind, &std::mem::take(&mut payload));
                         }

@@ -3,31 +3,16 @@
 //! Erasing deletes records and never changes them, so whoever has one in hand, such as a call of a vendor under way, finds
 //! it gone and does nothing more.
 
-use std::collections::HashSet;
-
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::id::{Id, TenantName};
 use crate::messaging::holder::{MAX_ROUNDS, Marks, contention, count_conflict};
 use crate::messaging::message::Message;
 use crate::messaging::service::Messaging;
+use crate::messaging::sought::{Erased, SLICE, Sought};
 use crate::recipient::Recipient;
 use crate::store::keys::RecipientTag;
 use crate::store::{Batch, Commit, record};
-
-/// Some of what was looked for, in the order in which it came to be.
-#[derive(Debug)]
-pub struct Sought<T> {
-    pub items: Vec<T>,
-    /// Where to go on; `None` when there is no more.
-    pub after: Option<Id>,
-}
-
-/// The ids of what was erased.
-pub type Erased = HashSet<Id>;
-
-/// Records that are looked at in one go.
-pub const SLICE: usize = 256;
 
 // === impl Messaging ===
 

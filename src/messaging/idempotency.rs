@@ -12,8 +12,8 @@ use minicbor::{Decode, Encode};
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::id::{Id, TenantName};
-use crate::messaging::erasure::SLICE;
 use crate::messaging::holder::{Ground, MAX_ROUNDS, contention, count_conflict};
+use crate::messaging::sought::SLICE;
 use crate::store::keys::{Fingerprint, RequestTag};
 use crate::store::{Batch, Commit, Key, record};
 

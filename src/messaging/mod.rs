@@ -43,6 +43,7 @@ pub mod rounds;
 pub mod route;
 pub mod sending;
 pub mod service;
+pub mod sought;
 pub mod template;
 pub mod template_source;
 pub mod variables;

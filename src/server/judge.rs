@@ -6,8 +6,8 @@ use crate::contacts::row::Row;
 use crate::contacts::table::Table;
 use crate::error::{Error, Result};
 use crate::messaging::message::Message;
-use crate::store::keys::Space;
 use crate::store::seal::KeyRing;
+use crate::store::space::Space;
 use crate::store::{Key, record};
 use crate::verification::recipient_state::RecipientState;
 use crate::verification::verification::Verification;
@@ -53,7 +53,7 @@ impl Judge {
     }
 
     fn open(&self, space: Space, key: &Key, sealed: &[u8]) -> Result<()> {
-        let value = self.ring.open(key.bytes(), sealed)?;
+        let value = self.ring.open_record(key, sealed)?;
         match space {
             Space::Verification => record::decode::<Verification>(&value).map(drop),
             Space::RecipientState => record::decode::<RecipientState>(&value).map(drop),

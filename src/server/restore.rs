@@ -14,9 +14,10 @@ use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::id::Partition;
 use crate::keeping::format::Header;
-use crate::keeping::reader::{LastWords, Reader};
+use crate::keeping::reader::Reader;
 use crate::random::Random;
 use crate::server::judge::{Census, Judge};
+use crate::store::entries::LastWords;
 use crate::store::keys::Keys;
 use crate::store::seal::{KeyRing, SealedStore};
 use crate::store::sled::{self, SledStore};
@@ -124,14 +125,14 @@ impl<'a> Source<'a> {
         let mut read = 0;
         // What is the last word is known only at the end.
         while let Some(frame) = reader.next().map_err(|error| name(file, error))? {
-            source.words.note(&frame);
+            frame.note(&mut source.words);
             read += frame.entries.len() as u64;
             tell(Stage::Checking, read);
         }
         let mut judge = Judge::new(ring);
         let mut reader = open_backup(file)?;
         while let Some(frame) = reader.next().map_err(|error| name(file, error))? {
-            for (key, write) in source.words.of(frame) {
+            for (key, write) in frame.last(&source.words) {
                 let Write::Put { value, .. } = write else { continue };
                 judge.judge(&key, &value);
                 source.records += 1;
@@ -169,7 +170,7 @@ impl<'a> Source<'a> {
         let mut done = 0;
         while let Some(frame) = reader.next().map_err(|error| name(self.file, error))? {
             let mut batches: Vec<Option<Batch>> = vec![None; Partition::COUNT];
-            for (key, write) in self.words.of(frame) {
+            for (key, write) in frame.last(&self.words) {
                 let Write::Put { value, expires_at } = write else { continue };
                 let partition = key.partition();
                 let batch = &mut batches[usize::from(partition.index())];
@@ -191,7 +192,7 @@ impl<'a> Source<'a> {
         let mut reader = open_backup(self.file)?;
         let mut done = 0;
         while let Some(frame) = reader.next().map_err(|error| name(self.file, error))? {
-            for (key, write) in self.words.of(frame) {
+            for (key, write) in frame.last(&self.words) {
                 let Write::Put { value, .. } = write else { continue };
                 let found = store.get(&key).await?;
                 if found.is_none_or(|found| found.value != value) {

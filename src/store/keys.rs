@@ -17,24 +17,11 @@ use crate::error::{Error, Result};
 use crate::id::{Id, Partition, TenantName};
 use crate::random::Random;
 use crate::recipient::Recipient;
+use crate::store::space::{
+    ACCOUNT, API_KEY, CODE_PLACE, CONTACT_PUSH, CONTACT_ROW, CONTACT_TABLE, DUE, GUARD, IDEMPOTENCY, MESSAGE,
+    MESSAGE_BATCH, MESSAGE_OF_RECIPIENT, META, RECIPIENT, VENDOR_NAME, VERIFICATION,
+};
 use crate::store::{Batch, Commit, Condition, Key, Prefix, Store};
-
-const META: u8 = b'_';
-const API_KEY: u8 = b'a';
-const MESSAGE_BATCH: u8 = b'b';
-const CODE_PLACE: u8 = b'k';
-const CONTACT_ROW: u8 = b'c';
-const DUE: u8 = b'd';
-const GUARD: u8 = b'g';
-const ACCOUNT: u8 = b'e';
-const IDEMPOTENCY: u8 = b'i';
-const MESSAGE: u8 = b'm';
-const MESSAGE_OF_RECIPIENT: u8 = b'n';
-const CONTACT_PUSH: u8 = b'p';
-const RECIPIENT: u8 = b'r';
-const CONTACT_TABLE: u8 = b't';
-const VERIFICATION: u8 = b'v';
-const VENDOR_NAME: u8 = b'w';
 
 const INDEX_KEY_BYTES: usize = 32;
 const DUE_KEY_BYTES: usize = 2 + 8 + SendRef::BYTES;
@@ -73,29 +60,6 @@ pub struct RequestTag(#[cbor(with = "minicbor::bytes")] [u8; 16]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, minicbor::Encode, minicbor::Decode)]
 #[cbor(transparent)]
 pub struct Fingerprint(#[cbor(with = "minicbor::bytes")] [u8; 16]);
-
-/// What a record is, as its key says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Space {
-    Verification,
-    RecipientState,
-    Message,
-    MessageOfRecipient,
-    MessageBatch,
-    Due,
-    Idempotency,
-    VendorName,
-    CodePlace,
-    ContactTable,
-    ContactRow,
-    ContactPush,
-    Account,
-    ApiKey,
-    Guard,
-    Meta,
-    /// Of a kind that this build does not know.
-    Unknown,
-}
 
 /// Which store it is, wherever its records lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
@@ -419,55 +383,6 @@ fn records(space: u8, tenant: TenantTag) -> Prefix {
 
 fn first<const N: usize>(hash: &[u8; 32]) -> [u8; N] {
     std::array::from_fn(|i| hash[i])
-}
-
-// === impl Space ===
-
-impl Space {
-    pub fn of(key: &Key) -> Self {
-        match key.bytes().first().copied().unwrap_or_default() {
-            VERIFICATION => Self::Verification,
-            RECIPIENT => Self::RecipientState,
-            MESSAGE => Self::Message,
-            MESSAGE_OF_RECIPIENT => Self::MessageOfRecipient,
-            MESSAGE_BATCH => Self::MessageBatch,
-            DUE => Self::Due,
-            IDEMPOTENCY => Self::Idempotency,
-            VENDOR_NAME => Self::VendorName,
-            CODE_PLACE => Self::CodePlace,
-            CONTACT_TABLE => Self::ContactTable,
-            CONTACT_ROW => Self::ContactRow,
-            CONTACT_PUSH => Self::ContactPush,
-            ACCOUNT => Self::Account,
-            API_KEY => Self::ApiKey,
-            GUARD => Self::Guard,
-            META => Self::Meta,
-            _ => Self::Unknown,
-        }
-    }
-
-    /// What people call records of this kind.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Verification => "verifications",
-            Self::RecipientState => "recipients' counters",
-            Self::Message => "messages",
-            Self::MessageOfRecipient => "messages by recipient",
-            Self::MessageBatch => "batches of messages",
-            Self::Due => "due marks",
-            Self::Idempotency => "idempotency keys",
-            Self::VendorName => "vendors' names",
-            Self::CodePlace => "vendors' codes",
-            Self::ContactTable => "contact lists",
-            Self::ContactRow => "contacts",
-            Self::ContactPush => "contacts to hand on",
-            Self::Account => "tenants",
-            Self::ApiKey => "API keys",
-            Self::Guard => "limits and budgets",
-            Self::Meta => "store's own",
-            Self::Unknown => "of kinds unknown here",
-        }
-    }
 }
 
 // === impl StoreId ===

@@ -3,10 +3,12 @@
 //! A [`Batch`] is all-or-nothing and conditional; once [`Store::commit`] answers `Committed`, it has survived whatever
 //! happens next. Values are opaque bytes here: no store knows a rule of verification or messaging.
 
+pub mod entries;
 pub mod keys;
 pub mod record;
 pub mod seal;
 pub mod sled;
+pub mod space;
 
 use async_trait::async_trait;
 

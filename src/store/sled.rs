@@ -74,6 +74,7 @@ mod settler;
 mod snapshot;
 mod sweep;
 mod table;
+mod tap;
 
 /// Settings of the embedded store.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

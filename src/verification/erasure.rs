@@ -6,8 +6,8 @@
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::id::{Id, TenantName};
-use crate::messaging::erasure::{Erased, SLICE, Sought};
 use crate::messaging::holder::{MAX_ROUNDS, contention, count_conflict};
+use crate::messaging::sought::{Erased, SLICE, Sought};
 use crate::recipient::Recipient;
 use crate::store::{Batch, Commit, record};
 use crate::verification::service::Verifications;

@@ -192,7 +192,7 @@ fn enums_begin_unspecified_and_prefix_their_values() {
 
 #[test]
 fn each_method_has_a_request_and_a_response_of_its_own() {
-    assert_eq!(methods().len(), 37);
+    assert_eq!(methods().len(), 41);
     for method in methods() {
         let package = method.parent_file().package_name().to_owned();
         assert_eq!(method.input().full_name(), format!("{package}.{}Request", method.name()));
@@ -239,7 +239,8 @@ fn time_and_numbers_have_the_types_that_every_language_knows() {
         for unit in ["_seconds", "_minutes", "_ms", "_millis", "_ttl"] {
             assert!(!name.ends_with(unit), "{full_name} is a google.protobuf.Duration or Timestamp");
         }
-        let numeric = !matches!(field.kind(), Kind::String | Kind::Bool | Kind::Message(_) | Kind::Enum(_));
+        let numeric =
+            !matches!(field.kind(), Kind::String | Kind::Bytes | Kind::Bool | Kind::Message(_) | Kind::Enum(_));
         assert!(!numeric || field.kind() == Kind::Int32, "{full_name}: {:?}", field.kind());
     }
 }

@@ -10,8 +10,8 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use sled::IVec;
@@ -36,10 +36,19 @@ pub(crate) struct Committer {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tally: Arc<Tally>,
     /// The thread that settles what the journal's other file holds.
-    settling: Option<JoinHandle<()>>,
+    settling: Option<Settling>,
     /// Commits of this turn of the journal.
     commits: u32,
 }
+
+/// A layer that settles.
+struct Settling {
+    thread: JoinHandle<()>,
+    /// Those who want the journal cleared after that; `None` once it has settled.
+    waiting: Waiting,
+}
+
+type Waiting = Arc<Mutex<Option<Vec<oneshot::Sender<()>>>>>;
 
 /// What the committer has done since it started.
 #[derive(Debug, Default)]
@@ -54,7 +63,7 @@ struct Group {
     touched: BTreeMap<IVec, Touched>,
     answers: Vec<Answer>,
     /// Those who want the journal cleared of all this.
-    scrubs: Vec<oneshot::Sender<bool>>,
+    scrubs: Vec<oneshot::Sender<()>>,
 }
 
 /// What a group knows of a key.
@@ -190,13 +199,15 @@ impl Committer {
     }
 
     /// Goes on in the journal's other file early, and has this one cleared once it has settled. Whoever asks while
-    /// something settles is told to come again, so that no commit waits for it.
-    fn scrub(&mut self, scrubs: Vec<oneshot::Sender<bool>>) -> Result<()> {
+    /// something settles waits for the end of that, so that no commit has to.
+    fn scrub(&mut self, scrubs: Vec<oneshot::Sender<()>>) -> Result<()> {
         if scrubs.is_empty() {
             return Ok(());
         }
-        if self.settling.as_ref().is_some_and(|settling| !settling.is_finished()) {
-            answer(scrubs, false);
+        if let Some(settling) = &self.settling
+            && let Some(waiting) = lock(&settling.waiting).as_mut()
+        {
+            waiting.extend(scrubs);
             return Ok(());
         }
         self.turn(scrubs)
@@ -204,13 +215,15 @@ impl Committer {
 
     /// Goes on in the journal's other file, and has what this one holds settle meanwhile; then clears it, if anybody asks
     /// for that.
-    fn turn(&mut self, scrubs: Vec<oneshot::Sender<bool>>) -> Result<()> {
+    fn turn(&mut self, scrubs: Vec<oneshot::Sender<()>>) -> Result<()> {
         self.wait_until_settled();
         let layer = self.table.freeze()?;
         self.journal.begin().map_err(fault::broken)?;
         self.commits = 0;
         let (settler, queue) = (self.settler.clone(), Arc::clone(&self.queue));
         let spent = self.journal.other().map_err(fault::broken)?;
+        let waiting = Waiting::new(Mutex::new(Some(Vec::new())));
+        let asked = Arc::clone(&waiting);
         let settle = move || {
             let _fail_on_panic = FailOnPanic(Arc::clone(&queue));
             let settled = settler.settle(&layer);
@@ -218,29 +231,35 @@ impl Committer {
                 true => Ok(()),
                 false => spent.clear().map_err(fault::broken),
             });
-            match cleared {
-                Ok(()) => answer(scrubs, true),
-                Err(error) => queue.fail(format!("{error:?}")),
+            if let Err(error) = cleared {
+                return queue.fail(format!("{error:?}"));
+            }
+            for caller in scrubs {
+                // One who has gone away is no fault.
+                _ = caller.send(());
+            }
+            let waiting = lock(&asked).take();
+            for answer in waiting.into_iter().flatten() {
+                // One who is refused sees that nobody answers, and asks again.
+                drop(queue.push(Job::Scrub { answer }));
             }
         };
         let thread = std::thread::Builder::new().name("store-settler".to_owned()).spawn(settle);
-        self.settling = Some(thread.map_err(fault::broken)?);
+        self.settling = Some(Settling { thread: thread.map_err(fault::broken)?, waiting });
         Ok(())
     }
 
     fn wait_until_settled(&mut self) {
         if let Some(settling) = self.settling.take() {
             // A panic of it has already been reported to the queue.
-            drop(settling.join());
+            drop(settling.thread.join());
         }
     }
 }
 
-fn answer(scrubs: Vec<oneshot::Sender<bool>>, cleared: bool) {
-    for caller in scrubs {
-        // One who has gone away is no fault.
-        _ = caller.send(cleared);
-    }
+fn lock(waiting: &Waiting) -> MutexGuard<'_, Option<Vec<oneshot::Sender<()>>>> {
+    // Nothing panics while it is held.
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 // === impl Group ===

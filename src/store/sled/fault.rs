@@ -15,6 +15,12 @@ pub(crate) fn broken(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>)
     Error::new(Kind::Unavailable, Reason::StoreUnavailable, "the store is unavailable").with_source(cause)
 }
 
+/// A tap has run over, or reading never catches up.
+pub(crate) fn too_slow() -> Error {
+    let message = "the store changes faster than the backup is read; read it faster, or when there is less to do";
+    Error::new(Kind::Unavailable, Reason::BackupTooSlow, message)
+}
+
 /// The files are being written anew already.
 pub(crate) fn under_way() -> Error {
     let message = "the files of the store are being rewritten already; wait for that";

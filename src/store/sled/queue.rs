@@ -32,10 +32,9 @@ pub(crate) enum Job {
         records: Vec<(IVec, Version)>,
         answer: oneshot::Sender<usize>,
     },
-    /// Has all that was committed before settle, and clears it from the journal; answers then. `false` at once when
-    /// something is settling already: come again.
+    /// Has all that was committed before settle, and clears it from the journal; answers then.
     Scrub {
-        answer: oneshot::Sender<bool>,
+        answer: oneshot::Sender<()>,
     },
 }
 

@@ -10,7 +10,6 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use sled::{Db, IVec};
@@ -65,9 +64,6 @@ const TURN_ENTRIES: usize = 32;
 
 /// Turns between two times that somebody is told how far it is.
 const TURNS: usize = 64;
-
-/// How long to wait while something settles.
-const RETRY: Duration = Duration::from_millis(20);
 
 /// How often the journal is cleared: once each of its files.
 const SCRUBS: usize = 2;
@@ -163,12 +159,8 @@ impl Ground {
             let (answer, answered) = oneshot::channel();
             self.queue.push(Job::Scrub { answer })?;
             match answered.await {
-                Ok(true) => scrubs += 1,
-                // Something is settling just now, which takes a second at most.
-                Ok(false) => {
-                    tokio::task::spawn_blocking(|| std::thread::sleep(RETRY)).await.map_err(Error::internal)?
-                }
-                Err(_) => return Err(self.queue.refusal().unwrap_or_else(fault::closed)),
+                Ok(()) => scrubs += 1,
+                Err(_) => self.queue.refusal().map_or(Ok(()), Err)?,
             }
         }
         Ok(())

@@ -6,18 +6,19 @@
 //!
 //! Memory is bounded, for a tap that has run over ends the reading.
 
-use std::collections::BTreeSet;
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use sled::IVec;
 
 use crate::clock::{Clock, Timestamp};
-use crate::error::{Error, Kind, Reason, Result};
+use crate::error::Result;
 use crate::id::Partition;
+use crate::store::sled::fault;
 use crate::store::sled::record::{self, PART_SPACE};
 use crate::store::sled::table::{Durable, Table};
+use crate::store::sled::tap::Tap;
 use crate::store::{Key, Part, Snapshot, Write};
 
 /// A store that is being read.
@@ -38,28 +39,11 @@ enum Phase {
     Done,
 }
 
-/// Notes which keys change.
-#[derive(Default)]
-pub(crate) struct Tap(Mutex<Noted>);
-
-#[derive(Default)]
-struct Noted {
-    keys: BTreeSet<IVec>,
-    ran_over: bool,
-}
-
-/// The taps of a table.
-#[derive(Default)]
-pub(crate) struct Taps(Vec<Weak<Tap>>);
-
 /// Records read in one turn at the table, about 0.2 ms.
 const TURN_RECORDS: usize = 128;
 
 /// So few are read in one turn at the end, some ten milliseconds.
 const LAST_TURN_RECORDS: usize = 2_000;
-
-/// Keys that a tap notes at most, some 100 MB.
-const MOST_NOTED: usize = 1_000_000;
 
 /// Where a key is said to lie that is gone.
 const NOWHERE: Partition = Partition::new(0);
@@ -106,7 +90,7 @@ impl TableSnapshot {
             return Ok(Part { entries, again: true });
         }
         if self.rounds == MOST_ROUNDS {
-            return Err(too_slow());
+            return Err(fault::too_slow());
         }
         self.rounds += 1;
         // Nothing changes while the table is read, so what is noted and what is read is of one moment.
@@ -138,7 +122,8 @@ impl Snapshot for TableSnapshot {
 
 fn read_all(durable: &Durable, keys: impl IntoIterator<Item = IVec>, now: Timestamp) -> Result<Vec<(Key, Write)>> {
     let mut entries = Vec::new();
-    for key in keys {
+    // A part of a record changes with the record.
+    for key in keys.into_iter().filter(|key: &IVec| key.first() != Some(&PART_SPACE)) {
         let stored = durable.get(&key)?;
         let found = stored.map(|stored| live(durable, &key, &stored, now)).transpose()?.flatten();
         // No partition is known of what is gone, and none is needed to forget it.
@@ -153,53 +138,4 @@ fn live(durable: &Durable, key: &[u8], stored: &[u8], now: Timestamp) -> Result<
     Ok(read.map(|(header, record)| {
         (Key::new(header.partition, key), Write::Put { value: record.value, expires_at: header.expires_at })
     }))
-}
-
-fn too_slow() -> Error {
-    let message = "the store changes faster than the backup is read; read it faster, or when there is less to do";
-    Error::new(Kind::Unavailable, Reason::BackupTooSlow, message)
-}
-
-// === impl Tap ===
-
-impl Tap {
-    fn note(&self, key: &IVec) {
-        // Nothing panics while it is held.
-        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if noted.keys.len() < MOST_NOTED {
-            noted.keys.insert(key.clone());
-        } else {
-            noted.ran_over = true;
-        }
-    }
-
-    /// All that was noted since the last time.
-    fn take(&self) -> Result<BTreeSet<IVec>> {
-        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if noted.ran_over { Err(too_slow()) } else { Ok(std::mem::take(&mut noted.keys)) }
-    }
-}
-
-// === impl Taps ===
-
-impl Taps {
-    pub(crate) fn add(&mut self) -> Arc<Tap> {
-        let tap = Arc::default();
-        self.0.push(Arc::downgrade(&tap));
-        tap
-    }
-
-    /// Tells those who still listen that a key changes.
-    pub(crate) fn note(&mut self, key: &IVec) {
-        // A part of a record changes with the record.
-        if self.0.is_empty() || key.first() == Some(&PART_SPACE) {
-            return;
-        }
-        self.0.retain(|tap| {
-            tap.upgrade().is_some_and(|tap| {
-                tap.note(key);
-                true
-            })
-        });
-    }
 }

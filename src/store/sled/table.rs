@@ -20,7 +20,7 @@ use sled::{IVec, Tree};
 
 use crate::error::{Error, Result};
 use crate::store::sled::fault::{broken, closed, under_way};
-use crate::store::sled::snapshot::{Tap, Taps};
+use crate::store::sled::tap::{Tap, Taps};
 
 /// All layers, until the table is closed.
 pub(crate) struct Table {

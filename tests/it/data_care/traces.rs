@@ -4,8 +4,9 @@
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
-use verigate::keeping::reader::{LastWords, Reader};
+use verigate::keeping::reader::Reader;
 use verigate::proto::admin::v1::{BackupStoreRequest, RewriteStoreRequest};
+use verigate::store::entries::LastWords;
 use verigate::store::{Key, Write};
 
 use crate::support::gateway::{Admin, CONFIG, Gateway};
@@ -34,14 +35,14 @@ pub(crate) async fn back_up(admin: &mut Admin) -> Vec<u8> {
 }
 
 /// Has the files of a gateway's store written anew, and tells how many records they hold.
-pub(crate) async fn rewrite(admin: &mut Admin) -> i64 {
+pub(crate) async fn rewrite(admin: &mut Admin) -> i32 {
     let mut answers = admin.rewrite_store(RewriteStoreRequest {}).await.unwrap().into_inner();
     let mut last = None;
     while let Some(answer) = answers.message().await.unwrap() {
         last = Some(answer);
     }
     let last = last.unwrap();
-    assert!(last.done && last.bytes > 0);
+    assert!(last.done && last.megabytes > 0);
     last.records
 }
 
@@ -52,8 +53,8 @@ pub(crate) fn records(backup: &[u8]) -> Vec<(Key, Vec<u8>)> {
         std::iter::from_fn(move || reader.next().unwrap())
     };
     let mut words = LastWords::default();
-    read().for_each(|frame| words.note(&frame));
-    let left: Vec<_> = read().flat_map(|frame| words.of(frame).collect::<Vec<_>>()).collect();
+    read().for_each(|frame| frame.note(&mut words));
+    let left: Vec<_> = read().flat_map(|frame| frame.last(&words)).collect();
     let value = |(key, write)| match write {
         Write::Put { value, .. } => (key, value),
         Write::Delete => unreachable!("what is gone is left out"),
