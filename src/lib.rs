@@ -7,7 +7,7 @@
 //! | 9 | `main` · `cli` | `server bench config console keeping telemetry auth proto`, words |
 //! | 8 | `server` | every concrete type: build, bind, run, drain |
 //! | 8 | `bench` | the store port, `proto`, words; never `server` |
-//! | 7 | `config` · `grpc` · `rest` · `receipts` · `console` · `people` | services, `auth status proto`, words; no concrete store or vendor |
+//! | 7 | `config` · `grpc` · `rest` · `receipts` · `console` | services, `auth status proto`, words; no concrete store or vendor |
 //! | 6 | `verification` · `contacts` | messaging, event, store port, words |
 //! | 5 | `messaging` · `webhook` | vendor port, event, store port, words |
 //! | 4 | `vendor` · `guard` · `event` · `auth` · `keeping` | store port, words |
@@ -69,7 +69,6 @@ pub mod verification;
 pub mod config;
 pub mod console;
 pub mod grpc;
-pub mod people;
 pub mod receipts;
 pub mod rest;
 

@@ -76,7 +76,9 @@ async fn restore_to(place: &Path, backup: &[u8]) -> verigate::error::Result<u64>
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_that_was_acknowledged_before_a_backup_under_load_is_in_it() {
-    let gateway = Arc::new(Gateway::start_with(&administered()).await);
+    let gateway = Arc::new(
+        Gateway::start_with(&administered().replacen("kind = \"inbox\"", "kind = \"inbox\"\nkeep = 100000", 1)).await,
+    );
     let (told, turns) = (Arc::new(Mutex::new(Told::default())), Arc::new(AtomicU32::new(0)));
     let stop = Arc::new(AtomicBool::new(false));
     let mut callers = JoinSet::new();
