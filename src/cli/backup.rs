@@ -160,7 +160,7 @@ fn check(part: &Path, progress: &mut Progress<'_>) -> Result<Written, Failure> {
     let bytes = file.metadata().map_err(|error| unwritable(part, &error))?.len();
     let mut reader = Reader::open(BufReader::with_capacity(1 << 20, file)).map_err(|error| wrong(&error))?;
     let mut records = 0;
-    while let Some(frame) = reader.next().map_err(|error| wrong(&error))? {
+    while let Some(frame) = reader.read().map_err(|error| wrong(&error))? {
         records += frame.entries.len() as u64;
         progress.draw(&format!("{records} records checked"));
     }

@@ -49,7 +49,7 @@ impl Frame {
 // === impl Reader ===
 
 impl<R: Read> Reader<R> {
-    /// Errors: `Invalid`, saying what is wrong with the file, here and from [`Reader::next`].
+    /// Errors: `Invalid`, saying what is wrong with the file, here and from [`Reader::read`].
     pub fn open(mut from: R) -> Result<Self> {
         let mut magic = [0; MAGIC.len()];
         match from.read_exact(&mut magic) {
@@ -77,7 +77,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// The next records; `None` once all of the file has been found good.
-    pub fn next(&mut self) -> Result<Option<Frame>> {
+    pub fn read(&mut self) -> Result<Option<Frame>> {
         if self.is_complete {
             return Ok(None);
         }
@@ -228,7 +228,7 @@ mod tests {
     fn read(bytes: &[u8]) -> Result<Vec<Frame>> {
         let mut reader = Reader::open(bytes)?;
         let mut frames = Vec::new();
-        while let Some(frame) = reader.next()? {
+        while let Some(frame) = reader.read()? {
             frames.push(frame);
         }
         Ok(frames)

@@ -124,14 +124,14 @@ impl<'a> Source<'a> {
         let mut source = Self { file, words: LastWords::default(), records: 0 };
         let mut read = 0;
         // What is the last word is known only at the end.
-        while let Some(frame) = reader.next().map_err(|error| name(file, error))? {
+        while let Some(frame) = reader.read().map_err(|error| name(file, error))? {
             frame.note(&mut source.words);
             read += frame.entries.len() as u64;
             tell(Stage::Checking, read);
         }
         let mut judge = Judge::new(ring);
         let mut reader = open_backup(file)?;
-        while let Some(frame) = reader.next().map_err(|error| name(file, error))? {
+        while let Some(frame) = reader.read().map_err(|error| name(file, error))? {
             for (key, write) in frame.last(&source.words) {
                 let Write::Put { value, .. } = write else { continue };
                 judge.judge(&key, &value);
@@ -168,7 +168,7 @@ impl<'a> Source<'a> {
     async fn fill(&self, store: &SledStore, tell: &mut Tell<'_>) -> Result<()> {
         let mut reader = open_backup(self.file)?;
         let mut done = 0;
-        while let Some(frame) = reader.next().map_err(|error| name(self.file, error))? {
+        while let Some(frame) = reader.read().map_err(|error| name(self.file, error))? {
             let mut batches: Vec<Option<Batch>> = vec![None; Partition::COUNT];
             for (key, write) in frame.last(&self.words) {
                 let Write::Put { value, expires_at } = write else { continue };
@@ -191,7 +191,7 @@ impl<'a> Source<'a> {
         let differs = || wrong(self.file, "it changed while it was restored, or what was restored did");
         let mut reader = open_backup(self.file)?;
         let mut done = 0;
-        while let Some(frame) = reader.next().map_err(|error| name(self.file, error))? {
+        while let Some(frame) = reader.read().map_err(|error| name(self.file, error))? {
             for (key, write) in frame.last(&self.words) {
                 let Write::Put { value, .. } = write else { continue };
                 let found = store.get(&key).await?;

@@ -10,7 +10,7 @@ pub(crate) fn run(data: &[u8]) {
     match choose(data, 2) {
         Some((0, rest)) => {
             let Ok(mut reader) = Reader::open(rest) else { return };
-            while let Ok(Some(_)) = reader.next() {}
+            while let Ok(Some(_)) = reader.read() {}
         }
         Some((_, rest)) => {
             let Some(read) = entries::decode(rest) else { return };

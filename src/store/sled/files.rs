@@ -106,8 +106,8 @@ pub(crate) fn clear_others(path: &Path, in_use: &Path) -> io::Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        let other_folder = name.starts_with(FOLDER) && entry.path() != in_use;
-        if !other_folder && !(in_use != path && is_of_sled(name)) {
+        let is_other = name.starts_with(FOLDER) && entry.path() != in_use || in_use != path && is_of_sled(name);
+        if !is_other {
             continue;
         }
         let kind = entry.file_type()?;

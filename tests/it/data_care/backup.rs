@@ -42,13 +42,13 @@ async fn write(gateway: Arc<Gateway>, told: Arc<Mutex<Told>>, turns: Arc<AtomicU
         let turn = turns.fetch_add(1, Ordering::Relaxed);
         let phone = number(turn);
         let started = client.start_verification(start(&phone)).await.unwrap().into_inner().verification.unwrap();
-        if turn % 3 == 0 {
+        if turn.is_multiple_of(3) {
             cancel(&mut client, &started.id).await.unwrap();
             told.lock().unwrap().canceled.push(started.id);
         } else {
             told.lock().unwrap().pending.push(started.id);
         }
-        if turn % 4 == 0 {
+        if turn.is_multiple_of(4) {
             let sent = messages.send_message(text_to(PHONE, "Your table is ready.")).await.unwrap().into_inner();
             told.lock().unwrap().messages.push(sent.message.unwrap().id);
         }

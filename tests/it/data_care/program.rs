@@ -7,14 +7,20 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tonic::transport::Endpoint;
 use verigate::clock::SystemClock;
 use verigate::id::Partition;
+use verigate::proto::admin::v1::RewriteStoreRequest;
+use verigate::proto::admin::v1::admin_service_client::AdminServiceClient;
+use verigate::proto::verification::v1::GetVerificationRequest;
+use verigate::proto::verification::v1::verification_service_client::VerificationServiceClient;
 use verigate::random::OsRandom;
 use verigate::store::seal::{KeyRing, SealedStore};
 use verigate::store::sled::{self, SledStore};
 use verigate::store::{Batch, Key, Store};
 
-use crate::support::process::Process;
+use crate::support::gateway::{Credentials, start};
+use crate::support::process::{KEY, Process};
 
 const STOP: Duration = Duration::from_secs(20);
 
@@ -164,4 +170,48 @@ async fn what_cannot_be_restored_says_why_with_a_code_of_its_own() {
     std::fs::set_permissions(place.join("other.key"), std::fs::Permissions::from_mode(0o600)).unwrap();
     let refused = run(place, &["verify-store", "verigate-data", "--key-file", "other.key"]).await;
     assert_eq!((code(&refused), text(&refused.stderr).contains("100 records are bad")), (1, true), "{refused:?}");
+}
+
+/// Has a store rewritten without a pause until its program is gone.
+async fn rewrite_on_and_on(channel: tonic::transport::Channel) -> u32 {
+    let mut admin = AdminServiceClient::with_interceptor(channel, Credentials::new(KEY));
+    let mut done = 0;
+    loop {
+        let Ok(answers) = admin.rewrite_store(RewriteStoreRequest {}).await else { return done };
+        let mut answers = answers.into_inner();
+        while let Ok(Some(answer)) = answers.message().await {
+            done += u32::from(answer.done);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_when_a_rewrite_is_killed() {
+    let place = TempDir::new().unwrap();
+    let place = place.path();
+    fill(place, 3_000).await;
+    let (mut told, mut rewrites, mut number) = (Vec::new(), 0, 0);
+    for round in 0..12 {
+        let process = Process::start(place, &[]).await;
+        let connect = async || Endpoint::from_shared(process.grpc.clone()).unwrap().connect().await.unwrap();
+        let rewriting = tokio::spawn(rewrite_on_and_on(connect().await));
+        let mut client = VerificationServiceClient::with_interceptor(connect().await, Credentials::new(KEY));
+        for id in told.iter().rev().take(300) {
+            client.get_verification(GetVerificationRequest { id: String::clone(id) }).await.unwrap();
+        }
+        // Killed at another place in each round.
+        for _ in 0..20 + 13 * round {
+            number += 1;
+            let request = start(&format!("+6011{:08}", 10_000_000 + 10 * number));
+            let started = client.start_verification(request).await.unwrap().into_inner();
+            told.push(started.verification.unwrap().id);
+        }
+        process.kill();
+        rewrites += rewriting.await.unwrap();
+    }
+    assert!(rewrites > 3, "{rewrites} rewrites came to their end");
+    let checked = run(place, &["verify-store", "verigate-data", "--key-file", "verigate-data/key", "--json"]).await;
+    assert_eq!(code(&checked), 0, "{}", text(&checked.stderr));
+    let checked: Value = serde_json::from_slice(&checked.stdout).unwrap();
+    assert_eq!(checked["kinds"]["verifications"], told.len(), "{checked}");
 }

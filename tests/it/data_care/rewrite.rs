@@ -27,7 +27,7 @@ async fn put(store: &SledStore, number: u64, value: &[u8]) {
 
 /// Long enough that some go on in further parts.
 fn value(number: u64) -> Vec<u8> {
-    let length = if number % 50 == 0 { 40_000 } else { 300 };
+    let length = if number.is_multiple_of(50) { 40_000 } else { 300 };
     number.to_be_bytes().into_iter().cycle().take(length).collect()
 }
 

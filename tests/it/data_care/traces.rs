@@ -50,7 +50,7 @@ pub(crate) async fn rewrite(admin: &mut Admin) -> i32 {
 pub(crate) fn records(backup: &[u8]) -> Vec<(Key, Vec<u8>)> {
     let read = || {
         let mut reader = Reader::open(backup).unwrap();
-        std::iter::from_fn(move || reader.next().unwrap())
+        std::iter::from_fn(move || reader.read().unwrap())
     };
     let mut words = LastWords::default();
     read().for_each(|frame| frame.note(&mut words));
