@@ -148,6 +148,7 @@ impl House {
             may_return_code: false,
             balance_of: None,
             may_administer: false,
+            retention: Default::default(),
         };
         Ok(Self { sled, outbox, messaging, tenant, running: vec![worker, receipts] })
     }

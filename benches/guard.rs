@@ -250,6 +250,7 @@ impl Service {
             may_return_code: false,
             balance_of: None,
             may_administer: false,
+            retention: Default::default(),
         };
         Ok(Self { verifications, tenant, next: 0, running, _place: place })
     }

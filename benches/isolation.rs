@@ -310,6 +310,7 @@ impl House {
             may_return_code: false,
             balance_of: None,
             may_administer: false,
+            retention: Default::default(),
         };
         Ok(Self { sled, outbox, messaging, tenant, worker })
     }

@@ -157,6 +157,7 @@ fn words(bench: &Bench) -> Result<()> {
         may_return_code: false,
         balance_of: None,
         may_administer: false,
+        retention: Default::default(),
     });
     let mut roster = Roster::default();
     roster.add_account(Arc::new(account))?;

@@ -105,6 +105,8 @@ pub enum Reason {
     NotServed,
     Internal,
     AlreadyExists,
+    BackupTooSlow,
+    RewriteUnderWay,
 }
 
 /// One field of a request that is out of its range.
@@ -218,7 +220,7 @@ impl StdError for Error {
 // === impl Reason ===
 
 impl Reason {
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 52] = [
         Self::InvalidField,
         Self::CredentialsMissing,
         Self::CredentialsInvalid,
@@ -269,6 +271,8 @@ impl Reason {
         Self::NotServed,
         Self::Internal,
         Self::AlreadyExists,
+        Self::BackupTooSlow,
+        Self::RewriteUnderWay,
     ];
 
     /// The name on every wire, such as `COOL_DOWN`.
@@ -324,6 +328,8 @@ impl Reason {
             Self::NotServed => "NOT_SERVED",
             Self::Internal => "INTERNAL",
             Self::AlreadyExists => "ALREADY_EXISTS",
+            Self::BackupTooSlow => "BACKUP_TOO_SLOW",
+            Self::RewriteUnderWay => "REWRITE_UNDER_WAY",
         }
     }
 }

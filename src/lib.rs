@@ -4,13 +4,13 @@
 //!
 //! | floor | modules | may know |
 //! |---|---|---|
-//! | 9 | `main` · `cli` | `server bench config console telemetry auth proto`, words |
+//! | 9 | `main` · `cli` | `server bench config console keeping telemetry auth proto`, words |
 //! | 8 | `server` | every concrete type: build, bind, run, drain |
 //! | 8 | `bench` | the store port, `proto`, words; never `server` |
 //! | 7 | `config` · `grpc` · `rest` · `receipts` · `console` | services, `auth status proto`, words; no concrete store or vendor |
 //! | 6 | `verification` · `contacts` | messaging, event, store port, words |
 //! | 5 | `messaging` · `webhook` | vendor port, event, store port, words |
-//! | 4 | `vendor` · `guard` · `event` · `auth` | store port, words |
+//! | 4 | `vendor` · `guard` · `event` · `auth` · `keeping` | store port, words |
 //! | 3 | `store` | words |
 //! | 1–2 | `error clock http_client random id network number_type page_token recipient segment shedding status proto telemetry` | nothing of ours, or each other downwards |
 //!
@@ -51,8 +51,10 @@ pub mod store;
 
 // Floor 4: the outside world, what happened, and who may call.
 pub mod auth;
+
 pub mod event;
 pub mod guard;
+pub mod keeping;
 pub mod vendor;
 
 // Floor 5: messages, and calls to those who want to hear of them.

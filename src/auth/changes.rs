@@ -32,6 +32,8 @@ pub struct AccountChange {
     pub return_code: Option<bool>,
     pub admin: Option<bool>,
     pub balance_of: Option<Option<String>>,
+    pub verification_retention: Option<Option<Duration>>,
+    pub message_retention: Option<Option<Duration>>,
     pub disabled: Option<bool>,
 }
 
@@ -108,13 +110,16 @@ impl View<'_> {
             return Err(configured(format!("the tenant {:?}", name.as_str())));
         }
         let mut tenant = Tenant::clone(&account.tenant);
-        let AccountChange { default_country, brand, sender, return_code, admin, balance_of, disabled } = change;
+        let AccountChange { default_country, brand, sender, return_code, admin, balance_of, disabled, .. } = change;
+        let (verifications, messages) = (change.verification_retention, change.message_retention);
         tenant.default_country = default_country.unwrap_or(tenant.default_country);
         tenant.brand = brand.unwrap_or(tenant.brand);
         tenant.sender = sender.unwrap_or(tenant.sender);
         tenant.may_return_code = return_code.unwrap_or(tenant.may_return_code);
         tenant.may_administer = admin.unwrap_or(tenant.may_administer);
         tenant.balance_of = balance_of.unwrap_or(tenant.balance_of);
+        tenant.retention.verifications = verifications.unwrap_or(tenant.retention.verifications);
+        tenant.retention.messages = messages.unwrap_or(tenant.retention.messages);
         let account = Arc::new(Account {
             tenant: Arc::new(tenant),
             disabled: disabled.unwrap_or(account.disabled),

@@ -1,6 +1,7 @@
 //! Tenants and keys as records of the store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use minicbor::{Decode, Encode};
 
@@ -14,7 +15,7 @@ use crate::id::TenantName;
 use crate::network::Network;
 use crate::recipient::Country;
 use crate::store::record;
-use crate::tenant::Tenant;
+use crate::tenant::{Retention, Tenant};
 
 #[derive(Encode, Decode)]
 struct AccountRecord {
@@ -38,6 +39,11 @@ struct AccountRecord {
     created_at: Option<Timestamp>,
     #[n(9)]
     updated_at: Option<Timestamp>,
+    /// In milliseconds, as the next.
+    #[n(10)]
+    verification_retention: Option<u64>,
+    #[n(11)]
+    message_retention: Option<u64>,
 }
 
 #[derive(Encode, Decode)]
@@ -76,7 +82,13 @@ pub(crate) fn encode_account(account: &Account) -> Result<Vec<u8>> {
         disabled: account.disabled,
         created_at: account.created_at,
         updated_at: account.updated_at,
+        verification_retention: to_millis(tenant.retention.verifications),
+        message_retention: to_millis(tenant.retention.messages),
     })
+}
+
+fn to_millis(span: Option<Duration>) -> Option<u64> {
+    span.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Errors: `Internal` for a damaged record, or one of the future.
@@ -90,6 +102,10 @@ pub(crate) fn decode_account(bytes: &[u8]) -> Result<Account> {
         may_return_code: read.return_code,
         balance_of: read.balance_of,
         may_administer: read.admin,
+        retention: Retention {
+            verifications: read.verification_retention.map(Duration::from_millis),
+            messages: read.message_retention.map(Duration::from_millis),
+        },
     };
     Ok(Account {
         tenant: Arc::new(tenant),
@@ -163,6 +179,7 @@ mod tests {
             may_return_code: true,
             balance_of: Some("carrier".to_owned()),
             may_administer: false,
+            retention: Retention { verifications: Some(Duration::from_secs(60)), messages: None },
         };
         let account = Account { origin: Origin::Stored, disabled: true, ..Account::configured(tenant) };
         let account = Account { created_at: Some(Timestamp::from_millis(3)), ..account };

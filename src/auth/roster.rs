@@ -219,6 +219,7 @@ mod tests {
             may_return_code: false,
             balance_of: None,
             may_administer: false,
+            retention: Default::default(),
         };
         Arc::new(Account { disabled, ..Account::configured(tenant) })
     }

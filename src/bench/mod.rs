@@ -10,7 +10,7 @@ mod latency;
 mod load;
 mod place;
 mod process;
-mod progress;
+pub mod progress;
 pub mod report;
 mod store;
 

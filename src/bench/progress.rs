@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::bench::process::Stopwatch;
 
 /// Writes progress. What cannot be written is not worth stopping for.
-pub(crate) struct Progress<'a> {
+pub struct Progress<'a> {
     writer: &'a mut (dyn Write + Send),
     terminal: bool,
     drawn: Option<Stopwatch>,
@@ -20,12 +20,12 @@ const BETWEEN_LINES: Duration = Duration::from_secs(10);
 // === impl Progress ===
 
 impl<'a> Progress<'a> {
-    pub(crate) fn new(writer: &'a mut (dyn Write + Send), terminal: bool) -> Self {
+    pub fn new(writer: &'a mut (dyn Write + Send), terminal: bool) -> Self {
         Self { writer, terminal, drawn: None }
     }
 
     /// How far something is.
-    pub(crate) fn draw(&mut self, text: &str) {
+    pub fn draw(&mut self, text: &str) {
         let pause = if self.terminal { BETWEEN_DRAWS } else { BETWEEN_LINES };
         // The first is due only after a pause, so that short things are not told twice.
         let drawn = *self.drawn.get_or_insert_with(Stopwatch::start);
@@ -41,8 +41,16 @@ impl<'a> Progress<'a> {
         drop(self.writer.flush());
     }
 
+    /// Takes away what was drawn.
+    pub fn clear(&mut self) {
+        if self.terminal && self.drawn.take().is_some() {
+            drop(write!(self.writer, "\r\u{1b}[K"));
+            drop(self.writer.flush());
+        }
+    }
+
     /// Something is done.
-    pub(crate) fn done(&mut self, text: &str) {
+    pub fn done(&mut self, text: &str) {
         let (home, clear) = if self.terminal { ("\r", "\u{1b}[K") } else { ("", "") };
         drop(writeln!(self.writer, "{home}{text}{clear}"));
         drop(self.writer.flush());

@@ -22,6 +22,8 @@ pub(crate) const REFUSED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// `EX_USAGE`.
 pub(crate) const CONFIGURATION: u8 = fault::EXIT_CODE;
+/// `EX_DATAERR`.
+pub(crate) const DATA: u8 = 65;
 /// `EX_NOINPUT`.
 pub(crate) const KEY_FILE: u8 = 66;
 /// `EX_UNAVAILABLE`.
@@ -58,6 +60,11 @@ impl Failure {
 
     pub(crate) fn code(&self) -> ExitCode {
         ExitCode::from(self.code)
+    }
+
+    /// Ends with `code` where it would end with `other`.
+    pub(crate) fn instead_of(self, other: u8, code: u8) -> Self {
+        if self.code == other { Self { code, ..self } } else { self }
     }
 
     /// Tells why, and gives the code to end with.

@@ -3,6 +3,7 @@
 //! Answers go to standard output; logs, warnings and reasons go to standard error. A reader who leaves early is no
 //! fault. Every way to fail has an exit code: see [`exit`].
 
+mod backup;
 mod bench;
 mod client;
 mod configuration;
@@ -13,6 +14,7 @@ mod keys;
 mod man;
 mod output;
 mod receipt_urls;
+mod restore;
 mod send;
 mod serve;
 mod supervisor;
@@ -43,6 +45,7 @@ Exit codes:
    1  refused: a wrong code, a limit, nothing of that id
    2  called wrongly
   64  the configuration is wrong; each line on standard error is one fault
+  65  the backup cannot be used, or the key file does not fit it
   66  the store's key file cannot be used
   69  the gateway cannot be reached, or an address to listen on cannot be had
   70  a fault inside
@@ -76,6 +79,10 @@ enum Command {
     StoreKey(StoreKeyCommand),
     Verify(verify::Arguments),
     Send(send::Arguments),
+    Backup(backup::BackupArguments),
+    Restore(restore::RestoreArguments),
+    VerifyStore(restore::VerifyArguments),
+    RewriteStore(backup::RewriteArguments),
     Bench(bench::Arguments),
     Doctor(doctor::Arguments),
     Health(health::Arguments),
@@ -113,6 +120,10 @@ pub(crate) fn run() -> ExitCode {
         Command::StoreKey(StoreKeyCommand::New(arguments)) => keys::new_store_key(&arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Send(arguments) => send::run(arguments),
+        Command::Backup(arguments) => backup::backup(&arguments),
+        Command::Restore(arguments) => restore::restore(&arguments),
+        Command::VerifyStore(arguments) => restore::verify(&arguments),
+        Command::RewriteStore(arguments) => backup::rewrite(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Health(arguments) => health::run(&arguments),

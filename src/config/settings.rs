@@ -18,7 +18,7 @@ use crate::id::TenantName;
 use crate::messaging::template::check_brand;
 use crate::network::Network;
 use crate::recipient::Country;
-use crate::tenant::check_sender;
+use crate::tenant::{Retention, check_sender};
 use crate::violations::Violations;
 
 /// `[server]`: where we listen and how we stop.
@@ -58,6 +58,8 @@ pub struct StoreConfig {
     pub key_file: Option<PathBuf>,
     pub cache_bytes: u64,
     pub journal_bytes: u64,
+    /// How often the files of the database are written anew.
+    pub rewrite_interval: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -85,6 +87,12 @@ pub struct TenantConfig {
     /// Whether its keys may look after the server.
     #[serde(default)]
     pub admin: bool,
+    /// How long its verifications are kept once they have ended, where not for as long as everybody's.
+    #[serde(default)]
+    pub verification_retention: Option<Duration>,
+    /// The same for messages.
+    #[serde(default)]
+    pub message_retention: Option<Duration>,
     #[serde(default)]
     pub keys: Vec<KeyConfig>,
 }
@@ -180,11 +188,17 @@ impl StoreConfig {
         }
         found.range("cache_bytes", &self.cache_bytes, 1 << 20..=1 << 40);
         found.range("journal_bytes", &self.journal_bytes, 1 << 20..=1 << 30);
+        let year = Duration::from_secs(365 * 24 * 3600);
+        found.range("rewrite_interval", &self.rewrite_interval, Duration::from_secs(60)..=year);
         found.0
     }
 }
 
 impl TenantConfig {
+    pub fn retention(&self) -> Retention {
+        Retention { verifications: self.verification_retention, messages: self.message_retention }
+    }
+
     /// What keys are said to be good for that the tenant may not do, by the number of the key.
     pub fn idle_scopes(&self) -> impl Iterator<Item = (usize, &'static str)> {
         let idle = [
@@ -206,6 +220,7 @@ impl TenantConfig {
         let mut found = Violations::default();
         found.0.extend(self.brand.as_deref().and_then(check_brand));
         found.0.extend(self.sender.as_deref().and_then(check_sender));
+        found.0.extend(self.retention().violations());
         for (index, key) in self.keys.iter().enumerate() {
             found.nest(&format!("keys[{index}]"), key.violations());
         }

@@ -9,6 +9,7 @@ pub mod cell;
 pub mod column;
 pub mod columns;
 pub mod date;
+pub mod erasure;
 pub mod filter;
 pub mod push;
 pub mod query;

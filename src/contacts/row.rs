@@ -48,6 +48,11 @@ impl Row {
         self.cells.get(&column)
     }
 
+    /// All of its cells, those of columns that were deleted among them.
+    pub(crate) fn cells(&self) -> impl Iterator<Item = &Cell> {
+        self.cells.values()
+    }
+
     /// Writes cells, and forgets those whose column is gone.
     pub(crate) fn change(&mut self, table: &Table, changes: Changes, now: Timestamp) {
         for (column, cell) in changes {

@@ -16,7 +16,7 @@ use crate::messaging::template::check_brand;
 use crate::network::Network;
 use crate::proto::admin::v1 as pb;
 use crate::recipient::Country;
-use crate::tenant::{Tenant, check_sender};
+use crate::tenant::{Retention, Tenant, check_sender};
 use crate::violations::Violations;
 
 /// Whether a vendor of this name is configured.
@@ -29,6 +29,10 @@ pub fn parse_new_tenant(request: pb::CreateTenantRequest, is_vendor: IsVendor<'_
     let brand = parse_brand(request.brand, &mut found);
     let sender = parse_sender(request.sender, &mut found);
     let balance_of = parse_balance_of(request.balance_of, is_vendor, &mut found);
+    let (verifications, messages) =
+        (parse_retention(request.verification_retention), parse_retention(request.message_retention));
+    let retention = Retention { verifications: verifications.flatten(), messages: messages.flatten() };
+    found.0.extend(retention.violations());
     match name {
         Some(name) if found.0.is_empty() => Ok(Tenant {
             name,
@@ -38,6 +42,7 @@ pub fn parse_new_tenant(request: pb::CreateTenantRequest, is_vendor: IsVendor<'_
             may_return_code: request.return_code,
             balance_of,
             may_administer: request.admin,
+            retention,
         }),
         _ => Err(Error::invalid_fields(found.0)),
     }
@@ -57,8 +62,13 @@ pub fn parse_tenant_change(
         return_code: request.return_code,
         admin: request.admin,
         balance_of: request.balance_of.map(|vendor| parse_balance_of(vendor, is_vendor, &mut found)),
+        verification_retention: parse_retention(request.verification_retention),
+        message_retention: parse_retention(request.message_retention),
         disabled: request.disabled,
     };
+    let (verifications, messages) = (change.verification_retention, change.message_retention);
+    let retention = Retention { verifications: verifications.flatten(), messages: messages.flatten() };
+    found.0.extend(retention.violations());
     match name {
         Some(name) if found.0.is_empty() => Ok((name, change)),
         _ => Err(Error::invalid_fields(found.0)),
@@ -144,6 +154,11 @@ fn parse_balance_of(text: String, is_vendor: IsVendor<'_>, found: &mut Violation
     vendor
 }
 
+/// None where it is not said, and nothing where it is as for everybody.
+fn parse_retention(span: Option<prost_types::Duration>) -> Option<Option<Duration>> {
+    parse_duration(span).map(|span| Some(span).filter(|span| !span.is_zero()))
+}
+
 /// None for all.
 fn parse_scopes(scopes: &[i32]) -> Result<Scopes> {
     let scopes = scopes.iter().map(|scope| parse_scope(*scope)).collect::<Result<Vec<_>>>()?;
@@ -186,6 +201,8 @@ pub fn to_tenant(account: &Account) -> pb::Tenant {
         origin: to_origin(account.origin).into(),
         create_time: account.created_at.map(to_time),
         update_time: account.updated_at.map(to_time),
+        verification_retention: tenant.retention.verifications.and_then(|span| span.try_into().ok()),
+        message_retention: tenant.retention.messages.and_then(|span| span.try_into().ok()),
     }
 }
 

@@ -41,4 +41,8 @@ pub const ACTS: &[(&str, Act)] = &[
     ("/verigate.admin.v1.AdminService/ListApiKeys", Act::Administer),
     ("/verigate.admin.v1.AdminService/RotateApiKey", Act::Administer),
     ("/verigate.admin.v1.AdminService/RevokeApiKey", Act::Administer),
+    ("/verigate.admin.v1.AdminService/ExportRecipient", Act::Administer),
+    ("/verigate.admin.v1.AdminService/EraseRecipient", Act::Administer),
+    ("/verigate.admin.v1.AdminService/BackupStore", Act::Administer),
+    ("/verigate.admin.v1.AdminService/RewriteStore", Act::Administer),
 ];

@@ -19,6 +19,8 @@ use crate::grpc::blocks;
 use crate::grpc::convert::{
     parse_channel, parse_id, parse_page_size, parse_text, to_channel, to_count, to_nearest, to_status, to_time,
 };
+use crate::grpc::data::Data;
+use crate::grpc::follow::Answers;
 use crate::guard::service::Guard;
 use crate::id::{Id, TenantName};
 use crate::messaging::breaker::BreakerState;
@@ -44,6 +46,7 @@ pub struct AdminApi {
     guard: Arc<Guard>,
     verifications: Arc<Verifications>,
     messaging: Arc<Messaging>,
+    data: Data,
 }
 
 /// What feedback is about.
@@ -62,8 +65,9 @@ impl AdminApi {
         guard: Arc<Guard>,
         verifications: Arc<Verifications>,
         messaging: Arc<Messaging>,
+        data: Data,
     ) -> Self {
-        Self { registry, random, oversight, guard, verifications, messaging }
+        Self { registry, random, oversight, guard, verifications, messaging, data }
     }
 }
 
@@ -229,6 +233,44 @@ impl AdminService for AdminApi {
         self.registry.revoke_key(id.clone()).await.map_err(to_status)?;
         info!(by = caller.key_id(), key = id, "an API key was revoked");
         Ok(Response::new(pb::RevokeApiKeyResponse {}))
+    }
+
+    type ExportRecipientStream = Answers<pb::ExportRecipientResponse>;
+
+    async fn export_recipient(
+        &self,
+        request: Request<pb::ExportRecipientRequest>,
+    ) -> Result<Response<Self::ExportRecipientStream>, Status> {
+        let caller = caller_of(&request)?;
+        self.data.export(caller, request.into_inner()).map(Response::new).map_err(to_status)
+    }
+
+    async fn erase_recipient(
+        &self,
+        request: Request<pb::EraseRecipientRequest>,
+    ) -> Result<Response<pb::EraseRecipientResponse>, Status> {
+        let caller = caller_of(&request)?;
+        self.data.erase(&caller, request.into_inner()).await.map(Response::new).map_err(to_status)
+    }
+
+    type BackupStoreStream = Answers<pb::BackupStoreResponse>;
+
+    async fn backup_store(
+        &self,
+        request: Request<pb::BackupStoreRequest>,
+    ) -> Result<Response<Self::BackupStoreStream>, Status> {
+        let caller = caller_of(&request)?;
+        self.data.backup(caller).await.map(Response::new).map_err(to_status)
+    }
+
+    type RewriteStoreStream = Answers<pb::RewriteStoreResponse>;
+
+    async fn rewrite_store(
+        &self,
+        request: Request<pb::RewriteStoreRequest>,
+    ) -> Result<Response<Self::RewriteStoreStream>, Status> {
+        let caller = caller_of(&request)?;
+        self.data.rewrite(caller).await.map(Response::new).map_err(to_status)
     }
 }
 

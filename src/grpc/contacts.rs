@@ -270,7 +270,7 @@ fn to_kind(kind: Kind) -> pb::ColumnType {
     }
 }
 
-fn to_row(row: RowView) -> pb::Row {
+pub(crate) fn to_row(row: RowView) -> pb::Row {
     pb::Row {
         id: row.id.to_string(),
         columns: row.columns.into_iter().map(|(id, value)| (id.to_string(), to_value(value))).collect(),

@@ -249,7 +249,7 @@ fn to_batch_error(error: Error) -> pb::SendMessagesError {
     told
 }
 
-fn to_message(message: &Message) -> pb::Message {
+pub(crate) fn to_message(message: &Message) -> pb::Message {
     let sending = &message.sending;
     let measured = (sending.channel == Channel::Sms).then(|| measure(message.text.expose()));
     pb::Message {

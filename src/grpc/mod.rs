@@ -9,10 +9,12 @@ pub mod admin;
 mod blocks;
 pub mod contacts;
 pub mod convert;
+pub mod data;
 pub mod deadline;
 pub mod follow;
 pub mod held;
 pub mod messaging;
+pub mod people;
 pub mod request_id;
 pub mod shedding;
 pub mod verification;
@@ -27,9 +29,12 @@ use crate::error::{Error, Result};
 use crate::grpc::access::Access;
 use crate::grpc::admin::AdminApi;
 use crate::grpc::contacts::ContactsApi;
+use crate::grpc::data::Data;
 use crate::grpc::messaging::MessagingApi;
+use crate::grpc::people::People;
 use crate::grpc::verification::VerificationApi;
 use crate::guard::service::Guard;
+use crate::keeping::service::Keeping;
 use crate::messaging::oversight::Oversight;
 use crate::messaging::service::Messaging;
 use crate::proto::FILE_DESCRIPTOR_SET;
@@ -52,6 +57,8 @@ pub struct Services {
     pub contacts: Arc<Contacts>,
     pub oversight: Arc<Oversight>,
     pub guard: Arc<Guard>,
+    pub keeping: Arc<Keeping>,
+    pub people: Arc<People>,
     /// Whether to serve reflection, v1 and v1alpha, to anyone who can connect.
     pub reflection: bool,
 }
@@ -60,11 +67,24 @@ pub struct Services {
 ///
 /// Errors: `Internal` when the compiled-in contract cannot be read.
 pub fn routes(services: Services) -> Result<(Routes, tonic_health::server::HealthReporter)> {
-    let Services { registry, random, verifications, messaging, contacts, oversight, guard, reflection } = services;
+    let Services {
+        registry,
+        random,
+        verifications,
+        messaging,
+        contacts,
+        oversight,
+        guard,
+        keeping,
+        people,
+        reflection,
+    } = services;
     let (reporter, health) = tonic_health::server::health_reporter();
     let directory = Arc::clone(registry.directory());
     let access = Access::new(Arc::clone(&directory));
-    let admin = AdminApi::new(registry, random, oversight, guard, Arc::clone(&verifications), Arc::clone(&messaging));
+    let data = Data::new(people, keeping, Arc::clone(&directory));
+    let (of_admin, to_admin) = (Arc::clone(&verifications), Arc::clone(&messaging));
+    let admin = AdminApi::new(registry, random, oversight, guard, of_admin, to_admin, data);
     let admin = AdminServiceServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES);
     let verification = VerificationServiceServer::new(VerificationApi::new(verifications, Arc::clone(&directory)))
         .max_decoding_message_size(MAX_REQUEST_BYTES);

@@ -326,7 +326,7 @@ fn to_checked(checked: &Checked) -> pb::CheckVerificationResponse {
     }
 }
 
-fn to_verification(view: &View) -> pb::Verification {
+pub(crate) fn to_verification(view: &View) -> pb::Verification {
     let verification = &view.verification;
     let channel = verification.sends().last().map_or_else(Default::default, |sending| to_channel(sending.channel));
     pb::Verification {

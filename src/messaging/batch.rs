@@ -144,7 +144,8 @@ impl Messaging {
         let key = self.ground.keys.message_batch(self.ground.keys.tenant(tenant), id);
         let ends_at = accepted.iter().map(|message| message.sending.expires_at).max().unwrap_or_default();
         let kept = Kept { messages: accepted.iter().map(|message| message.id).collect() };
-        let batch = Batch::new(id.partition()).put(key, record::encode(&kept)?, Some(ends_at + self.retention));
+        let batch =
+            Batch::new(id.partition()).put(key, record::encode(&kept)?, Some(ends_at + self.retention.of(tenant)));
         // Without a condition: taken up twice, it comes to the same messages.
         let (Commit::Committed(_) | Commit::Conflict) = self.ground.store.commit(batch).await?;
         Ok(())

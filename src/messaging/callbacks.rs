@@ -24,6 +24,7 @@ use crate::messaging::holder::{
 };
 use crate::messaging::message::Message;
 use crate::messaging::outbox::Outbox;
+use crate::messaging::retention::Retention;
 use crate::store::keys::SendRef;
 use crate::store::{Batch, Commit, record};
 
@@ -67,8 +68,9 @@ struct Desk {
     outbox: Arc<Outbox>,
     receivers: Arc<dyn Receivers>,
     writers: CallbackWriters,
+    /// For everybody; how patient they are depends on the tenant.
     rules: Rules,
-    retention: Duration,
+    retention: Retention,
 }
 
 /// What is to be done once the beginning of a call is committed.
@@ -90,6 +92,7 @@ impl Callbacks {
     ) -> Self {
         let Settings { timeout, attempts, retention } = settings;
         let rules = Rules { attempts, lease: timeout + LEASE_MARGIN, patience: retention };
+        let retention = Retention::of_messages(retention, Arc::clone(&outbox.wishes));
         Self(Arc::new(Desk { ground: outbox.ground.clone(), outbox, receivers, writers, rules, retention }))
     }
 }
@@ -137,7 +140,8 @@ impl Desk {
     /// Counts the call and writes it, or ends a callback that is not to be called.
     async fn begin(&self, record: &SendRef, due_at: Timestamp) -> Result<Option<Next>> {
         self.change(record, |message, now| {
-            let begun = message.callback.as_mut().map(|callback| callback.begin(due_at, self.rules, now));
+            let rules = self.rules_of(message);
+            let begun = message.callback.as_mut().map(|callback| callback.begin(due_at, rules, now));
             match begun {
                 None | Some(Begun::NotDue) => None,
                 Some(Begun::Over) => Some(Next::Ended(Stage::GivenUp)),
@@ -145,6 +149,11 @@ impl Desk {
             }
         })
         .await
+    }
+
+    /// Nobody is told of a message for longer than it is kept.
+    fn rules_of(&self, message: &Message) -> Rules {
+        Rules { patience: self.retention.of(&message.tenant), ..self.rules }
     }
 
     fn write(&self, message: &mut Message, attempt: u8, now: Timestamp) -> Next {
@@ -161,9 +170,9 @@ impl Desk {
             Ok(None) => end(message, Stage::Told),
             Err(error) => {
                 warn!(?error, "a callback could not be written");
-                let chance = self.chance();
+                let (chance, rules) = (self.chance(), self.rules_of(message));
                 let callback = message.callback.as_mut();
-                callback.map(|callback| callback.settle(attempt, Called::Unanswered, self.rules, chance, now));
+                callback.map(|callback| callback.settle(attempt, Called::Unanswered, rules, chance, now));
                 after(message)
             }
         }
@@ -172,8 +181,9 @@ impl Desk {
     async fn settle(&self, record: &SendRef, attempt: u8, called: Called) -> Result<()> {
         let chance = self.chance();
         let settle = |message: &mut Message, now: Timestamp| {
+            let rules = self.rules_of(message);
             let callback = message.callback.as_mut()?;
-            callback.settle(attempt, called, self.rules, chance, now).then(|| after(message))
+            callback.settle(attempt, called, rules, chance, now).then(|| after(message))
         };
         self.change(record, settle).await.map(drop)
     }
@@ -200,7 +210,7 @@ impl Desk {
             let before = Marks::of_record(&message);
             let Some(next) = change(&mut message, self.ground.clock.now()) else { return Ok(None) };
             let batch = Batch::new(record.id.partition()).require(&key, Some(&read));
-            let batch = put_record(batch, &self.ground, record, &before, &message, self.retention)?;
+            let batch = put_record(batch, &self.ground, record, &before, &message, &self.retention)?;
             if let Commit::Committed(_) = self.ground.store.commit(batch).await? {
                 self.committed(record, &message, &next);
                 return Ok(Some(next));

@@ -18,6 +18,7 @@ use crate::event::History;
 use crate::id::{Id, TenantName};
 use crate::messaging::due::move_mark;
 use crate::messaging::errand::Errand;
+use crate::messaging::retention::Retention;
 use crate::messaging::sending::{Sending, Step};
 use crate::messaging::watches::Watches;
 use crate::random::Random;
@@ -116,7 +117,7 @@ pub type Render<R> = dyn Fn(&R, &Sending, &SendRef) -> Result<Errand> + Send + S
 pub struct Records<R> {
     ground: Ground,
     watches: Watches,
-    retention: Duration,
+    retention: Retention,
     render: Box<Render<R>>,
     /// Records just committed with an attempt under way, so that its outcome need not read them again. Whether they
     /// still stand, the commit of the outcome finds out.
@@ -144,10 +145,10 @@ pub fn put_record<R: SendRecord>(
     send: &SendRef,
     before: &Marks,
     after: &R,
-    retention: Duration,
+    retention: &Retention,
 ) -> Result<Batch> {
     let key = R::key(&ground.keys, send);
-    let mut batch = batch.put(key, record::encode(after)?, Some(after.ends_at() + retention));
+    let mut batch = batch.put(key, record::encode(after)?, Some(after.ends_at() + retention.of(after.tenant())));
     for sending in after.sends() {
         let send = SendRef { number: sending.number, ..*send };
         batch = move_mark(batch, &ground.keys, &send, before.of(sending.number), sending.due_at);
@@ -165,6 +166,13 @@ impl Marks {
         Self(of_sends.chain(record.due_at().map(|at| (SendRef::RECORD, at))).collect())
     }
 
+    /// Takes them away, with the record that they point to.
+    pub(crate) fn delete(&self, batch: Batch, keys: &Keys, send: &SendRef) -> Batch {
+        self.0
+            .iter()
+            .fold(batch, |batch, (number, at)| batch.delete(keys.due(*at, &SendRef { number: *number, ..*send })))
+    }
+
     fn of(&self, send: u8) -> Option<Timestamp> {
         self.0.iter().find(|(number, _)| *number == send).map(|(_, at)| *at)
     }
@@ -173,7 +181,7 @@ impl Marks {
 // === impl Records ===
 
 impl<R: SendRecord> Records<R> {
-    pub fn new(ground: Ground, watches: Watches, retention: Duration, render: Box<Render<R>>) -> Self {
+    pub fn new(ground: Ground, watches: Watches, retention: Retention, render: Box<Render<R>>) -> Self {
         Self { ground, watches, retention, render, fresh: Mutex::default() }
     }
 
@@ -248,7 +256,7 @@ impl<R: SendRecord> SendHolder for Records<R> {
                 _ => None,
             };
             let batch = Batch::new(send.id.partition()).require_that(&key, Condition::At(version));
-            let batch = put_record(batch, &self.ground, send, &before, &after, self.retention)?;
+            let batch = put_record(batch, &self.ground, send, &before, &after, &self.retention)?;
             if let Commit::Committed(_) = self.ground.store.commit(batch).await? {
                 self.watches.tell(send.id);
                 let sending = after.send_mut(send.number).map_or(sending, |(moved, _)| moved.clone());

@@ -4,6 +4,7 @@
 //! key is settled. Whoever comes again finds the work, or that it is under way, or, after a crash, that it never happened
 //! and may be done now, under the same id. A refused request frees its key, for it cost nothing.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use minicbor::{Decode, Encode};
@@ -12,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::id::{Id, TenantName};
 use crate::messaging::holder::{Ground, MAX_ROUNDS, contention, count_conflict};
+use crate::messaging::sought::SLICE;
 use crate::store::keys::{Fingerprint, RequestTag};
 use crate::store::{Batch, Commit, Key, record};
 
@@ -120,6 +122,30 @@ impl Idempotency {
     pub async fn settle(&self, ticket: &Ticket, id: Id) -> Result<()> {
         let batch = ticket.put(Batch::new(ticket.key.partition()), id, true)?;
         self.ground.store.commit(batch).await.map(drop)
+    }
+
+    /// Erases the notes of a tenant that name any of these as what was done, and tells how many there were. Looks through
+    /// all notes of the tenant.
+    pub async fn erase(&self, tenant: &TenantName, done: &HashSet<Id>) -> Result<u64> {
+        let notes = self.ground.keys.idempotency_notes(self.ground.keys.tenant(tenant));
+        let mut erased = 0;
+        let mut after = None;
+        loop {
+            let read = self.ground.store.scan(&notes, after.as_ref(), SLICE).await?;
+            for (key, found) in &read {
+                if !done.contains(&record::decode::<Note>(&found.value)?.id) {
+                    continue;
+                }
+                // Of what is gone nothing is done again under the same note, so it stays as it was read.
+                let batch = Batch::new(key.partition()).require(key, Some(found)).delete(key.clone());
+                erased += u64::from(self.ground.store.commit(batch).await? != Commit::Conflict);
+            }
+            match read.into_iter().nth(SLICE - 1) {
+                Some((last, _)) => after = Some(last),
+                None => return Ok(erased),
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Frees a key whose work was refused.

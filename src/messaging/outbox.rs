@@ -27,6 +27,7 @@ use crate::messaging::errand::Errand;
 use crate::messaging::holder::{Changed, Ground, SendHolder};
 use crate::messaging::measuring::Measuring;
 use crate::messaging::receipt_urls::ReceiptUrls;
+use crate::messaging::retention::Wishes;
 use crate::messaging::rounds::next_try;
 use crate::messaging::route::{Route, Routes};
 use crate::messaging::sending::{Persistence, Sending, Step};
@@ -35,6 +36,7 @@ use crate::messaging::vendors::{Permit, Vendors};
 use crate::messaging::watches::Watches;
 use crate::recipient::{Country, Recipient};
 use crate::store::keys::{Holder, SendRef};
+use crate::tenant;
 use crate::vendor::{Accepted, Channel, Failure, Vendor};
 
 /// About 9 MB, when it is full.
@@ -65,6 +67,8 @@ pub struct Outbox {
     pub(crate) measuring: Arc<Measuring>,
     /// Who refuses sends, where there is somebody.
     pub(crate) guard: Option<Arc<Guard>>,
+    /// How long tenants have their records kept.
+    pub(crate) wishes: Wishes,
     settings: Settings,
     routes: Routes,
     holders: OnceLock<Holders>,
@@ -90,6 +94,7 @@ impl Outbox {
             ground,
             measuring,
             guard: None,
+            wishes: Arc::new(|_| tenant::Retention::default()),
             due: DueIndex::default(),
             vendors,
             watches: Watches::default(),
@@ -109,6 +114,11 @@ impl Outbox {
     /// Asks the guard before each send. Without it, nothing is refused.
     pub fn guarded_by(self, guard: Arc<Guard>) -> Self {
         Self { guard: Some(guard), ..self }
+    }
+
+    /// Has records kept for as long as their tenants wish. Without it, everybody's for equally long.
+    pub fn keeping(self, wishes: Wishes) -> Self {
+        Self { wishes, ..self }
     }
 
     /// Names the records that hold sends; to be called once, before anything is sent.

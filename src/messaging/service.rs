@@ -18,13 +18,14 @@ use crate::messaging::idempotency::{self, Claim, Idempotency, Request, Ticket};
 use crate::messaging::message::{Message, Text};
 use crate::messaging::outbox::Outbox;
 use crate::messaging::request::{DEFAULT_VALIDITY, NewMessage};
+use crate::messaging::retention::Retention;
 use crate::messaging::sending::{SendStatus, Sending, Step};
 use crate::messaging::template::Templates;
 use crate::messaging::vendors::Permit;
 use crate::recipient::Recipient;
 use crate::store::keys::{Fingerprint, Holder, SendRef};
 use crate::store::{Batch, Commit, Condition, record};
-use crate::tenant::Tenant;
+use crate::tenant::{MESSAGE_RETENTION, Tenant};
 use crate::vendor::{Channel, Outgoing};
 use crate::violations::Violations;
 
@@ -49,7 +50,7 @@ pub struct Messaging {
     pub(crate) idempotency: Idempotency,
     pub(crate) templates: Arc<Templates>,
     receivers: Option<Arc<dyn Receivers>>,
-    pub(crate) retention: Duration,
+    pub(crate) retention: Retention,
 }
 
 // === impl MessagingConfig ===
@@ -58,7 +59,7 @@ impl MessagingConfig {
     /// What is wrong with it, by key.
     pub fn violations(&self) -> Vec<Violation> {
         let mut found = Violations::default();
-        found.range("retention", &self.retention, Duration::from_secs(60 * 60)..=Duration::from_secs(90 * 24 * 3600));
+        found.range("retention", &self.retention, MESSAGE_RETENTION);
         found.range("attempt_timeout", &self.attempt_timeout, Duration::from_millis(100)..=Duration::from_secs(120));
         found.range("workers", &self.workers, 1..=4_096);
         found.range("max_attempts", &self.max_attempts, 1..=20);
@@ -69,10 +70,12 @@ impl MessagingConfig {
 // === impl Messaging ===
 
 impl Messaging {
-    /// `retention`: how long a message is kept after its validity ends.
+    /// `retention`: how long a message is kept after its validity ends, unless its tenant has a time of its own.
     pub fn new(outbox: Arc<Outbox>, templates: Arc<Templates>, retention: Duration) -> Self {
         let ground = outbox.ground.clone();
-        let records = Arc::new(Records::new(ground.clone(), outbox.watches.clone(), retention, Box::new(render)));
+        let retention = Retention::of_messages(retention, Arc::clone(&outbox.wishes));
+        let records = Records::new(ground.clone(), outbox.watches.clone(), retention.clone(), Box::new(render));
+        let records = Arc::new(records);
         let idempotency = Idempotency::new(ground.clone());
         Self { ground, outbox, records, idempotency, templates, receivers: None, retention }
     }
@@ -198,8 +201,8 @@ impl Messaging {
         let key = Message::key(&self.ground.keys, &send);
         let batch = Batch::new(id.partition()).require_that(&key, Condition::Absent);
         let mark = self.ground.keys.message_of(send.tenant, of_recipient, id);
-        let batch = batch.put(mark, Vec::new(), Some(message.ends_at() + self.retention));
-        let batch = put_record(batch, &self.ground, &send, &Marks::default(), &message, self.retention)?;
+        let batch = batch.put(mark, Vec::new(), Some(message.ends_at() + self.retention.of(&tenant.name)));
+        let batch = put_record(batch, &self.ground, &send, &Marks::default(), &message, &self.retention)?;
         let accepted = self.commit(message, send, batch, permit).await;
         if let Err(error) = &accepted {
             self.outbox.give_back(admitted, error).await;

@@ -10,7 +10,9 @@ mod barrier;
 pub mod callbacks;
 pub mod checkup;
 mod http;
+pub mod judge;
 pub mod listen;
+pub mod restore;
 mod services;
 mod settings;
 mod vendors;
@@ -37,6 +39,7 @@ use crate::contacts::push::Pusher;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::grpc;
 use crate::guard::service::Guard;
+use crate::keeping::service::Keeping;
 use crate::messaging::holder::Ground;
 use crate::messaging::outbox::Outbox;
 use crate::messaging::receipt_urls::ReceiptUrls;
@@ -47,10 +50,10 @@ use crate::server::listen::tls::{Certificates, Reload, keep_fresh};
 use crate::server::listen::{Addresses, Listeners};
 use crate::server::services::Wired;
 use crate::server::vendors::Built;
-use crate::store::Store;
 use crate::store::keys::{Keys, ReceiptTokens};
 use crate::store::seal::{KeyRing, SealedStore};
 use crate::store::sled::{self, SledStore};
+use crate::store::{Store, WholeStore};
 use crate::telemetry::Metrics;
 use crate::vendor::ReceiptSink;
 use crate::vendor::inbox::Receipts;
@@ -99,6 +102,8 @@ pub struct Server {
     steps: Steps,
     pushers: Vec<Pusher>,
     registry: Arc<Registry>,
+    keeping: Arc<Keeping>,
+    rewrite_interval: Duration,
     metrics: Metrics,
     workers: usize,
     receipts: Vec<Receipts>,
@@ -193,7 +198,8 @@ impl Server {
 
         let Built { vendors, inboxes, receipts: later, .. } = vendors::build(config, &clock)?;
         vendors::check_codes(loaded, &vendors)?;
-        let wired = Wired::build(loaded, &ground, vendors).await?;
+        let whole = Arc::clone(&sled) as Arc<dyn WholeStore>;
+        let wired = Wired::build(loaded, &ground, vendors, whole).await?;
         let (grpc, health) = grpc::routes(wired.for_grpc(config.server.reflection))?;
         let certificates = certificates(loaded)?;
         let (listeners, addresses) = Listeners::bind(&config.server, certificates, Arc::clone(&clock)).await?;
@@ -225,6 +231,8 @@ impl Server {
             steps: wired.steps,
             pushers: wired.pushers,
             registry: wired.registry,
+            keeping: wired.keeping,
+            rewrite_interval: config.store.rewrite_interval,
             metrics,
             workers: config.messaging.workers as usize,
             receipts: later,
@@ -261,6 +269,7 @@ impl Server {
             background.spawn(pusher.run());
         }
         background.spawn(self.registry.keep_fresh());
+        background.spawn(self.keeping.keep_renewing(self.rewrite_interval));
         background.spawn(tell_health(self.health.clone(), Arc::clone(&self.store), Arc::clone(&self.clock)));
         background.spawn(keep_measures(Arc::clone(&self.outbox), Arc::clone(&self.clock)));
         background.spawn(keep_limits(Arc::clone(&self.guard), Arc::clone(&self.clock)));

@@ -9,12 +9,15 @@ use crate::contacts::push::{Pusher, Queue};
 use crate::contacts::service::Contacts;
 use crate::error::Result;
 use crate::grpc::Services;
+use crate::grpc::people::People;
 use crate::guard::service::Guard;
+use crate::keeping::service::Keeping;
 use crate::messaging::callbacks::Receivers;
 use crate::messaging::holder::Ground;
 use crate::messaging::outbox::Outbox;
 use crate::messaging::oversight::Oversight;
 use crate::messaging::receipt_urls::ReceiptUrls;
+use crate::messaging::retention::Wishes;
 use crate::messaging::route::Routes;
 use crate::messaging::service::Messaging;
 use crate::messaging::template::Templates;
@@ -23,6 +26,7 @@ use crate::messaging::worker::Steps;
 use crate::rest::desk::Desk;
 use crate::server::callbacks::{self, Guarded};
 use crate::server::{settings, vendors};
+use crate::store::WholeStore;
 use crate::verification::service::Verifications;
 use crate::verification::workflow::Workflows;
 use crate::webhook::authorization::Authorization;
@@ -39,22 +43,30 @@ pub(crate) struct Wired {
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) steps: Steps,
     pub(crate) pushers: Vec<Pusher>,
+    pub(crate) keeping: Arc<Keeping>,
+    people: Arc<People>,
 }
 
 // === impl Wired ===
 
 impl Wired {
     /// Errors: those of a store that cannot be read, and of a vendor that is configured wrongly.
-    pub(crate) async fn build(loaded: &Loaded, ground: &Ground, vendors: Vendors) -> Result<Self> {
+    pub(crate) async fn build(
+        loaded: &Loaded,
+        ground: &Ground,
+        vendors: Vendors,
+        whole: Arc<dyn WholeStore>,
+    ) -> Result<Self> {
         let config = &loaded.config;
         let (contacts, pushers) = contacts(loaded, ground, &vendors)?;
         let guard = Arc::new(guard(config, ground)?);
         guard.load().await?;
-        let outbox = Arc::new(outbox(config, ground.clone(), vendors.clone())?.guarded_by(Arc::clone(&guard)));
+        let registry = registry(config, ground).await?;
+        let outbox = outbox(config, ground.clone(), vendors.clone())?.guarded_by(Arc::clone(&guard));
+        let outbox = Arc::new(outbox.keeping(wishes(registry.directory())));
         let measuring = Arc::clone(outbox.measuring());
         let timeout = config.messaging.attempt_timeout;
         let oversight = Arc::new(Oversight::new(vendors, measuring, Arc::clone(&ground.clock), timeout));
-        let registry = registry(config, ground).await?;
         let templates = Arc::new(config.templates()?);
         let receivers = Arc::new(Guarded::new(Client::new(&config.callbacks)?)) as Arc<dyn Receivers>;
         let messaging = Messaging::new(Arc::clone(&outbox), Arc::clone(&templates), config.messaging.retention);
@@ -64,7 +76,27 @@ impl Wired {
         outbox.load_measures().await?;
         let callbacks = Arc::new(callbacks::build(config, &outbox, receivers));
         let steps = Steps { messages: Some(callbacks), verifications: Some(Arc::clone(&verifications) as _) };
-        Ok(Self { registry, verifications, messaging, contacts, oversight, guard, outbox, steps, pushers })
+        let keeping = Arc::new(Keeping::new(whole, ground.keys.store_id(), Arc::clone(&ground.clock)));
+        let people = Arc::new(People {
+            directory: Arc::clone(registry.directory()),
+            verifications: Arc::clone(&verifications),
+            messaging: Arc::clone(&messaging),
+            contacts: Arc::clone(&contacts),
+            clock: Arc::clone(&ground.clock),
+        });
+        Ok(Self {
+            registry,
+            verifications,
+            messaging,
+            contacts,
+            oversight,
+            guard,
+            outbox,
+            steps,
+            pushers,
+            keeping,
+            people,
+        })
     }
 
     /// What the gRPC surface is built from.
@@ -77,6 +109,8 @@ impl Wired {
             contacts: Arc::clone(&self.contacts),
             oversight: Arc::clone(&self.oversight),
             guard: Arc::clone(&self.guard),
+            keeping: Arc::clone(&self.keeping),
+            people: Arc::clone(&self.people),
             reflection,
         }
     }
@@ -115,6 +149,12 @@ fn outbox(config: &Config, ground: Ground, vendors: Vendors) -> Result<Outbox> {
     let routes = Routes::new(config.routes.clone());
     let outbox = Outbox::new(ground, vendors, routes, settings::outbox(&config.messaging));
     Ok(outbox.reachable_at(receipt_urls))
+}
+
+/// How long tenants have their records kept, as it is whenever one is written.
+fn wishes(directory: &Arc<Directory>) -> Wishes {
+    let directory = Arc::clone(directory);
+    Arc::new(move |tenant| directory.tenant(tenant).map(|tenant| tenant.retention).unwrap_or_default())
 }
 
 /// The contacts, and who gives them to vendors.

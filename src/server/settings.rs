@@ -55,6 +55,7 @@ pub(crate) fn configured(config: &Config) -> Result<Configured> {
             may_return_code: tenant.return_code,
             balance_of: tenant.balance_of.clone(),
             may_administer: tenant.admin,
+            retention: tenant.retention(),
         }))
     };
     let keys = config.tenants.iter().flat_map(|tenant| tenant.keys.iter().map(|key| key.to_key(&tenant.name)));

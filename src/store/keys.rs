@@ -17,24 +17,11 @@ use crate::error::{Error, Result};
 use crate::id::{Id, Partition, TenantName};
 use crate::random::Random;
 use crate::recipient::Recipient;
+use crate::store::space::{
+    ACCOUNT, API_KEY, CODE_PLACE, CONTACT_PUSH, CONTACT_ROW, CONTACT_TABLE, DUE, GUARD, IDEMPOTENCY, MESSAGE,
+    MESSAGE_BATCH, MESSAGE_OF_RECIPIENT, META, RECIPIENT, VENDOR_NAME, VERIFICATION,
+};
 use crate::store::{Batch, Commit, Condition, Key, Prefix, Store};
-
-const META: u8 = b'_';
-const API_KEY: u8 = b'a';
-const MESSAGE_BATCH: u8 = b'b';
-const CODE_PLACE: u8 = b'k';
-const CONTACT_ROW: u8 = b'c';
-const DUE: u8 = b'd';
-const GUARD: u8 = b'g';
-const ACCOUNT: u8 = b'e';
-const IDEMPOTENCY: u8 = b'i';
-const MESSAGE: u8 = b'm';
-const MESSAGE_OF_RECIPIENT: u8 = b'n';
-const CONTACT_PUSH: u8 = b'p';
-const RECIPIENT: u8 = b'r';
-const CONTACT_TABLE: u8 = b't';
-const VERIFICATION: u8 = b'v';
-const VENDOR_NAME: u8 = b'w';
 
 const INDEX_KEY_BYTES: usize = 32;
 const DUE_KEY_BYTES: usize = 2 + 8 + SendRef::BYTES;
@@ -73,6 +60,11 @@ pub struct RequestTag(#[cbor(with = "minicbor::bytes")] [u8; 16]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, minicbor::Encode, minicbor::Decode)]
 #[cbor(transparent)]
 pub struct Fingerprint(#[cbor(with = "minicbor::bytes")] [u8; 16]);
+
+/// Which store it is, wherever its records lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(transparent)]
+pub struct StoreId(#[cbor(with = "minicbor::bytes")] [u8; 16]);
 
 /// Names one send: the record that holds it and its number there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -345,6 +337,16 @@ impl Keys {
         Key::new(Partition::new(hash[16]), [&[VENDOR_NAME][..], &first::<16>(&hash)].concat())
     }
 
+    /// Notes of idempotency keys of a tenant, in no order that means anything.
+    pub fn idempotency_notes(&self, tenant: TenantTag) -> Prefix {
+        Prefix::new([&[IDEMPOTENCY][..], &tenant.0].concat(), None)
+    }
+
+    /// The same for as long as the store's secret is, in every copy of it.
+    pub fn store_id(&self) -> StoreId {
+        StoreId(first(&self.hash(&["store id"])))
+    }
+
     /// Tokens that need no configuration: they stay the same for as long as the store does.
     pub fn receipt_tokens(&self) -> ReceiptTokens {
         ReceiptTokens { hasher: self.hasher.clone() }
@@ -381,6 +383,15 @@ fn records(space: u8, tenant: TenantTag) -> Prefix {
 
 fn first<const N: usize>(hash: &[u8; 32]) -> [u8; N] {
     std::array::from_fn(|i| hash[i])
+}
+
+// === impl StoreId ===
+
+/// 32 hexadecimal digits.
+impl fmt::Display for StoreId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }
 
 // === impl ReceiptTokens ===

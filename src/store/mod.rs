@@ -3,10 +3,12 @@
 //! A [`Batch`] is all-or-nothing and conditional; once [`Store::commit`] answers `Committed`, it has survived whatever
 //! happens next. Values are opaque bytes here: no store knows a rule of verification or messaging.
 
+pub mod entries;
 pub mod keys;
 pub mod record;
 pub mod seal;
 pub mod sled;
+pub mod space;
 
 use async_trait::async_trait;
 
@@ -46,6 +48,53 @@ pub trait Store: Send + Sync {
 
     /// Whether the store can take writes now; the error says why not.
     fn ready(&self) -> Result<()>;
+}
+
+/// What is done with all that a store holds at once, while it is in use. Beside [`Store`], and without a key ring: values
+/// are as the store has them.
+#[async_trait]
+pub trait WholeStore: Send + Sync {
+    /// Reads everything as it is at one moment, which comes at the end of the reading.
+    ///
+    /// Errors: `Precondition`/`NotOffered`; `Unavailable`.
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>>;
+
+    /// Begins to write the files of the store anew, with nothing in them but what lives. Dropping the answer gives it up.
+    ///
+    /// Errors: `Precondition`/`NotOffered`; `Conflict`/`RewriteUnderWay`; `Unavailable`.
+    async fn rewrite(&self) -> Result<Box<dyn Rewrite>>;
+}
+
+/// A store that is being read as a whole.
+#[async_trait]
+pub trait Snapshot: Send {
+    /// The next records; `None` at the end. Whoever applies them in order has the store as it was at one moment, after
+    /// every write that was acknowledged before the reading began. Does not hold up those who read and write.
+    ///
+    /// Errors: `Unavailable`, and `Unavailable`/`BackupTooSlow` when it would never end.
+    async fn next(&mut self) -> Result<Option<Part>>;
+}
+
+/// A store whose files are being written anew.
+#[async_trait]
+pub trait Rewrite: Send {
+    /// Goes on for a while, and tells how many records it has taken over so far; `None` when the new files have taken the
+    /// place of the old ones, which are gone. Does not hold up those who read and write.
+    ///
+    /// Error: `Unavailable`.
+    async fn next(&mut self) -> Result<Option<u64>>;
+
+    /// Bytes of the files of the database.
+    fn bytes(&self) -> u64;
+}
+
+/// Some of what a snapshot holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// No key twice.
+    pub entries: Vec<(Key, Write)>,
+    /// Whether these take the place of what parts before may have had under the same keys.
+    pub again: bool,
 }
 
 /// A key and the partition that it lies in.

@@ -62,7 +62,7 @@ impl SealedStore {
     }
 
     fn open(&self, key: &Key, record: Record) -> Result<Record> {
-        Ok(Record { value: self.keys.open(key.bytes(), &record.value)?, version: record.version })
+        Ok(Record { value: self.keys.open_record(key, &record.value)?, version: record.version })
     }
 }
 
@@ -166,6 +166,13 @@ impl KeyRing {
             .map_err(|_| Error::internal("a value could not be sealed"))?;
         sealed.extend_from_slice(tag.as_ref());
         Ok(sealed)
+    }
+
+    /// A value as it was before it was sealed under its key.
+    ///
+    /// Errors: `Internal` when it was changed, moved or damaged, or was sealed with a key that is not here.
+    pub fn open_record(&self, key: &Key, sealed: &[u8]) -> Result<Vec<u8>> {
+        self.open(key.bytes(), sealed)
     }
 
     fn open(&self, key: &[u8], sealed: &[u8]) -> Result<Vec<u8>> {

@@ -32,6 +32,7 @@
 //! - `conf` and the directories are never synced (`files` does it), the lock is released a moment after a drop, and
 //!   opening reads every segment since the last opening.
 
+use std::fs::File;
 use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -52,11 +53,14 @@ use crate::store::sled::files::Files;
 use crate::store::sled::journal::Found;
 use crate::store::sled::queue::{Job, Queue};
 use crate::store::sled::record::PART_SPACE;
-use crate::store::sled::settler::Settler;
+use crate::store::sled::rewrite::{Ground, Rewriting};
+use crate::store::sled::settler::{Disk, Settler};
+use crate::store::sled::snapshot::TableSnapshot;
 use crate::store::sled::sweep::Sweeper;
 use crate::store::sled::table::{Durable, Entry, Table};
 use crate::store::{
-    Batch, Commit, Key, MAX_SCAN_ROWS, MAX_VALUE_BYTES, Order, Prefix, Record, SEAL_BYTES, Store, Write,
+    Batch, Commit, Key, MAX_SCAN_ROWS, MAX_VALUE_BYTES, Order, Prefix, Record, Rewrite, SEAL_BYTES, Snapshot, Store,
+    WholeStore, Write,
 };
 
 mod committer;
@@ -65,9 +69,12 @@ mod files;
 mod journal;
 mod queue;
 mod record;
+mod rewrite;
 mod settler;
+mod snapshot;
 mod sweep;
 mod table;
+mod tap;
 
 /// Settings of the embedded store.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -89,10 +96,13 @@ pub struct Config {
 
 /// Keeps records in a directory of this machine. Closes itself when dropped.
 pub struct SledStore {
-    path: PathBuf,
+    /// What every part of it stands on.
+    ground: Ground,
     clock: Arc<dyn Clock>,
     table: Arc<Table>,
     queue: Arc<Queue>,
+    /// Held until it is closed.
+    lock: Mutex<Option<File>>,
     tally: Arc<Tally>,
     committer: Mutex<Option<JoinHandle<()>>>,
     sweeper: AbortHandle,
@@ -144,9 +154,10 @@ impl SledStore {
     /// using it.
     pub fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Self> {
         let runtime = Handle::try_current().map_err(Error::internal)?;
-        let Files { db, data, recovered } = files::open(&config.path, config.cache_bytes, config.journal_bytes)?;
-        let table = Arc::new(Table::new(sled::Tree::clone(&db)));
-        let settler = Settler { db, data, table: Arc::clone(&table) };
+        let Files { disk, recovered, lock } = files::open(&config.path, config.cache_bytes, config.journal_bytes)?;
+        let table = Arc::new(Table::new(sled::Tree::clone(&disk.db)));
+        let disk = Arc::new(Mutex::new(Some(disk)));
+        let settler = Settler { disk: Arc::clone(&disk), table: Arc::clone(&table) };
         let mut journal = recovered.journal;
         let known = |(key, stored)| (key, Entry { stored, covers: true });
         table.apply(recovered.changes.into_iter().map(known))?;
@@ -162,7 +173,16 @@ impl SledStore {
         let sweeper = Sweeper { table: Arc::clone(&table), queue: Arc::clone(&queue), clock: Arc::clone(&clock) };
         let sweeper = runtime.spawn(sweeper.run()).abort_handle();
         let committer = Mutex::new(Some(committer));
-        Ok(Self { path: config.path.clone(), clock, table, queue, tally, committer, sweeper })
+        let ground = Ground {
+            path: config.path.clone(),
+            cache_bytes: config.cache_bytes,
+            disk,
+            table: Arc::clone(&table),
+            queue: Arc::clone(&queue),
+            clock: Arc::clone(&clock),
+        };
+        let lock = Mutex::new(Some(lock));
+        Ok(Self { ground, clock, table, queue, lock, tally, committer, sweeper })
     }
 
     /// Writes what has been queued, then lets go of the files; every later call is refused. Blocks for as long as that
@@ -175,7 +195,12 @@ impl SledStore {
         drop(committer.join());
         self.sweeper.abort();
         self.table.close();
-        files::wait_until_unlocked(&self.path);
+        let disk = self.ground.disk.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Disk { db, data, folder }) = disk {
+            drop((db, data));
+            files::wait_until_unlocked(&folder);
+        }
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// Deletes every expired record now; returns how many. For tests and tools: the store sweeps by itself.
@@ -226,6 +251,18 @@ impl Store for SledStore {
 
     fn ready(&self) -> Result<()> {
         self.queue.refusal().map_or(Ok(()), Err)
+    }
+}
+
+#[async_trait]
+impl WholeStore for SledStore {
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
+        let snapshot = TableSnapshot::begin(Arc::clone(&self.table), Arc::clone(&self.clock))?;
+        Ok(Box::new(snapshot))
+    }
+
+    async fn rewrite(&self) -> Result<Box<dyn Rewrite>> {
+        Ok(Box::new(Rewriting::begin(self.ground.clone()).await?))
     }
 }
 

@@ -132,7 +132,7 @@ impl Verifications {
         state.value.add_send(id, &self.config.limits, now);
         state.value.set_newest(&to.value.scope, id, expires_at, now);
         if to.read.is_none() {
-            state.value.list(id, expires_at + self.config.retention);
+            state.value.list(id, expires_at + self.storage.retention.of(&to.value.tenant));
         }
 
         let mut batch = self.storage.put(Batch::new(id.partition()), &send, &to)?;

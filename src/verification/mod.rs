@@ -6,6 +6,7 @@ pub mod beginning;
 pub mod code;
 pub mod delivery;
 pub(crate) mod dispatch;
+pub mod erasure;
 pub mod feedback;
 pub mod fields;
 pub mod fitting;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::error::{Error, Result, Violation};
+use crate::tenant::VERIFICATION_RETENTION;
 use crate::verification::code::{Alphabet, Class};
 use crate::violations::Violations;
 
@@ -69,7 +70,7 @@ impl VerificationConfig {
     /// What is wrong with it, by key.
     pub fn violations(&self) -> Vec<Violation> {
         let mut found = Violations::default();
-        found.range("retention", &self.retention, Duration::from_secs(60)..=Duration::from_secs(90 * 24 * 3600));
+        found.range("retention", &self.retention, VERIFICATION_RETENTION);
         found.nest("policy", self.policy.violations());
         found.nest("limits", self.limits.violations());
         found.0

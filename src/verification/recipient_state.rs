@@ -141,6 +141,16 @@ impl RecipientState {
         self.listed_until = self.listed_until.max(until);
     }
 
+    /// Forgets which verifications there were until then, and in which scopes. What limits sends and checks stays.
+    pub fn forget(&mut self, until: Timestamp) {
+        self.newest.retain(|newest| newest.id.created_at() > until);
+        self.listed.retain(|id| id.created_at() > until);
+        if self.listed.is_empty() {
+            self.listed_until = Timestamp::default();
+        }
+        self.last_sent = self.last_sent.filter(|id| id.created_at() > until);
+    }
+
     /// When nothing here matters any more.
     pub fn ends_at(&self, limits: &Limits) -> Timestamp {
         let failures = self.failures.last().map(|last| *last + limits.failure_window);

@@ -11,6 +11,7 @@ use crate::messaging::errand::{CodeErrand, Errand, PLACE_OF_CODE};
 use crate::messaging::holder::{Ground, MAX_ROUNDS, Records, SendHolder, SendRecord, contention, count_conflict};
 use crate::messaging::idempotency::Idempotency;
 use crate::messaging::outbox::Outbox;
+use crate::messaging::retention::Retention;
 use crate::messaging::sending::Sending;
 use crate::messaging::template::{CodeFacts, Templates, Wording};
 use crate::recipient::Recipient;
@@ -58,8 +59,9 @@ impl Verifications {
         let render = Box::new(move |verification: &Verification, sending: &Sending, send: &SendRef| {
             render(verification, sending, send, &own, brands(&verification.tenant).as_deref())
         });
-        let records = Arc::new(Records::new(ground.clone(), outbox.watches.clone(), config.retention, render));
-        let storage = Arc::new(Storage::new(ground.clone(), config.limits.clone(), config.retention));
+        let retention = Retention::of_verifications(config.retention, Arc::clone(&outbox.wishes));
+        let records = Arc::new(Records::new(ground.clone(), outbox.watches.clone(), retention.clone(), render));
+        let storage = Arc::new(Storage::new(ground.clone(), config.limits.clone(), retention));
         let idempotency = Idempotency::new(ground.clone());
         Self { ground, storage, outbox, records, idempotency, templates, config, workflows }
     }

@@ -1,11 +1,10 @@
 //! Where verifications and what we remember of recipients lie: read them, and write them under the condition that nobody
 //! else did.
 
-use std::time::Duration;
-
 use crate::error::{Error, Kind, Reason, Result};
 use crate::id::{Id, TenantName};
 use crate::messaging::holder::{Ground, Marks, put_record};
+use crate::messaging::retention::Retention;
 use crate::recipient::Recipient;
 use crate::store::keys::{Holder, RecipientTag, SendRef, TenantTag};
 use crate::store::{Batch, Key, Record, record};
@@ -17,7 +16,7 @@ use crate::verification::verification::Verification;
 pub struct Storage {
     ground: Ground,
     limits: Limits,
-    retention: Duration,
+    pub(crate) retention: Retention,
 }
 
 /// A record as read, to be required unchanged by the commit.
@@ -32,7 +31,7 @@ pub struct Loaded<T> {
 // === impl Storage ===
 
 impl Storage {
-    pub fn new(ground: Ground, limits: Limits, retention: Duration) -> Self {
+    pub fn new(ground: Ground, limits: Limits, retention: Retention) -> Self {
         Self { ground, limits, retention }
     }
 
@@ -64,7 +63,7 @@ impl Storage {
     /// Adds a verification, with the due marks of its sends, to the batch.
     pub fn put(&self, batch: Batch, send: &SendRef, loaded: &Loaded<Verification>) -> Result<Batch> {
         let batch = batch.require(&loaded.key, loaded.read.as_ref());
-        put_record(batch, &self.ground, send, &loaded.marks, &loaded.value, self.retention)
+        put_record(batch, &self.ground, send, &loaded.marks, &loaded.value, &self.retention)
     }
 
     /// Adds a recipient's state to the batch.

@@ -222,6 +222,17 @@ fn a_value_out_of_range_is_named_with_what_is_wanted() {
         refused("[contacts]\nmax_rows = 0"),
         "verigate.toml:7: contacts.max_rows: must be 1 to 10000000, but is 0"
     );
+    assert_eq!(
+        refused("[store]\nrewrite_interval = '59s'"),
+        "verigate.toml:7: store.rewrite_interval: must be 1m to 8760h, but is 59s"
+    );
+    for (key, bad, range) in
+        [("verification_retention", "59s", "1m to 2160h"), ("message_retention", "2161h", "1h to 2160h")]
+    {
+        let text = TENANT.replacen("keys =", &format!("{key} = '{bad}'\nkeys ="), 1);
+        let wanted = format!("verigate.toml:4: tenants[0].{key}: must be {range}, but is {bad}");
+        assert_eq!(Home::new().errors(&text, &[]), [wanted]);
+    }
     let variable = [("VERIGATE__VERIFICATION__POLICY__LENGTH", "33")];
     assert_eq!(
         Home::new().errors(TENANT, &variable),

@@ -234,6 +234,7 @@ impl House {
             may_return_code: false,
             balance_of: None,
             may_administer: false,
+            retention: Default::default(),
         });
         Self { interrupted, node: node(&through), other: node(&ground), ground, clock, tenant, _place: place }
     }

@@ -19,6 +19,7 @@ mod clients;
 mod config;
 mod console_inbox;
 mod contacts;
+mod data_care;
 mod deadlines;
 mod deploy;
 mod dialects;

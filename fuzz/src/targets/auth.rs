@@ -54,6 +54,7 @@ fn roster(keys: &[(&str, KeyConfig)]) -> Roster {
             may_return_code: false,
             balance_of: None,
             may_administer: false,
+            retention: Default::default(),
         };
         roster.add_account(Account::configured(tenant).into()).unwrap();
     }

@@ -98,6 +98,7 @@ impl Book {
             balance_of: None,
             may_return_code: false,
             may_administer: false,
+            retention: Default::default(),
         };
         let written = now(async {
             for (name, kind) in COLUMNS {

@@ -5,6 +5,7 @@
 
 mod answer;
 mod auth;
+mod backup;
 mod calls;
 mod code;
 mod config;
@@ -26,9 +27,10 @@ mod vendors;
 pub(crate) type Target = fn(&[u8]);
 
 /// All of them, by the names of their programs and of their folders of inputs.
-pub(crate) const ALL: [(&str, Target); 20] = [
+pub(crate) const ALL: [(&str, Target); 21] = [
     ("answer", answer::run),
     ("auth", auth::run),
+    ("backup", backup::run),
     ("code", code::run),
     ("config", config::run),
     ("esms", calls::esms),

@@ -87,6 +87,11 @@ pub const ROUTES: &[Route] = &[
     get("/v1/admin/tenants/{tenant}/keys", "admin.v1.AdminService/ListApiKeys"),
     post("/v1/admin/keys/{key_id}/rotate", "admin.v1.AdminService/RotateApiKey").example(r#"{"overlap": "604800s"}"#),
     delete("/v1/admin/keys/{key_id}", "admin.v1.AdminService/RevokeApiKey"),
+    get("/v1/admin/recipients/export", "admin.v1.AdminService/ExportRecipient"),
+    post("/v1/admin/recipients/erase", "admin.v1.AdminService/EraseRecipient")
+        .example(r#"{"recipient": {"phone": "+60123456789"}, "tenant": "acme"}"#),
+    get("/v1/admin/store/backup", "admin.v1.AdminService/BackupStore"),
+    post("/v1/admin/store/rewrite", "admin.v1.AdminService/RewriteStore"),
 ];
 
 pub const fn get(path: &'static str, rpc: &'static str) -> Route {

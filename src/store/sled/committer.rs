@@ -10,8 +10,8 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use sled::IVec;
@@ -36,10 +36,19 @@ pub(crate) struct Committer {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tally: Arc<Tally>,
     /// The thread that settles what the journal's other file holds.
-    settling: Option<JoinHandle<()>>,
+    settling: Option<Settling>,
     /// Commits of this turn of the journal.
     commits: u32,
 }
+
+/// A layer that settles.
+struct Settling {
+    thread: JoinHandle<()>,
+    /// Those who want the journal cleared after that; `None` once it has settled.
+    waiting: Waiting,
+}
+
+type Waiting = Arc<Mutex<Option<Vec<oneshot::Sender<()>>>>>;
 
 /// What the committer has done since it started.
 #[derive(Debug, Default)]
@@ -53,6 +62,8 @@ pub(crate) struct Tally {
 struct Group {
     touched: BTreeMap<IVec, Touched>,
     answers: Vec<Answer>,
+    /// Those who want the journal cleared of all this.
+    scrubs: Vec<oneshot::Sender<()>>,
 }
 
 /// What a group knows of a key.
@@ -92,8 +103,7 @@ impl Committer {
             let now = self.clock.now();
             let mut group = Group::default();
             for job in jobs {
-                let answer = self.judge(job, &mut group, now);
-                group.answers.push(answer);
+                self.judge(job, &mut group, now);
             }
             if let Err(error) = self.make_durable(&mut group) {
                 // Before the answers are dropped, so that whoever waits for one finds the cause.
@@ -103,12 +113,16 @@ impl Committer {
             self.tally.groups.fetch_add(1, Ordering::Relaxed);
             self.tally.commits.fetch_add(group.answers.len() as u64, Ordering::Relaxed);
             group.answers.into_iter().for_each(Answer::send);
+            if let Err(error) = self.scrub(group.scrubs) {
+                self.queue.fail(format!("{error:?}"));
+                break;
+            }
         }
         self.wait_until_settled();
     }
 
-    fn judge(&mut self, job: Job, group: &mut Group, now: Timestamp) -> Answer {
-        match job {
+    fn judge(&mut self, job: Job, group: &mut Group, now: Timestamp) {
+        let answer = match job {
             Job::Commit { batch, answer } => {
                 let outcome = self.judge_batch(&batch, group, now);
                 Answer::Commit(answer, outcome)
@@ -117,7 +131,9 @@ impl Committer {
                 let forgotten = records.into_iter().filter(|(key, version)| self.forget(key, *version, group));
                 Answer::Forget(answer, forgotten.count())
             }
-        }
+            Job::Scrub { answer } => return group.scrubs.push(answer),
+        };
+        group.answers.push(answer);
     }
 
     fn judge_batch(&mut self, batch: &Batch, group: &mut Group, now: Timestamp) -> Result<Commit> {
@@ -173,7 +189,7 @@ impl Committer {
         }
         let changes = group.touched.iter().map(|(key, touched)| (key, touched.entry.stored.as_ref()));
         if !self.journal.prepare(changes).map_err(fault::broken)? {
-            self.turn()?;
+            self.turn(Vec::new())?;
             // What they were found on top of is now a layer below.
             group.touched.values_mut().for_each(|touched| touched.entry.covers = true);
         }
@@ -182,30 +198,68 @@ impl Committer {
         self.table.apply(touched.into_iter().map(|(key, touched)| (key, touched.entry)))
     }
 
-    /// Goes on in the journal's other file, and has what this one holds settle meanwhile.
-    fn turn(&mut self) -> Result<()> {
+    /// Goes on in the journal's other file early, and has this one cleared once it has settled. Whoever asks while
+    /// something settles waits for the end of that, so that no commit has to.
+    fn scrub(&mut self, scrubs: Vec<oneshot::Sender<()>>) -> Result<()> {
+        if scrubs.is_empty() {
+            return Ok(());
+        }
+        if let Some(settling) = &self.settling
+            && let Some(waiting) = lock(&settling.waiting).as_mut()
+        {
+            waiting.extend(scrubs);
+            return Ok(());
+        }
+        self.turn(scrubs)
+    }
+
+    /// Goes on in the journal's other file, and has what this one holds settle meanwhile; then clears it, if anybody asks
+    /// for that.
+    fn turn(&mut self, scrubs: Vec<oneshot::Sender<()>>) -> Result<()> {
         self.wait_until_settled();
         let layer = self.table.freeze()?;
         self.journal.begin().map_err(fault::broken)?;
         self.commits = 0;
         let (settler, queue) = (self.settler.clone(), Arc::clone(&self.queue));
+        let spent = self.journal.other().map_err(fault::broken)?;
+        let waiting = Waiting::new(Mutex::new(Some(Vec::new())));
+        let asked = Arc::clone(&waiting);
         let settle = move || {
             let _fail_on_panic = FailOnPanic(Arc::clone(&queue));
-            if let Err(error) = settler.settle(&layer) {
-                queue.fail(format!("{error:?}"));
+            let settled = settler.settle(&layer);
+            let cleared = settled.and_then(|()| match scrubs.is_empty() {
+                true => Ok(()),
+                false => spent.clear().map_err(fault::broken),
+            });
+            if let Err(error) = cleared {
+                return queue.fail(format!("{error:?}"));
+            }
+            for caller in scrubs {
+                // One who has gone away is no fault.
+                _ = caller.send(());
+            }
+            let waiting = lock(&asked).take();
+            for answer in waiting.into_iter().flatten() {
+                // One who is refused sees that nobody answers, and asks again.
+                drop(queue.push(Job::Scrub { answer }));
             }
         };
         let thread = std::thread::Builder::new().name("store-settler".to_owned()).spawn(settle);
-        self.settling = Some(thread.map_err(fault::broken)?);
+        self.settling = Some(Settling { thread: thread.map_err(fault::broken)?, waiting });
         Ok(())
     }
 
     fn wait_until_settled(&mut self) {
         if let Some(settling) = self.settling.take() {
             // A panic of it has already been reported to the queue.
-            drop(settling.join());
+            drop(settling.thread.join());
         }
     }
+}
+
+fn lock(waiting: &Waiting) -> MutexGuard<'_, Option<Vec<oneshot::Sender<()>>>> {
+    // Nothing panics while it is held.
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 // === impl Group ===

@@ -1,9 +1,14 @@
 //! The files of a store: opening sled's with the settings that its faults ask for, and syncing what it leaves unsynced.
+//!
+//! sled's files lie in the folder of the store itself, until they are written anew for the first time. From then on they
+//! lie in a folder `files.N` within it, which the file `current` names. The new ones are in use as soon as it names them,
+//! and a rename makes it do so; what a crash leaves of others is deleted on the next opening. The file `lock` is held for
+//! as long as the store is open, whichever files are in use.
 
-use std::fs::File;
-use std::io;
-use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use sled::{Db, Tree};
@@ -11,6 +16,7 @@ use sled::{Db, Tree};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::store::sled::fault::cannot_open;
 use crate::store::sled::journal::{Journal, Recovered};
+use crate::store::sled::settler::Disk;
 
 /// sled allots its log in segments of this many bytes. A quarter of one bounds a node that is kept in the log, and what
 /// is written between two syncs has to stay below one; with larger segments the file is larger and less steady.
@@ -24,24 +30,32 @@ const LAYOUT: &[u8] = &[2];
 /// How long to wait for the lock.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
+/// Names the folder of sled's files, where that is not the folder of the store.
+const CURRENT: &str = "current";
+const LOCK: &str = "lock";
+/// What such folders are called, with a number behind it.
+const FOLDER: &str = "files.";
+/// What sled calls its files, and how the names of some begin.
+const FILES_OF_SLED: [&str; 3] = ["db", "conf", "blobs"];
+const SNAPSHOT_OF_SLED: &str = "snap.";
+
 /// What lies in the directory of a store.
 pub(crate) struct Files {
-    pub(crate) db: Db,
-    /// sled's data file, opened apart so that it can be synced.
-    pub(crate) data: Arc<File>,
+    pub(crate) disk: Disk,
     pub(crate) recovered: Recovered,
+    /// Held for as long as the store is open.
+    pub(crate) lock: File,
 }
 
 /// Opens the database, its data file and the journal; the database is durable as it is when this returns. Error:
 /// `Unavailable`, with a message for the operator.
 pub(crate) fn open(path: &Path, cache_bytes: u64, journal_bytes: u64) -> Result<Files> {
-    let db = sled::Config::new()
-        .path(path)
-        // sled's own flusher loses the errors that it meets.
-        .flush_every_ms(None)
-        .segment_size(SEGMENT_BYTES)
-        .cache_capacity(cache_bytes)
-        .open()
+    let cannot = |error: io::Error| cannot_open(path, error);
+    fs::create_dir_all(path).map_err(cannot)?;
+    let lock = take_lock(path)?;
+    let folder = current(path).map_err(cannot)?;
+    clear_others(path, &folder).map_err(cannot)?;
+    let db = open_sled(&folder, cache_bytes)
         .map_err(|error| if is_locked(&error) { in_use(path) } else { cannot_open(path, error) })?;
     let notes = db.open_tree(LAYOUT_TREE).map_err(|error| cannot_open(path, error))?;
     let known = is_known(&notes, path)?;
@@ -51,14 +65,106 @@ pub(crate) fn open(path: &Path, cache_bytes: u64, journal_bytes: u64) -> Result<
         notes.insert(LAYOUT_KEY, LAYOUT).map_err(|error| cannot_open(path, error))?;
     }
     db.flush().map_err(|error| cannot_open(path, error))?;
-    let data = sync_files(path).map_err(|error| cannot_open(path, error))?;
-    Ok(Files { db, data: Arc::new(data), recovered })
+    let data = sync_files(&folder).map_err(cannot)?;
+    Ok(Files { disk: Disk { db, data, folder }, recovered, lock })
+}
+
+/// Makes an empty database beside the one that is in use. Error: `Unavailable`, with a message for the operator.
+pub(crate) fn create_beside(path: &Path, disk: &Disk, cache_bytes: u64) -> Result<(Db, PathBuf)> {
+    let number = number_of(&disk.folder).unwrap_or_default() + 1;
+    let folder = path.join(format!("{FOLDER}{number}"));
+    // What one that was given up has left.
+    if folder.exists() {
+        fs::remove_dir_all(&folder).map_err(|error| cannot_open(path, error))?;
+    }
+    let db = open_sled(&folder, cache_bytes).map_err(|error| cannot_open(path, error))?;
+    let notes = db.open_tree(LAYOUT_TREE).map_err(|error| cannot_open(path, error))?;
+    notes.insert(LAYOUT_KEY, LAYOUT).map_err(|error| cannot_open(path, error))?;
+    Ok((db, folder))
+}
+
+/// Has the store use a database that lies beside the other one, from the next opening on. It is durable as it is, and so
+/// is the change, when this returns.
+pub(crate) fn make_current(path: &Path, db: &Db, folder: &Path) -> io::Result<File> {
+    db.flush().map_err(io::Error::other)?;
+    let data = sync_files(folder)?;
+    let name = folder.file_name().unwrap_or_default();
+    let aside = path.join(format!("{CURRENT}.new"));
+    let mut file = File::create(&aside)?;
+    file.write_all(name.as_encoded_bytes())?;
+    file.sync_all()?;
+    fs::rename(&aside, path.join(CURRENT))?;
+    File::open(path)?.sync_all()?;
+    Ok(data)
+}
+
+/// Deletes the files of databases that are not in use.
+pub(crate) fn clear_others(path: &Path, in_use: &Path) -> io::Result<()> {
+    let is_of_sled = |name: &str| FILES_OF_SLED.contains(&name) || name.starts_with(SNAPSHOT_OF_SLED);
+    let mut cleared = false;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        let is_other = name.starts_with(FOLDER) && entry.path() != in_use || in_use != path && is_of_sled(name);
+        if !is_other {
+            continue;
+        }
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            fs::remove_dir_all(entry.path())?
+        } else {
+            fs::remove_file(entry.path())?
+        };
+        cleared = true;
+    }
+    if cleared { File::open(path)?.sync_all() } else { Ok(()) }
+}
+
+/// Bytes of a folder's files.
+pub(crate) fn bytes_of(folder: &Path) -> u64 {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    files.filter_map(|file| file.metadata().ok()).filter(fs::Metadata::is_file).map(|file| file.len()).sum()
+}
+
+/// The folder of the files that are in use.
+fn current(path: &Path) -> io::Result<PathBuf> {
+    match fs::read_to_string(path.join(CURRENT)) {
+        Ok(name) if number_of(Path::new(&name)).is_some() => Ok(path.join(name)),
+        Ok(_) => Err(io::Error::other(format!("its file `{CURRENT}` names no folder; restore it from a backup"))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(path.to_owned()),
+        Err(error) => Err(error),
+    }
+}
+
+fn number_of(folder: &Path) -> Option<u64> {
+    folder.file_name()?.to_str()?.strip_prefix(FOLDER)?.parse().ok()
+}
+
+fn take_lock(path: &Path) -> Result<File> {
+    let lock = OpenOptions::new().write(true).create(true).truncate(false).open(path.join(LOCK));
+    let lock = lock.map_err(|error| cannot_open(path, error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(in_use(path)),
+        Err(TryLockError::Error(error)) => Err(cannot_open(path, error)),
+    }
+}
+
+fn open_sled(folder: &Path, cache_bytes: u64) -> sled::Result<Db> {
+    sled::Config::new()
+        .path(folder)
+        // sled's own flusher loses the errors that it meets.
+        .flush_every_ms(None)
+        .segment_size(SEGMENT_BYTES)
+        .cache_capacity(cache_bytes)
+        .open()
 }
 
 /// Waits until nobody holds the lock on the data file, for ten seconds at most: when a database is dropped, a thread of
 /// sled's pool may still hold its last write and with it the lock.
-pub(crate) fn wait_until_unlocked(path: &Path) {
-    let Ok(data) = File::open(path.join("db")) else { return };
+pub(crate) fn wait_until_unlocked(folder: &Path) {
+    let Ok(data) = File::open(folder.join("db")) else { return };
     let (unlocked, seen) = mpsc::channel();
     // Taking a lock cannot be given up, so a thread of its own does, and lets go at once.
     std::thread::spawn(move || {

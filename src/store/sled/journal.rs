@@ -36,6 +36,12 @@ pub(crate) struct Journal {
     frame: Vec<u8>,
 }
 
+/// A file whose content has settled.
+pub(crate) struct Spent {
+    file: File,
+    allotted: u64,
+}
+
 /// A key and what lies under it from now on; `None` for nothing.
 pub(crate) type Change<'a> = (&'a IVec, Option<&'a IVec>);
 
@@ -111,6 +117,11 @@ impl Journal {
         self.files[0].sync_all()
     }
 
+    /// The file that is not in use. What it holds must have settled before it is cleared.
+    pub(crate) fn other(&self) -> io::Result<Spent> {
+        Ok(Spent { file: self.files[1].try_clone()?, allotted: self.allotted[1] })
+    }
+
     /// The number of this turn; every turn has a higher one than those before, restarts among them.
     pub(crate) fn turn(&self) -> u64 {
         self.turn
@@ -162,6 +173,24 @@ impl Journal {
     fn swap(&mut self) {
         self.files.swap(0, 1);
         self.allotted.swap(0, 1);
+    }
+}
+
+// === impl Spent ===
+
+impl Spent {
+    /// Writes zeros over all of it. The head goes first, and durably, so that whatever a crash leaves is no journal.
+    pub(crate) fn clear(&self) -> io::Result<()> {
+        let zeros = vec![0; usize::try_from(STEP_BYTES).map_err(io::Error::other)?];
+        let mut at = HEAD_BYTES.min(self.allotted);
+        self.file.write_all_at(&zeros[..usize::try_from(at).map_err(io::Error::other)?], 0)?;
+        self.file.sync_data()?;
+        while at < self.allotted {
+            let length = (self.allotted - at).min(STEP_BYTES);
+            self.file.write_all_at(&zeros[..usize::try_from(length).map_err(io::Error::other)?], at)?;
+            at += length;
+        }
+        self.file.sync_data()
     }
 }
 

@@ -32,6 +32,10 @@ pub(crate) enum Job {
         records: Vec<(IVec, Version)>,
         answer: oneshot::Sender<usize>,
     },
+    /// Has all that was committed before settle, and clears it from the journal; answers then.
+    Scrub {
+        answer: oneshot::Sender<()>,
+    },
 }
 
 /// Jobs in the order in which they came.
@@ -151,6 +155,7 @@ impl Job {
                 })
                 .sum(),
             Self::Forget { records, .. } => records.iter().map(|(key, _)| key.len()).sum(),
+            Self::Scrub { .. } => 0,
         }
     }
 }

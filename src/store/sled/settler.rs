@@ -4,7 +4,8 @@
 //! went is nothing at all. Should a crash come in the middle, the journal is replayed from its beginning.
 
 use std::fs::File;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use sled::Db;
 
@@ -15,10 +16,16 @@ use crate::store::sled::table::{Layer, Table};
 /// Writes layers into sled and makes them durable there.
 #[derive(Clone)]
 pub(crate) struct Settler {
+    pub(crate) disk: Arc<Mutex<Option<Disk>>>,
+    pub(crate) table: Arc<Table>,
+}
+
+/// The database that is in use; held while something settles, so that none takes its place meanwhile.
+pub(crate) struct Disk {
     pub(crate) db: Db,
     /// sled's data file, opened apart so that it can be synced.
-    pub(crate) data: Arc<File>,
-    pub(crate) table: Arc<Table>,
+    pub(crate) data: File,
+    pub(crate) folder: PathBuf,
 }
 
 /// Entries written in one turn at the table, some tens of microseconds.
@@ -33,6 +40,8 @@ const MAX_UNSYNCED_BYTES: usize = 256 * 1024;
 impl Settler {
     /// Returns when the layer is durable in sled and has left the table. Error: `Unavailable`; the store must end then.
     pub(crate) fn settle(&self, layer: &Layer) -> Result<()> {
+        let disk = self.disk.lock().map_err(|_| fault::broken("a thread panicked while it used the database"))?;
+        let disk = disk.as_ref().ok_or_else(fault::closed)?;
         let mut entries = layer.iter().peekable();
         let mut unsynced = 0;
         while entries.peek().is_some() {
@@ -43,16 +52,20 @@ impl Settler {
                 .sum::<usize>();
             self.table.settle(turn)?;
             if unsynced >= MAX_UNSYNCED_BYTES {
-                self.sync()?;
+                disk.sync()?;
                 unsynced = 0;
             }
         }
-        self.sync()?;
+        disk.sync()?;
         self.table.settled()
     }
+}
 
+// === impl Disk ===
+
+impl Disk {
     /// `flush` hands sled's buffers to the kernel, and only the sync brings them to the disk.
-    fn sync(&self) -> Result<()> {
+    pub(crate) fn sync(&self) -> Result<()> {
         self.db.flush().map_err(fault::broken)?;
         self.data.sync_data().map_err(fault::broken)
     }

@@ -19,7 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use sled::{IVec, Tree};
 
 use crate::error::{Error, Result};
-use crate::store::sled::fault::{broken, closed};
+use crate::store::sled::fault::{broken, closed, under_way};
+use crate::store::sled::tap::{Tap, Taps};
 
 /// All layers, until the table is closed.
 pub(crate) struct Table {
@@ -32,7 +33,14 @@ pub(crate) struct Durable<'a>(&'a Layers);
 struct Layers {
     fresh: Layer,
     settling: Option<Arc<Layer>>,
-    tree: Mutex<Tree>,
+    trees: Mutex<Trees>,
+    taps: Taps,
+}
+
+struct Trees {
+    current: Tree,
+    /// The one that is to take its place, where one is being written. What settles goes into both.
+    next: Option<Tree>,
 }
 
 /// Commits on top of an older state.
@@ -54,7 +62,8 @@ type Rows<'a> = Box<dyn Iterator<Item = Result<Row>> + 'a>;
 
 impl Table {
     pub(crate) fn new(tree: Tree) -> Self {
-        let layers = Layers { fresh: Layer::new(), settling: None, tree: Mutex::new(tree) };
+        let trees = Mutex::new(Trees { current: tree, next: None });
+        let layers = Layers { fresh: Layer::new(), settling: None, trees, taps: Taps::default() };
         Self { layers: RwLock::new(Some(layers)) }
     }
 
@@ -69,6 +78,7 @@ impl Table {
     pub(crate) fn apply(&self, changes: impl IntoIterator<Item = (IVec, Entry)>) -> Result<()> {
         self.change(|layers| {
             for (key, change) in changes {
+                layers.taps.note(&key);
                 match layers.fresh.entry(key) {
                     btree_map::Entry::Occupied(entry) if change.stored.is_none() && !entry.get().covers => {
                         entry.remove();
@@ -99,13 +109,15 @@ impl Table {
     /// Writes entries of the settling layer into sled, where readers do not yet look for them. Errors: as [`Table::read`].
     pub(crate) fn settle<'a>(&self, entries: impl IntoIterator<Item = (&'a IVec, &'a Entry)>) -> Result<()> {
         self.read(|durable| {
-            let tree = durable.tree()?;
+            let trees = durable.trees()?;
             for (key, entry) in entries {
-                match &entry.stored {
-                    Some(stored) => tree.insert(key, stored),
-                    None => tree.remove(key),
+                for tree in std::iter::once(&trees.current).chain(&trees.next) {
+                    match &entry.stored {
+                        Some(stored) => tree.insert(key, stored),
+                        None => tree.remove(key),
+                    }
+                    .map_err(broken)?;
                 }
-                .map_err(broken)?;
             }
             Ok(())
         })
@@ -115,6 +127,58 @@ impl Table {
     pub(crate) fn settled(&self) -> Result<()> {
         // Dropped outside the lock: it is long.
         self.change(|layers| layers.settling.take()).map(drop)
+    }
+
+    /// Has the keys noted that change from now on. Errors: as [`Table::read`].
+    pub(crate) fn tap(&self) -> Result<Arc<Tap>> {
+        self.change(|layers| layers.taps.add())
+    }
+
+    /// Begins to fill an empty tree that is to take the place of sled's. Errors: as [`Table::read`], and `Conflict` while
+    /// another one is filled.
+    pub(crate) fn fill(&self, next: Tree) -> Result<()> {
+        self.read(|durable| {
+            let mut trees = durable.trees()?;
+            if trees.next.is_some() {
+                return Err(under_way());
+            }
+            trees.next = Some(next);
+            Ok(())
+        })
+    }
+
+    /// Whether a tree is being filled. Errors: as [`Table::read`].
+    pub(crate) fn is_filling(&self) -> Result<bool> {
+        self.read(|durable| Ok(durable.trees()?.next.is_some()))
+    }
+
+    /// Takes over the next entries, at most `limit`, and tells the last of them, if there may be more. Whatever was taken
+    /// over stays the same in both trees. Errors: as [`Table::read`].
+    pub(crate) fn take_over(&self, after: Option<&IVec>, limit: usize) -> Result<(usize, Option<IVec>)> {
+        self.read(|durable| {
+            let trees = durable.trees()?;
+            let next = trees.next.as_ref().ok_or_else(|| broken("no tree is being filled"))?;
+            let begin = after.cloned().map_or(Bound::Unbounded, Bound::Excluded);
+            let (mut taken, mut last) = (0, None);
+            for entry in trees.current.range((begin, Bound::Unbounded)).take(limit) {
+                let (key, stored) = entry.map_err(broken)?;
+                next.insert(&key, stored).map_err(broken)?;
+                (taken, last) = (taken + 1, Some(key));
+            }
+            Ok((taken, last.filter(|_| taken == limit)))
+        })
+    }
+
+    /// Puts the tree that was filled into the place of sled's, where `change_over`, and forgets the other one. Errors: as
+    /// [`Table::read`].
+    pub(crate) fn filled(&self, change_over: bool) -> Result<()> {
+        self.read(|durable| {
+            let mut trees = durable.trees()?;
+            if let Some(next) = trees.next.take().filter(|_| change_over) {
+                trees.current = next;
+            }
+            Ok(())
+        })
     }
 
     /// Lets go of the tree; every later use is refused.
@@ -158,9 +222,9 @@ impl Durable<'_> {
         backwards: bool,
         limit: usize,
     ) -> Result<Vec<(IVec, IVec)>> {
-        let tree = self.tree()?;
+        let trees = self.trees()?;
         let bounds = || (first.clone(), last.clone());
-        let in_tree = tree.range(bounds());
+        let in_tree = trees.current.range(bounds());
         let in_tree = directed(in_tree, backwards).map(|entry| {
             let (key, stored) = entry.map_err(broken)?;
             Ok((key, Some(stored)))
@@ -181,12 +245,12 @@ impl Durable<'_> {
     fn below(&self, key: &[u8]) -> Result<Option<IVec>> {
         match self.0.settling.as_ref().and_then(|layer| layer.get(key)) {
             Some(entry) => Ok(entry.stored.clone()),
-            None => self.tree()?.get(key).map_err(broken),
+            None => self.trees()?.current.get(key).map_err(broken),
         }
     }
 
-    fn tree(&self) -> Result<MutexGuard<'_, Tree>> {
-        self.0.tree.lock().map_err(|_| panicked())
+    fn trees(&self) -> Result<MutexGuard<'_, Trees>> {
+        self.0.trees.lock().map_err(|_| panicked())
     }
 }
 

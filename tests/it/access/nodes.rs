@@ -45,6 +45,7 @@ fn tenant(name: &str) -> Tenant {
         may_return_code: false,
         balance_of: None,
         may_administer: false,
+        retention: Default::default(),
     }
 }
 

@@ -50,11 +50,15 @@ const HOUSE: &[Module] = &[
     assembler("violations", 2, ALL),
     assembler("proto", 2, &[2, 7, 8]),
     assembler("telemetry", 2, ALL),
-    Module { folder: Folder::Port { shared: &[], open: &["keys", "record"] }, ..assembler("store", 3, &[4, 5, 6, 8]) },
+    Module {
+        folder: Folder::Port { shared: &["space"], open: &["entries", "keys", "record"] },
+        ..assembler("store", 3, &[4, 5, 6, 8])
+    },
     Module { folder: Folder::Port { shared: &["http"], open: &[] }, ..assembler("vendor", 4, &[5, 6, 7, 8]) },
     assembler("guard", 4, &[5, 6, 7, 8]),
     assembler("event", 4, RULES),
     assembler("auth", 4, SURFACES),
+    assembler("keeping", 4, SURFACES),
     assembler("messaging", 5, &[6, 7, 8]),
     assembler("webhook", 5, &[6, 7, 8]),
     assembler("verification", 6, SURFACES),
@@ -77,6 +81,7 @@ const PROGRAM_KNOWS: &[&str] = &[
     "telemetry",
     "auth",
     "bench",
+    "keeping",
     "clock",
     "random",
     // As a client: the contract, and the words that its arguments are read as.

@@ -49,6 +49,7 @@ impl House {
             may_return_code: false,
             balance_of: None,
             may_administer: false,
+            retention: Default::default(),
         };
         Self { contacts, tenant, queue, ground, _place: place }
     }

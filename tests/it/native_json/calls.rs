@@ -166,7 +166,30 @@ async fn administrators_see_vendors_and_others_do_not() {
     assert_eq!((&rows["conversions"][0]["vendor"], &rows["conversions"][1]), (&json!("inbox"), &Value::Null));
     look_after_callers(&mut walker).await;
     look_after_blocks(&gateway, &mut walker).await;
+    look_after_data(&mut walker).await;
     walker.assert_walked("admin.");
+}
+
+/// What the store holds: of one person, and as a whole.
+async fn look_after_data(walker: &mut Walker) {
+    let export = "/v1/admin/recipients/export";
+    let mut shown = walker.caller.watch(&format!("{export}?recipient.phone=%2B60123456789&tenant=acme"), &[]).await;
+    let first = shown.event("tenant").await;
+    assert_eq!((&first["tenant"], &first["verification"]["recipient"]["phone"]), (&json!("acme"), &json!(PHONE)));
+    walker.seen.insert(("GET", export));
+    let erase = "/v1/admin/recipients/erase";
+    let erased = walker.post(erase, erase, json!({"recipient": {"phone": PHONE}})).await;
+    assert_eq!(erased, json!({"verifications": 1, "messages": 0, "contacts": 0, "notes": 0}));
+    let wrong = walker.caller.post(erase, &json!({"tenant": "No"})).await;
+    assert_eq!(wrong.violations().iter().map(|(field, _)| *field).collect::<Vec<_>>(), ["recipient", "tenant"]);
+    let (backup, rewrite) = ("/v1/admin/store/backup", "/v1/admin/store/rewrite");
+    for (verb, path, last) in [("GET", backup, "complete"), ("POST", rewrite, "done")] {
+        let body = if verb == "POST" { "{}" } else { "" };
+        let reply = walker.caller.send(verb, path, &["Content-Type: application/json"], body).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        assert!(reply.answer.body.contains(&format!("\"{last}\":true")), "{reply:?}");
+        walker.seen.insert((verb, path));
+    }
 }
 
 async fn look_after_blocks(gateway: &Gateway, walker: &mut Walker) {

@@ -108,6 +108,8 @@ impl Reply {
     fn of(answer: Answer) -> Self {
         let json = match answer.body.as_str() {
             "" => Value::Null,
+            // A stream, read to its end.
+            _ if answer.header("content-type") == Some("text/event-stream") => Value::Null,
             body => serde_json::from_str(body).unwrap_or_else(|_| panic!("no JSON: {answer:?}")),
         };
         Self { status: answer.status, json, answer }

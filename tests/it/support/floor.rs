@@ -136,6 +136,7 @@ impl Floor {
             may_return_code: false,
             balance_of: None,
             may_administer: false,
+            retention: Default::default(),
         };
         Self { messaging, verifications, outbox, vendors, clock, tenant, store, keys, inboxes, running, place }
     }

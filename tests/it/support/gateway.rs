@@ -448,3 +448,15 @@ pub(crate) fn by_recipient(recipient: &str, code: &str) -> CheckVerificationRequ
         ..CheckVerificationRequest::default()
     }
 }
+
+impl Gateway {
+    /// Starts on a folder that holds a store and its key, at a time.
+    pub(crate) async fn start_in(place: TempDir, config: &str, now: verigate::clock::Timestamp) -> Self {
+        Self::run(place, config.to_owned(), ManualClock::new(now)).await
+    }
+
+    /// The file with the key of the store.
+    pub(crate) fn key_file(&self) -> std::path::PathBuf {
+        self.place.path().join("key")
+    }
+}

@@ -285,6 +285,7 @@ impl House {
             may_return_code: false,
             balance_of: None,
             may_administer: false,
+            retention: Default::default(),
         };
         Self { clock, address, vendors: played, ground, messaging, store, urls, tenant, running, plan, place }
     }

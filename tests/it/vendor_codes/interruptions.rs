@@ -185,6 +185,7 @@ impl House {
             may_return_code: false,
             balance_of: None,
             may_administer: false,
+            retention: Default::default(),
         });
         Self { node: node(&ground, &maker), ground, clock, maker, tenant, _place: place }
     }

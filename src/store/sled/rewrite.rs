@@ -1,0 +1,204 @@
+//! Writing the files of a store anew, with nothing in them but what lives, while it is in use.
+//!
+//! sled gives space back without clearing it, and so does the journal: what was deleted or replaced lies on in both, for
+//! nobody can say how long. So everything is taken over into a new database beside the old one, key by key in short
+//! turns, while whatever settles goes into both; then the new one takes the place of the old one, whose files are
+//! deleted. Before that, what had expired is deleted, and both files of the journal are cleared of what was committed
+//! until then.
+//!
+//! A crash at any moment leaves one of the two in use, and the other is deleted on the next opening.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use sled::{Db, IVec};
+use tokio::sync::oneshot;
+
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::store::Rewrite;
+use crate::store::sled::queue::{Job, Queue};
+use crate::store::sled::settler::Disk;
+use crate::store::sled::sweep::Sweeper;
+use crate::store::sled::table::Table;
+use crate::store::sled::{fault, files};
+
+/// What it takes to write the files anew.
+#[derive(Clone)]
+pub(crate) struct Ground {
+    pub(crate) path: PathBuf,
+    pub(crate) cache_bytes: u64,
+    pub(crate) disk: Arc<Mutex<Option<Disk>>>,
+    pub(crate) table: Arc<Table>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// New files that are being written.
+pub(crate) struct Rewriting {
+    ground: Ground,
+    /// `None` once they are in use.
+    next: Option<Next>,
+    after: Option<IVec>,
+    taken: u64,
+    stage: Stage,
+}
+
+enum Stage {
+    Clearing,
+    TakingOver,
+    Done,
+}
+
+/// A database that is not in use yet. Forgotten when it is dropped before it is.
+struct Next {
+    ground: Ground,
+    db: Db,
+    folder: PathBuf,
+    is_in_use: bool,
+}
+
+/// Entries taken over in one turn at the table, some hundreds of microseconds.
+const TURN_ENTRIES: usize = 32;
+
+/// Turns between two times that somebody is told how far it is.
+const TURNS: usize = 64;
+
+/// How often the journal is cleared: once each of its files.
+const SCRUBS: usize = 2;
+
+// === impl Rewriting ===
+
+impl Rewriting {
+    /// Makes the new database, and has all that settles from now on go into both.
+    pub(crate) async fn begin(ground: Ground) -> Result<Self> {
+        let making = ground.clone();
+        let next = tokio::task::spawn_blocking(move || making.make_next()).await.map_err(Error::internal)??;
+        Ok(Self { ground, next: Some(next), after: None, taken: 0, stage: Stage::Clearing })
+    }
+
+    async fn take_over(&mut self) -> Result<()> {
+        let next = self.next.as_ref().ok_or_else(fault::closed)?;
+        let (table, db, mut after) = (Arc::clone(&self.ground.table), next.db.clone(), self.after.take());
+        let work = move || {
+            let mut taken = 0;
+            for _ in 0..TURNS {
+                let (some, last) = table.take_over(after.as_ref(), TURN_ENTRIES)?;
+                (taken, after) = (taken + some, last);
+                if after.is_none() {
+                    break;
+                }
+                std::thread::yield_now();
+            }
+            db.flush().map_err(fault::broken)?;
+            Ok::<_, Error>((taken, after))
+        };
+        let (taken, after) = tokio::task::spawn_blocking(work).await.map_err(Error::internal)??;
+        self.taken += taken as u64;
+        if after.is_none() {
+            self.change_over().await?;
+            self.stage = Stage::Done;
+        }
+        self.after = after;
+        Ok(())
+    }
+
+    async fn change_over(&mut self) -> Result<()> {
+        let next = self.next.take().ok_or_else(fault::closed)?;
+        let ground = self.ground.clone();
+        tokio::task::spawn_blocking(move || ground.change_over(next)).await.map_err(Error::internal)?
+    }
+}
+
+#[async_trait]
+impl Rewrite for Rewriting {
+    async fn next(&mut self) -> Result<Option<u64>> {
+        match self.stage {
+            Stage::Clearing => {
+                self.ground.clear().await?;
+                self.stage = Stage::TakingOver;
+            }
+            Stage::TakingOver => self.take_over().await?,
+            Stage::Done => return Ok(None),
+        }
+        Ok(Some(self.taken))
+    }
+
+    fn bytes(&self) -> u64 {
+        let folder = match (&self.next, self.ground.disk.lock()) {
+            (Some(next), _) => next.folder.clone(),
+            (None, Ok(disk)) => disk.as_ref().map(|disk| disk.folder.clone()).unwrap_or_default(),
+            (None, Err(_)) => return 0,
+        };
+        files::bytes_of(&folder)
+    }
+}
+
+// === impl Ground ===
+
+impl Ground {
+    fn make_next(&self) -> Result<Next> {
+        let disk = self.disk.lock().map_err(|_| panicked())?;
+        let disk = disk.as_ref().ok_or_else(fault::closed)?;
+        // Before there is anything to be taken away again.
+        if self.table.is_filling()? {
+            return Err(fault::under_way());
+        }
+        let (db, folder) = files::create_beside(&self.path, disk, self.cache_bytes)?;
+        self.table.fill(sled::Tree::clone(&db))?;
+        Ok(Next { ground: self.clone(), db, folder, is_in_use: false })
+    }
+
+    /// Deletes what has expired, and has the journal hold nothing of what was committed until now.
+    async fn clear(&self) -> Result<()> {
+        let (table, queue, clock) = (Arc::clone(&self.table), Arc::clone(&self.queue), Arc::clone(&self.clock));
+        Sweeper { table, queue, clock }.walk().await?;
+        let mut scrubs = 0;
+        while scrubs < SCRUBS {
+            let (answer, answered) = oneshot::channel();
+            self.queue.push(Job::Scrub { answer })?;
+            match answered.await {
+                Ok(()) => scrubs += 1,
+                Err(_) => self.queue.refusal().map_or(Ok(()), Err)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the new database into the place of the old one. Nothing settles meanwhile, so both hold the same.
+    fn change_over(&self, mut next: Next) -> Result<()> {
+        let mut disk = self.disk.lock().map_err(|_| panicked())?;
+        let in_use = disk.as_mut().ok_or_else(fault::closed)?;
+        let data = files::make_current(&self.path, &next.db, &next.folder).map_err(|error| {
+            // Which of the two is in use after a crash now, nobody can say.
+            self.queue.fail(format!("{error:?}"));
+            fault::broken(error)
+        })?;
+        self.table.filled(true)?;
+        next.is_in_use = true;
+        let new = Disk { db: next.db.clone(), data, folder: next.folder.clone() };
+        let Disk { db, data, folder } = std::mem::replace(in_use, new);
+        drop(disk);
+        drop((db, data));
+        files::wait_until_unlocked(&folder);
+        files::clear_others(&self.path, &next.folder).map_err(fault::broken)
+    }
+}
+
+// === impl Next ===
+
+impl Drop for Next {
+    fn drop(&mut self) {
+        if self.is_in_use {
+            return;
+        }
+        // A table that is closed has forgotten it already, and what cannot be deleted is on the next opening.
+        drop(self.ground.table.filled(false));
+        drop(std::fs::remove_dir_all(&self.folder));
+    }
+}
+
+fn panicked() -> Error {
+    fault::broken("a thread panicked while it used the database")
+}

@@ -1,0 +1,69 @@
+//! Taps: they note which keys of a table change, for who reads all of it meanwhile.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use sled::IVec;
+
+use crate::error::Result;
+use crate::store::sled::fault;
+
+/// Notes which keys change.
+#[derive(Default)]
+pub(crate) struct Tap(Mutex<Noted>);
+
+#[derive(Default)]
+struct Noted {
+    keys: BTreeSet<IVec>,
+    ran_over: bool,
+}
+
+/// The taps of a table.
+#[derive(Default)]
+pub(crate) struct Taps(Vec<Weak<Tap>>);
+
+/// Keys that a tap notes at most, some 100 MB.
+const MOST_NOTED: usize = 1_000_000;
+
+// === impl Tap ===
+
+impl Tap {
+    fn note(&self, key: &IVec) {
+        // Nothing panics while it is held.
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.keys.len() < MOST_NOTED {
+            noted.keys.insert(key.clone());
+        } else {
+            noted.ran_over = true;
+        }
+    }
+
+    /// All that was noted since the last time.
+    pub(crate) fn take(&self) -> Result<BTreeSet<IVec>> {
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.ran_over { Err(fault::too_slow()) } else { Ok(std::mem::take(&mut noted.keys)) }
+    }
+}
+
+// === impl Taps ===
+
+impl Taps {
+    pub(crate) fn add(&mut self) -> Arc<Tap> {
+        let tap = Arc::default();
+        self.0.push(Arc::downgrade(&tap));
+        tap
+    }
+
+    /// Tells those who still listen that a key changes.
+    pub(crate) fn note(&mut self, key: &IVec) {
+        if self.0.is_empty() {
+            return;
+        }
+        self.0.retain(|tap| {
+            tap.upgrade().is_some_and(|tap| {
+                tap.note(key);
+                true
+            })
+        });
+    }
+}

@@ -1,0 +1,92 @@
+//! The spaces that records lie in: the first byte of a key says what it is the key of.
+
+use crate::store::Key;
+
+pub(crate) const META: u8 = b'_';
+pub(crate) const API_KEY: u8 = b'a';
+pub(crate) const MESSAGE_BATCH: u8 = b'b';
+pub(crate) const CODE_PLACE: u8 = b'k';
+pub(crate) const CONTACT_ROW: u8 = b'c';
+pub(crate) const DUE: u8 = b'd';
+pub(crate) const GUARD: u8 = b'g';
+pub(crate) const ACCOUNT: u8 = b'e';
+pub(crate) const IDEMPOTENCY: u8 = b'i';
+pub(crate) const MESSAGE: u8 = b'm';
+pub(crate) const MESSAGE_OF_RECIPIENT: u8 = b'n';
+pub(crate) const CONTACT_PUSH: u8 = b'p';
+pub(crate) const RECIPIENT: u8 = b'r';
+pub(crate) const CONTACT_TABLE: u8 = b't';
+pub(crate) const VERIFICATION: u8 = b'v';
+pub(crate) const VENDOR_NAME: u8 = b'w';
+
+/// What a record is, as its key says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Space {
+    Verification,
+    RecipientState,
+    Message,
+    MessageOfRecipient,
+    MessageBatch,
+    Due,
+    Idempotency,
+    VendorName,
+    CodePlace,
+    ContactTable,
+    ContactRow,
+    ContactPush,
+    Account,
+    ApiKey,
+    Guard,
+    Meta,
+    /// Of a kind that this build does not know.
+    Unknown,
+}
+
+// === impl Space ===
+
+impl Space {
+    pub fn of(key: &Key) -> Self {
+        match key.bytes().first().copied().unwrap_or_default() {
+            VERIFICATION => Self::Verification,
+            RECIPIENT => Self::RecipientState,
+            MESSAGE => Self::Message,
+            MESSAGE_OF_RECIPIENT => Self::MessageOfRecipient,
+            MESSAGE_BATCH => Self::MessageBatch,
+            DUE => Self::Due,
+            IDEMPOTENCY => Self::Idempotency,
+            VENDOR_NAME => Self::VendorName,
+            CODE_PLACE => Self::CodePlace,
+            CONTACT_TABLE => Self::ContactTable,
+            CONTACT_ROW => Self::ContactRow,
+            CONTACT_PUSH => Self::ContactPush,
+            ACCOUNT => Self::Account,
+            API_KEY => Self::ApiKey,
+            GUARD => Self::Guard,
+            META => Self::Meta,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// What people call records of this kind.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Verification => "verifications",
+            Self::RecipientState => "recipients' counters",
+            Self::Message => "messages",
+            Self::MessageOfRecipient => "messages by recipient",
+            Self::MessageBatch => "batches of messages",
+            Self::Due => "due marks",
+            Self::Idempotency => "idempotency keys",
+            Self::VendorName => "vendors' names",
+            Self::CodePlace => "vendors' codes",
+            Self::ContactTable => "contact lists",
+            Self::ContactRow => "contacts",
+            Self::ContactPush => "contacts to hand on",
+            Self::Account => "tenants",
+            Self::ApiKey => "API keys",
+            Self::Guard => "limits and budgets",
+            Self::Meta => "store's own",
+            Self::Unknown => "of kinds unknown here",
+        }
+    }
+}
