@@ -15,6 +15,7 @@ pub mod held;
 pub mod messaging;
 pub mod request_id;
 pub mod shedding;
+pub mod told;
 pub mod verification;
 
 use std::sync::Arc;

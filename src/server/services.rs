@@ -23,6 +23,7 @@ use crate::messaging::worker::Steps;
 use crate::rest::desk::Desk;
 use crate::server::callbacks::{self, Guarded};
 use crate::server::{settings, vendors};
+use crate::telemetry::trace::Tracer;
 use crate::verification::service::Verifications;
 use crate::verification::workflow::Workflows;
 use crate::webhook::authorization::Authorization;
@@ -45,12 +46,13 @@ pub(crate) struct Wired {
 
 impl Wired {
     /// Errors: those of a store that cannot be read, and of a vendor that is configured wrongly.
-    pub(crate) async fn build(loaded: &Loaded, ground: &Ground, vendors: Vendors) -> Result<Self> {
+    pub(crate) async fn build(loaded: &Loaded, ground: &Ground, vendors: Vendors, tracer: Tracer) -> Result<Self> {
         let config = &loaded.config;
         let (contacts, pushers) = contacts(loaded, ground, &vendors)?;
         let guard = Arc::new(guard(config, ground)?);
         guard.load().await?;
-        let outbox = Arc::new(outbox(config, ground.clone(), vendors.clone())?.guarded_by(Arc::clone(&guard)));
+        let outbox = outbox(config, ground.clone(), vendors.clone())?.guarded_by(Arc::clone(&guard));
+        let outbox = Arc::new(outbox.traced_by(tracer));
         let measuring = Arc::clone(outbox.measuring());
         let timeout = config.messaging.attempt_timeout;
         let oversight = Arc::new(Oversight::new(vendors, measuring, Arc::clone(&ground.clock), timeout));
