@@ -64,7 +64,7 @@ pub const ENTRIES: &[Entry] = &[
     counter("verigate_callbacks_total", &["outcome"], "Callbacks that have ended."),
     counter("verigate_callback_calls_total", &["outcome"], "Calls that were made for callbacks."),
     histogram("verigate_callback_call_seconds", SECONDS, &[], "Time that receivers of callbacks took."),
-    counter("verigate_contact_pushes_total", &["vendor", "result"], "Contacts that were handed to vendors."),
+    counter("verigate_contact_pushes_total", &["vendor", "outcome"], "Contacts that were handed to vendors."),
     gauge("verigate_queue_sends", None, &[], "Sends that wait in line for room at their vendors."),
     gauge("verigate_queue_age_seconds", SECONDS, &[], "How long the send that was due first has waited since."),
     histogram("verigate_commit_seconds", SECONDS, &[], "Time to make a group of commits durable."),

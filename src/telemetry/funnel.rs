@@ -204,7 +204,7 @@ mod tests {
     fn tenants_beyond_the_bound_count_together() {
         let funnel = Funnel::new(2, 100);
         for tenant in ["a", "b", "c", "d", "a"] {
-            funnel.counter(Stage::Sent, &place(tenant, "MY"));
+            funnel.counter(Stage::Sent, &place(tenant, "MY")).increment(1);
         }
         assert_eq!(labels(&funnel), ["a MY", "b MY", "other MY"]);
     }
@@ -213,12 +213,12 @@ mod tests {
     fn places_beyond_the_bound_count_together_and_known_ones_by_themselves() {
         let funnel = Funnel::new(100, 3);
         for country in ["MY", "LK", "SG", "DE", "FR", "MY"] {
-            funnel.counter(Stage::Sent, &place("a", country));
+            funnel.counter(Stage::Sent, &place("a", country)).increment(1);
         }
         assert_eq!(labels(&funnel), ["a LK", "a MY", "a SG", "other other"]);
         for at in 0..1_000 {
-            funnel.counter(Stage::Sent, &place(&format!("tenant-{at}"), "US"));
-            funnel.counter(Stage::Delivered, &place(&format!("tenant-{at}"), "US"));
+            funnel.counter(Stage::Sent, &place(&format!("tenant-{at}"), "US")).increment(1);
+            funnel.counter(Stage::Delivered, &place(&format!("tenant-{at}"), "US")).increment(1);
         }
         assert_eq!(labels(&funnel).len(), 5);
     }

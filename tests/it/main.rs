@@ -38,6 +38,7 @@ mod receipts;
 mod routes;
 mod security;
 mod store;
+mod telemetry;
 mod templates;
 mod transitions;
 mod transport;

@@ -1,0 +1,130 @@
+//! A collector of OTLP over HTTP, which reads what it is sent with the protocol's own types and keeps it.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::routing::post;
+use http::{HeaderMap, StatusCode};
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::metrics::v1::Metric;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
+
+use crate::support::gateway::{Gateway, eventually};
+use crate::support::http::serve;
+
+/// Running until the test's runtime ends.
+pub(crate) struct Collector {
+    address: SocketAddr,
+    kept: Arc<Mutex<Kept>>,
+}
+
+/// What came.
+#[derive(Default)]
+pub(crate) struct Kept {
+    pub(crate) headers: Vec<HeaderMap>,
+    pub(crate) traces: Vec<ExportTraceServiceRequest>,
+    pub(crate) metrics: Vec<ExportMetricsServiceRequest>,
+    /// All bodies, as they came.
+    pub(crate) bytes: Vec<u8>,
+    /// What is answered in place of 200.
+    status: Option<StatusCode>,
+}
+
+// === impl Collector ===
+
+impl Collector {
+    pub(crate) async fn start() -> Self {
+        let kept = Arc::<Mutex<Kept>>::default();
+        let router = Router::new()
+            .route("/v1/traces", post(take_traces))
+            .route("/v1/metrics", post(take_metrics))
+            .with_state(Arc::clone(&kept));
+        Self { address: serve(router).await, kept }
+    }
+
+    /// A configuration that exports to it, with more keys for its section.
+    pub(crate) fn beside(&self, config: &str, keys: &str) -> String {
+        format!("{config}\n[otlp]\nendpoint = \"http://{}\"\n{keys}\n", self.address)
+    }
+
+    /// Answers this from now on.
+    pub(crate) fn answer(&self, status: StatusCode) {
+        self.kept.lock().unwrap().status = Some(status).filter(|status| *status != StatusCode::OK);
+    }
+
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Kept) -> T) -> T {
+        look(&self.kept.lock().unwrap())
+    }
+
+    pub(crate) fn spans(&self) -> Vec<Span> {
+        self.look(|kept| {
+            let resources = kept.traces.iter().flat_map(|request| &request.resource_spans);
+            resources.flat_map(|resource| &resource.scope_spans).flat_map(|scope| scope.spans.clone()).collect()
+        })
+    }
+
+    pub(crate) fn metrics(&self) -> Vec<Metric> {
+        self.look(|kept| {
+            let resources = kept.metrics.iter().flat_map(|request| &request.resource_metrics);
+            resources.flat_map(|resource| &resource.scope_metrics).flat_map(|scope| scope.metrics.clone()).collect()
+        })
+    }
+
+    /// The first span that is this, once it has come; time passes meanwhile.
+    pub(crate) async fn span(&self, gateway: &Gateway, is: impl Fn(&Span) -> bool) -> Span {
+        eventually(async || {
+            gateway.clock.advance(std::time::Duration::from_millis(500));
+            self.spans().into_iter().find(|span| is(span))
+        })
+        .await
+    }
+}
+
+/// What a span says under a name; empty when nothing.
+pub(crate) fn said(span: &Span, name: &str) -> String {
+    value_of(&span.attributes, name)
+}
+
+pub(crate) fn value_of(attributes: &[KeyValue], name: &str) -> String {
+    let value = attributes.iter().find(|attribute| attribute.key == name).and_then(|attribute| attribute.value.clone());
+    match value {
+        Some(AnyValue { value: Some(Value::StringValue(text)) }) => text,
+        Some(AnyValue { value: Some(Value::IntValue(number)) }) => number.to_string(),
+        _ => String::new(),
+    }
+}
+
+async fn take_traces(State(kept): State<Arc<Mutex<Kept>>>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    let request = ExportTraceServiceRequest::decode(body.clone());
+    take(&kept, headers, &body, request, |kept| &mut kept.traces)
+}
+
+async fn take_metrics(State(kept): State<Arc<Mutex<Kept>>>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    let request = ExportMetricsServiceRequest::decode(body.clone());
+    take(&kept, headers, &body, request, |kept| &mut kept.metrics)
+}
+
+fn take<T>(
+    kept: &Mutex<Kept>,
+    headers: HeaderMap,
+    body: &[u8],
+    request: Result<T, prost::DecodeError>,
+    place: impl FnOnce(&mut Kept) -> &mut Vec<T>,
+) -> StatusCode {
+    let mut kept = kept.lock().unwrap();
+    kept.headers.push(headers);
+    if let Some(status) = kept.status {
+        return status;
+    }
+    let Ok(request) = request else { return StatusCode::BAD_REQUEST };
+    kept.bytes.extend_from_slice(body);
+    place(&mut kept).push(request);
+    StatusCode::OK
+}
