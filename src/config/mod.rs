@@ -24,9 +24,9 @@ use serde::{Deserialize, Deserializer};
 use crate::auth::key_config::KeyConfig;
 use crate::auth::secret::WEAK_SECRET_BYTES;
 use crate::config::fault::{ConfigError, Fault, Origin};
-use crate::config::layers::{Node, Value};
+use crate::config::layers::Node;
 use crate::config::read::{Quoting, read};
-use crate::config::section::Section;
+use crate::config::section::{Section, sections};
 use crate::config::settings::{ServerConfig, StoreConfig, TenantConfig};
 use crate::contacts::service::ContactsConfig;
 use crate::error::{Result, Violation};
@@ -128,26 +128,6 @@ fn read_file(path: &Path) -> Result<Node, Fault> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Fault::new(&origin, "", format!("the file cannot be read: {error}")))?;
     Node::parse(&text, &origin)
-}
-
-fn sections(root: &Node, key: &str) -> Result<BTreeMap<String, Section>, ConfigError> {
-    let Value::Table(root) = &root.value else {
-        return Ok(BTreeMap::new());
-    };
-    let table = match root.get(key) {
-        Some(Node { value: Value::Table(table), .. }) => table,
-        Some(other) => return Err(Fault::new(&other.origin, key, "must be a table").into()),
-        None => return Ok(BTreeMap::new()),
-    };
-    let mut sections = BTreeMap::new();
-    let mut faults = Vec::new();
-    for (name, node) in table.iter() {
-        match Section::new(key, name, node) {
-            Ok(section) => drop(sections.insert(name.to_owned(), section)),
-            Err(found) => faults.extend(found),
-        }
-    }
-    if faults.is_empty() { Ok(sections) } else { Err(ConfigError::new(faults)) }
 }
 
 /// Passes over the vendors' tables: [`sections`] takes them from the tree, which still knows their lines.

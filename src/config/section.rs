@@ -2,6 +2,7 @@
 //!
 //! Configuration keeps such a table with its lines until the server, which knows every concrete type, reads it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::DeserializeOwned;
@@ -18,6 +19,27 @@ pub struct Section {
     kind: String,
     path: String,
     node: Node,
+}
+
+/// Every table in the table `key`, by its name.
+pub(crate) fn sections(root: &Node, key: &str) -> Result<BTreeMap<String, Section>, ConfigError> {
+    let Value::Table(root) = &root.value else {
+        return Ok(BTreeMap::new());
+    };
+    let table = match root.get(key) {
+        Some(Node { value: Value::Table(table), .. }) => table,
+        Some(other) => return Err(Fault::new(&other.origin, key, "must be a table").into()),
+        None => return Ok(BTreeMap::new()),
+    };
+    let mut sections = BTreeMap::new();
+    let mut faults = Vec::new();
+    for (name, node) in table.iter() {
+        match Section::new(key, name, node) {
+            Ok(section) => drop(sections.insert(name.to_owned(), section)),
+            Err(found) => faults.extend(found),
+        }
+    }
+    if faults.is_empty() { Ok(sections) } else { Err(ConfigError::new(faults)) }
 }
 
 // === impl Section ===

@@ -13,9 +13,10 @@ use pin_project_lite::pin_project;
 use tracing::debug;
 
 use crate::clock::Clock;
+use crate::error::Reason;
 use crate::telemetry::call::{Call, Notes};
 use crate::telemetry::calls::{Calls, Outcome};
-use crate::telemetry::trace::Span;
+use crate::telemetry::trace::{Span, count_refusal};
 
 /// Where gRPC says how a call ended: in the head of an answer that has nothing else to say, or behind its body.
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -165,10 +166,25 @@ impl Ending {
     }
 }
 
+/// Why calls are refused that nothing else is told of: those that a dialect cannot read, or does not have.
+fn reason_of(status: StatusCode) -> Option<Reason> {
+    match status {
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY | StatusCode::PAYLOAD_TOO_LARGE => {
+            Some(Reason::InvalidField)
+        }
+        StatusCode::UNAUTHORIZED => Some(Reason::CredentialsMissing),
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Some(Reason::NotServed),
+        _ => None,
+    }
+}
+
 impl Drop for Ending {
     fn drop(&mut self) {
         let notes = self.call.notes();
         let outcome = self.outcome(&notes);
+        if let (None, Some(Status::Http(status))) = (notes.refusal, self.status) {
+            reason_of(status).into_iter().for_each(count_refusal);
+        }
         let took = self.took.unwrap_or_else(|| self.took());
         self.calls.count(notes.surface, notes.method, outcome, took);
         self.finish_span(&notes, outcome);

@@ -353,14 +353,6 @@ impl Sending {
         self.request == Some(request)
     }
 
-    /// Whether it surely did not and will not reach the person.
-    pub fn failed(&self) -> bool {
-        matches!(
-            self.status,
-            SendStatus::Rejected | SendStatus::Undelivered | SendStatus::Expired | SendStatus::Canceled
-        )
-    }
-
     fn refused(
         &mut self,
         rejection: Rejection,

@@ -26,7 +26,10 @@ pub enum Outcome {
 
 /// Counters by surface and method. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Calls(Arc<RwLock<HashMap<(&'static str, &'static str), Arc<Counters>>>>);
+pub struct Calls(Arc<RwLock<ByMethod>>);
+
+/// By surface and method.
+type ByMethod = HashMap<(&'static str, &'static str), Arc<Counters>>;
 
 /// The counters of one method on one surface.
 struct Counters {

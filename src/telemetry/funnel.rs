@@ -137,15 +137,19 @@ impl Funnel {
 
     /// The same labels, or those that stand in for them.
     fn bound(&self, known: &mut Known, labels: Labels) -> Labels {
-        let is_known = known.counters.contains_key(&labels) || known.tenants.contains(&labels.tenant);
-        let is_new = !is_known && known.tenants.len() < self.most_tenants;
-        if known.counters.len() >= self.most_places && !known.counters.contains_key(&labels) {
+        if known.counters.contains_key(&labels) {
+            return labels;
+        }
+        if known.counters.len() >= self.most_places {
             return Labels { tenant: OTHER.into(), country: OTHER.into(), ..labels };
         }
-        if is_new {
+        if !known.tenants.contains(&labels.tenant) {
+            if known.tenants.len() >= self.most_tenants {
+                return Labels { tenant: OTHER.into(), ..labels };
+            }
             known.tenants.insert(Arc::clone(&labels.tenant));
         }
-        if is_known || is_new { labels } else { Labels { tenant: OTHER.into(), ..labels } }
+        labels
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use crate::clock::Clock;
-use crate::error::Error;
+use crate::error::{Error, Kind, Reason};
 use crate::random::Random;
 use crate::telemetry::call::Call;
 use crate::telemetry::context::{TRACEPARENT, TraceContext};
@@ -39,7 +39,7 @@ pub struct Taker {
 
 /// What a span is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum Role {
     /// Somebody called us.
     Server,
     /// We call somebody.
@@ -53,8 +53,8 @@ pub struct Finished {
     /// The span that it is a part of.
     pub parent: Option<[u8; 8]>,
     pub state: Option<String>,
-    pub name: Cow<'static, str>,
-    pub kind: Kind,
+    pub name: &'static str,
+    pub role: Role,
     /// Nanoseconds since the Unix epoch.
     pub began: u64,
     pub ended: u64,
@@ -121,8 +121,23 @@ pub fn of_call(note: impl FnOnce(&Call)) {
 
 /// Counts an error that somebody is told of, and notes it of the call that the current task answers.
 pub fn refused(error: &Error) {
-    metrics::counter!("verigate_refusals_total", "reason" => error.reason().as_str()).increment(1);
+    count_refusal(error.reason());
     of_call(|call| call.refused(error.kind(), error.reason()));
+}
+
+/// Counts that the call of the current task makes no sense, unless an error says why it was refused.
+pub fn misread() {
+    of_call(|call| {
+        if call.notes().refusal.is_none() {
+            count_refusal(Reason::InvalidField);
+            call.refused(Kind::Invalid, Reason::InvalidField);
+        }
+    });
+}
+
+/// Counts that somebody was refused something.
+pub fn count_refusal(reason: Reason) {
+    metrics::counter!("verigate_refusals_total", "reason" => reason.as_str()).increment(1);
 }
 
 // === impl Tracer ===
@@ -135,17 +150,17 @@ impl Tracer {
     /// A span of a call of ours, as a part of `parent`.
     pub fn client(&self, name: &'static str, parent: Option<TraceContext>) -> Span {
         match parent {
-            Some(parent) => self.begin(Cow::Borrowed(name), Kind::Client, Some(parent), None),
+            Some(parent) => self.begin(name, Role::Client, Some(parent), None),
             None => Span::default(),
         }
     }
 
     /// A span of a call of somebody's, as a part of `parent`, else of a trace that begins here.
     pub fn server(&self, name: &'static str, parent: Option<TraceContext>, state: Option<String>) -> Span {
-        self.begin(Cow::Borrowed(name), Kind::Server, parent, state)
+        self.begin(name, Role::Server, parent, state)
     }
 
-    fn begin(&self, name: Cow<'static, str>, kind: Kind, parent: Option<TraceContext>, state: Option<String>) -> Span {
+    fn begin(&self, name: &'static str, role: Role, parent: Option<TraceContext>, state: Option<String>) -> Span {
         let Some(shared) = &self.0 else {
             return Span { context: parent, tracer: Self::default(), record: None };
         };
@@ -159,7 +174,7 @@ impl Tracer {
         let record = taken.map(|context| {
             let parent = parent.map(TraceContext::span_bytes);
             let (began, attributes) = (shared.clock.nanos(), Vec::new());
-            Box::new(Finished { context, parent, state, name, kind, began, ended: 0, attributes, failed: false })
+            Box::new(Finished { context, parent, state, name, role, began, ended: 0, attributes, failed: false })
         });
         Span { context, tracer: self.clone(), record }
     }
@@ -212,7 +227,7 @@ impl Span {
 
     pub fn rename(&mut self, name: &'static str) {
         if let Some(record) = &mut self.record {
-            record.name = Cow::Borrowed(name);
+            record.name = name;
         }
     }
 

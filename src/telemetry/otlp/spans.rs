@@ -5,7 +5,7 @@ use prost::Message;
 use crate::telemetry::otlp::wire::{
     KeyValue, Resource, ResourceSpans, Scope, ScopeSpans, Span, Status, TraceRequest, number, text,
 };
-use crate::telemetry::trace::{Finished, Kind, Value};
+use crate::telemetry::trace::{Finished, Role, Value};
 
 /// Bit of `flags` that says that the next one tells something, and that one, which says whether the parent is another
 /// process's (`SpanFlags`).
@@ -21,16 +21,16 @@ pub(crate) fn encode(spans: &[Finished], resource: &Resource, scope: &Scope) -> 
 }
 
 fn to_span(span: &Finished) -> Span {
-    let (kind, remote) = match span.kind {
-        Kind::Server => (2, if span.parent.is_some() { IS_REMOTE } else { 0 }),
-        Kind::Client => (3, 0),
+    let (kind, remote) = match span.role {
+        Role::Server => (2, if span.parent.is_some() { IS_REMOTE } else { 0 }),
+        Role::Client => (3, 0),
     };
     Span {
         trace_id: span.context.trace_bytes().to_vec(),
         span_id: span.context.span_bytes().to_vec(),
         trace_state: span.state.clone().unwrap_or_default(),
         parent_span_id: span.parent.map(|parent| parent.to_vec()).unwrap_or_default(),
-        name: span.name.clone().into_owned(),
+        name: span.name.to_owned(),
         kind,
         start_time_unix_nano: span.began,
         end_time_unix_nano: span.ended,

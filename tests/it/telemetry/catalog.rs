@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use verigate::telemetry::catalog::{ENTRIES, Kind};
 
-use crate::telemetry::site::{Page, Site};
+use crate::telemetry::promtool;
+use crate::telemetry::site::Site;
 
 #[tokio::test]
 async fn what_is_on_the_page_is_in_the_catalog_and_as_it_says() {
@@ -14,7 +15,8 @@ async fn what_is_on_the_page_is_in_the_catalog_and_as_it_says() {
     let known: BTreeMap<_, _> = ENTRIES.iter().map(|entry| (entry.name, entry)).collect();
     assert_eq!(known.len(), ENTRIES.len(), "one is there twice");
     let mut seen = BTreeSet::new();
-    for sample in page.samples() {
+    let samples = page.samples();
+    for sample in &samples {
         let name = sample.metric();
         let entry = known.get(name).unwrap_or_else(|| panic!("{name} is not in the catalog"));
         let mut labels: BTreeSet<_> = sample.labels.keys().map(String::as_str).collect();
@@ -33,7 +35,7 @@ async fn what_is_on_the_page_is_in_the_catalog_and_as_it_says() {
         assert!(page.text.contains(&format!("# TYPE {name} {kind}\n")), "{name} is a {kind}");
         assert!(page.text.contains(&format!("# HELP {name} {}\n", entry.help)), "{name} is described");
     }
-    crate::telemetry::promtool::run(&["check", "metrics"], &page.text);
+    promtool::run(&["check", "metrics"], &page.text);
 }
 
 #[test]

@@ -130,6 +130,6 @@ fn expressions_are_taken_apart() {
     assert_eq!(metrics(one).into_iter().collect::<Vec<_>>(), ["verigate_a", "verigate_b_total"]);
     assert_eq!(labels(one).into_iter().collect::<Vec<_>>(), ["country", "state", "vendor"]);
     assert_eq!(labels("label_values(verigate_a, tenant)").into_iter().collect::<Vec<_>>(), ["tenant"]);
-    let rules = "  - expr: |\n      a\n        b\n    for: 5m\n  - expr: c == 0\n    for: 1m\n";
-    assert_eq!(expressions(rules), ["  a b", "c == 0"]);
+    let rules = "    expr: |\n      a\n        b\n    for: 5m\n    expr: c == 0\n    for: 1m\n";
+    assert_eq!(expressions(rules), [" a b", "c == 0"]);
 }
