@@ -22,7 +22,7 @@ use crate::telemetry::otlp::wire::{Resource, Scope, text};
 use crate::telemetry::otlp::{page, spans};
 use crate::telemetry::trace::{Finished, Taker};
 
-/// Spans that wait to be handed over. Some 4 MB.
+/// Spans that wait to be handed over. Some 6 MB.
 const MOST_WAITING: usize = 8_192;
 
 /// Spans of one request.
@@ -119,32 +119,37 @@ impl Exporter {
 }
 
 async fn export_spans(mut line: Line, mut waiting: mpsc::Receiver<Finished>, means: &Means, stop: &CancellationToken) {
-    while !stop.is_cancelled() {
+    // Nobody is left to end spans once all who could are gone.
+    while !stop.is_cancelled() && !(waiting.is_closed() && waiting.is_empty()) {
         let mut batch = Vec::new();
         tokio::select! {
             _ = waiting.recv_many(&mut batch, MOST_OF_REQUEST) => {}
             () = stop.cancelled() => {}
         }
         let gathered = means.clock.sleep_until(means.clock.now() + GATHER);
-        let gather = async {
-            while batch.len() < MOST_OF_REQUEST {
-                let room = MOST_OF_REQUEST - batch.len();
-                waiting.recv_many(&mut batch, room).await;
-            }
-        };
         tokio::select! {
-            () = gather => {}
+            () = gather(&mut batch, &mut waiting) => {}
             () = gathered => {}
             () = stop.cancelled() => {}
         }
-        line.hand_over(&spans::encode(&batch, &means.resource, &means.scope), batch.len(), means, stop).await;
+        line.hand_over(&batch, means, stop).await;
     }
-    let mut batch = Vec::new();
+    let mut left = Vec::new();
     while let Ok(span) = waiting.try_recv() {
-        batch.push(span);
+        left.push(span);
     }
-    for batch in batch.chunks(MOST_OF_REQUEST) {
-        line.hand_over(&spans::encode(batch, &means.resource, &means.scope), batch.len(), means, stop).await;
+    for batch in left.chunks(MOST_OF_REQUEST) {
+        line.hand_over(batch, means, stop).await;
+    }
+}
+
+/// Fills a batch.
+async fn gather(batch: &mut Vec<Finished>, waiting: &mut mpsc::Receiver<Finished>) {
+    while batch.len() < MOST_OF_REQUEST {
+        let room = MOST_OF_REQUEST - batch.len();
+        if waiting.recv_many(batch, room).await == 0 {
+            return;
+        }
     }
 }
 
@@ -179,14 +184,15 @@ impl Line {
         Self { signal, url, up: true, dropped }
     }
 
-    /// Hands over a request, and tries again for a while. Once we stop there is one try more.
-    async fn hand_over(&mut self, body: &[u8], items: usize, means: &Means, stop: &CancellationToken) {
-        if items == 0 {
+    /// Hands over spans, and tries again for a while. Once we stop there is one try more.
+    async fn hand_over(&mut self, batch: &[Finished], means: &Means, stop: &CancellationToken) {
+        if batch.is_empty() {
             return;
         }
+        let (body, items) = (spans::encode(batch, &means.resource, &means.scope), batch.len());
         for wait in RETRIES {
             let stopping = stop.is_cancelled();
-            let sent = means.send(self, body).await;
+            let sent = means.send(self, &body).await;
             if !matches!(sent, Err(Untaken::Now(_))) || stopping {
                 return self.note(&sent, items);
             }
@@ -196,7 +202,7 @@ impl Line {
                 () = stop.cancelled() => {}
             }
         }
-        let sent = means.send(self, body).await;
+        let sent = means.send(self, &body).await;
         self.note(&sent, items);
     }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -15,6 +16,8 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::support::gateway::{Gateway, eventually};
 use crate::support::http::serve;
@@ -22,7 +25,14 @@ use crate::support::http::serve;
 /// Running until the test's runtime ends.
 pub(crate) struct Collector {
     address: SocketAddr,
-    kept: Arc<Mutex<Kept>>,
+    shelf: Arc<Shelf>,
+}
+
+/// Where it is kept.
+#[derive(Default)]
+struct Shelf {
+    kept: Mutex<Kept>,
+    arrived: Notify,
 }
 
 /// What came.
@@ -41,12 +51,12 @@ pub(crate) struct Kept {
 
 impl Collector {
     pub(crate) async fn start() -> Self {
-        let kept = Arc::<Mutex<Kept>>::default();
+        let shelf = Arc::<Shelf>::default();
         let router = Router::new()
             .route("/v1/traces", post(take_traces))
             .route("/v1/metrics", post(take_metrics))
-            .with_state(Arc::clone(&kept));
-        Self { address: serve(router).await, kept }
+            .with_state(Arc::clone(&shelf));
+        Self { address: serve(router).await, shelf }
     }
 
     /// A configuration that exports to it, with more keys for its section.
@@ -56,11 +66,11 @@ impl Collector {
 
     /// Answers this from now on.
     pub(crate) fn answer(&self, status: StatusCode) {
-        self.kept.lock().unwrap().status = Some(status).filter(|status| *status != StatusCode::OK);
+        self.shelf.kept.lock().unwrap().status = Some(status).filter(|status| *status != StatusCode::OK);
     }
 
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Kept) -> T) -> T {
-        look(&self.kept.lock().unwrap())
+        look(&self.shelf.kept.lock().unwrap())
     }
 
     pub(crate) fn spans(&self) -> Vec<Span> {
@@ -79,9 +89,21 @@ impl Collector {
 
     /// The first span that is this, once it has come; time passes meanwhile.
     pub(crate) async fn span(&self, gateway: &Gateway, is: impl Fn(&Span) -> bool) -> Span {
+        self.passing(gateway, Duration::from_millis(500), async || self.spans().into_iter().find(|span| is(span))).await
+    }
+
+    /// Asks until there is an answer. Time passes in such steps, and not on and on: after each there is a while for what
+    /// it brings about to arrive.
+    pub(crate) async fn passing<T>(
+        &self,
+        gateway: &Gateway,
+        step: Duration,
+        mut ask: impl AsyncFnMut() -> Option<T>,
+    ) -> T {
         eventually(async || {
-            gateway.clock.advance(std::time::Duration::from_millis(500));
-            self.spans().into_iter().find(|span| is(span))
+            gateway.clock.advance(step);
+            drop(timeout(Duration::from_millis(20), self.shelf.arrived.notified()).await);
+            ask().await
         })
         .await
     }
@@ -101,24 +123,25 @@ pub(crate) fn value_of(attributes: &[KeyValue], name: &str) -> String {
     }
 }
 
-async fn take_traces(State(kept): State<Arc<Mutex<Kept>>>, headers: HeaderMap, body: Bytes) -> StatusCode {
+async fn take_traces(State(shelf): State<Arc<Shelf>>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let request = ExportTraceServiceRequest::decode(body.clone());
-    take(&kept, headers, &body, request, |kept| &mut kept.traces)
+    take(&shelf, headers, &body, request, |kept| &mut kept.traces)
 }
 
-async fn take_metrics(State(kept): State<Arc<Mutex<Kept>>>, headers: HeaderMap, body: Bytes) -> StatusCode {
+async fn take_metrics(State(shelf): State<Arc<Shelf>>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let request = ExportMetricsServiceRequest::decode(body.clone());
-    take(&kept, headers, &body, request, |kept| &mut kept.metrics)
+    take(&shelf, headers, &body, request, |kept| &mut kept.metrics)
 }
 
 fn take<T>(
-    kept: &Mutex<Kept>,
+    shelf: &Shelf,
     headers: HeaderMap,
     body: &[u8],
     request: Result<T, prost::DecodeError>,
     place: impl FnOnce(&mut Kept) -> &mut Vec<T>,
 ) -> StatusCode {
-    let mut kept = kept.lock().unwrap();
+    shelf.arrived.notify_one();
+    let mut kept = shelf.kept.lock().unwrap();
     kept.headers.push(headers);
     if let Some(status) = kept.status {
         return status;

@@ -238,3 +238,29 @@ async fn each_call_has_a_line_in_the_log_when_it_is_asked_for() {
         assert!(lines[1].contains(part) && !lines[1].contains("tenant="), "{part}: {}", lines[1]);
     }
 }
+
+#[tokio::test]
+async fn the_authorisation_service_and_receivers_of_callbacks_are_told_the_trace() {
+    let others = VendorServer::start(|_| Answer::json(200, r#"{"allow": true}"#)).await;
+    let collector = Collector::start().await;
+    let rules = format!(
+        "[callbacks]\nallow = [\"127.0.0.0/8\"]\n\n[guard.authorization]\nmode = \"enforce\"\nurl = \"{}/may\"\n\
+         secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n",
+        others.url()
+    );
+    let gateway = Gateway::start_with(&collector.beside(&format!("{CONFIG}\n{rules}"), "")).await;
+    let body = format!(
+        r#"{{"recipients": "60123456789", "sender_id": "Acme", "content": "Hello", "callback": "{}/hook"}}"#,
+        others.url()
+    );
+    let key = "Authorization: acme.acme-secret-of-some-length";
+    assert_eq!(call_http(&gateway, "/simpu/sms/send", &body, &[key]).await, 200);
+    let server = collector.span(&gateway, |span| said(span, "verigate.surface") == "simpu").await;
+    for (path, name, outcome) in [("/may", "authorization", "allowed"), ("/hook", "callback", "taken")] {
+        let span = collector.span(&gateway, is_named(name)).await;
+        assert_eq!((&span.parent_span_id, said(&span, "verigate.outcome")), (&server.span_id, outcome.to_owned()));
+        let requests = others.requests();
+        let told = requests.iter().find(|request| request.path() == path).unwrap().header("traceparent");
+        assert_eq!(told, Some(&*format!("00-{TRACE}-{}-01", hex(&span.span_id))), "{path}");
+    }
+}
