@@ -120,7 +120,8 @@ impl Exporter {
 
 async fn export_spans(mut line: Line, mut waiting: mpsc::Receiver<Finished>, means: &Means, stop: &CancellationToken) {
     // Nobody is left to end spans once all who could are gone.
-    while !stop.is_cancelled() && !(waiting.is_closed() && waiting.is_empty()) {
+    let is_over = |waiting: &mpsc::Receiver<_>| waiting.is_closed() && waiting.is_empty();
+    while !stop.is_cancelled() && !is_over(&waiting) {
         let mut batch = Vec::new();
         tokio::select! {
             _ = waiting.recv_many(&mut batch, MOST_OF_REQUEST) => {}
@@ -165,8 +166,8 @@ async fn export_metrics(
             () = means.clock.sleep_until(means.clock.now() + interval) => {}
             () = stop.cancelled() => {}
         }
-        let span = page::Span { from: means.began, to: means.clock.nanos() };
-        let body = page::encode(&page(), span, &means.resource, &means.scope);
+        let period = page::Period { from: means.began, to: means.clock.nanos() };
+        let body = page::encode(&page(), period, &means.resource, &means.scope);
         // One that does not arrive is made up for by the next, which holds all sums again.
         let sent = means.send(&line, &body).await;
         line.note(&sent, 1);

@@ -18,7 +18,7 @@ const CUMULATIVE: i32 = 2;
 
 /// Nanoseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Span {
+pub(crate) struct Period {
     /// When counting began.
     pub(crate) from: u64,
     pub(crate) to: u64,
@@ -41,24 +41,24 @@ struct Buckets {
 }
 
 /// A request that hands over what a page says; metrics that are not in the catalog are left out.
-pub(crate) fn encode(page: &str, span: Span, resource: &Resource, scope: &Scope) -> Vec<u8> {
+pub(crate) fn encode(page: &str, period: Period, resource: &Resource, scope: &Scope) -> Vec<u8> {
     let samples: Vec<_> = page.lines().filter_map(Sample::parse).collect();
-    let metrics = ENTRIES.iter().filter_map(|entry| to_metric(entry, &samples, span)).collect();
+    let metrics = ENTRIES.iter().filter_map(|entry| to_metric(entry, &samples, period)).collect();
     let scope_metrics = vec![ScopeMetrics { scope: Some(scope.clone()), metrics }];
     let resource = Some(resource.clone());
     MetricsRequest { resource_metrics: vec![ResourceMetrics { resource, scope_metrics }] }.encode_to_vec()
 }
 
 /// `None` for one of which the page says nothing.
-fn to_metric(entry: &Entry, samples: &[Sample<'_>], span: Span) -> Option<Metric> {
+fn to_metric(entry: &Entry, samples: &[Sample<'_>], period: Period) -> Option<Metric> {
     let data = match entry.kind {
         Kind::Counter => Data::Sum(Sum {
-            data_points: points(entry, samples, span)?,
+            data_points: points(entry, samples, period)?,
             aggregation_temporality: CUMULATIVE,
             is_monotonic: true,
         }),
-        Kind::Gauge => Data::Gauge(Gauge { data_points: points(entry, samples, span)? }),
-        Kind::Histogram => Data::Histogram(histogram(entry, samples, span)?),
+        Kind::Gauge => Data::Gauge(Gauge { data_points: points(entry, samples, period)? }),
+        Kind::Histogram => Data::Histogram(histogram(entry, samples, period)?),
     };
     let unit = entry.unit.map_or("1", |unit| unit.as_canonical_label());
     Some(Metric {
@@ -69,7 +69,7 @@ fn to_metric(entry: &Entry, samples: &[Sample<'_>], span: Span) -> Option<Metric
     })
 }
 
-fn points(entry: &Entry, samples: &[Sample<'_>], Span { from, to }: Span) -> Option<Vec<NumberPoint>> {
+fn points(entry: &Entry, samples: &[Sample<'_>], Period { from, to }: Period) -> Option<Vec<NumberPoint>> {
     let of = samples.iter().filter(|sample| sample.name == entry.name);
     let points = of.map(|sample| NumberPoint {
         attributes: sample.attributes(),
@@ -80,7 +80,7 @@ fn points(entry: &Entry, samples: &[Sample<'_>], Span { from, to }: Span) -> Opt
     Some(points.collect()).filter(|points: &Vec<_>| !points.is_empty())
 }
 
-fn histogram(entry: &Entry, samples: &[Sample<'_>], Span { from, to }: Span) -> Option<Histogram> {
+fn histogram(entry: &Entry, samples: &[Sample<'_>], Period { from, to }: Period) -> Option<Histogram> {
     let mut by_labels = BTreeMap::<Vec<(&str, String)>, Buckets>::new();
     for sample in samples {
         let Some(part) = sample.name.strip_prefix(entry.name) else { continue };
@@ -167,7 +167,7 @@ mod tests {
 
     fn encoded(page: &str) -> Vec<Metric> {
         let (resource, scope) = (Resource::default(), Scope::default());
-        let bytes = encode(page, Span { from: 1, to: 2 }, &resource, &scope);
+        let bytes = encode(page, Period { from: 1, to: 2 }, &resource, &scope);
         let request = MetricsRequest::decode(bytes.as_slice()).unwrap();
         request.resource_metrics[0].scope_metrics[0].metrics.clone()
     }
