@@ -1,7 +1,7 @@
 //! The way from a start to an approval, in counters by tenant, channel, country and vendor.
 //!
-//! There are never more than so many of them, whoever calls and whatever for: the first [`MOST_PLACES`] sets of labels and
-//! the first [`MOST_TENANTS`] tenants are told apart, and what comes later counts as `other`. Counters live as long as the
+//! There are never more than so many of them, whoever calls and whatever for: the first `MOST_PLACES` sets of labels and
+//! the first `MOST_TENANTS` tenants are told apart, and what comes later counts as `other`. Counters live as long as the
 //! process, as all metrics do.
 
 use std::collections::{HashMap, HashSet};
