@@ -21,6 +21,7 @@ use tracing::{debug, error};
 use crate::error::{Error, Kind, Result, Violation};
 use crate::messaging::outbox::Outbox;
 use crate::messaging::receipt_urls::PATH;
+use crate::telemetry::trace;
 use crate::vendor::{ReceiptCall, Reported};
 use crate::violations::Violations;
 
@@ -93,6 +94,10 @@ async fn answer(
     path: Result<Path<Vec<String>>, PathRejection>,
     request: Request,
 ) -> Response {
+    trace::of_call(|call| {
+        call.surface("receipts");
+        call.method("receipt");
+    });
     let (vendor, rest) = match path.as_ref().map(|Path(parts)| parts.as_slice()) {
         Ok([vendor]) => (vendor, ""),
         Ok([vendor, rest]) => (vendor, rest.as_str()),

@@ -55,6 +55,10 @@ pub struct Place {
     priority: Priority,
 }
 
+fn shed(priority: Priority) -> metrics::Counter {
+    metrics::counter!("verigate_calls_shed_total", "priority" => priority.as_str())
+}
+
 // === impl Priority ===
 
 impl Priority {
@@ -80,6 +84,10 @@ impl Room {
     /// `calls`: most calls under way at once, a quarter of which is kept for checks. As many streams have room beside
     /// them.
     pub fn new(calls: usize) -> Self {
+        for priority in [Priority::Check, Priority::Work, Priority::Stream] {
+            // There from the start, so that the first one turned away shows as one more.
+            shed(priority).increment(0);
+        }
         Self { lower: calls - calls / 4, upper: calls, calls: AtomicUsize::new(0), streams: AtomicUsize::new(0) }
     }
 
@@ -94,7 +102,7 @@ impl Room {
         // Counting guards no memory but itself.
         if count.fetch_add(1, Ordering::Relaxed) >= most {
             count.fetch_sub(1, Ordering::Relaxed);
-            metrics::counter!("verigate_calls_shed_total", "priority" => priority.as_str()).increment(1);
+            shed(priority).increment(1);
             let error = Error::new(Kind::Unavailable, Reason::Overloaded, "too many calls are under way; try again");
             return Err(error.with_retry_after(RETRY_AFTER));
         }

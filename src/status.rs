@@ -9,6 +9,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, QuotaViolation, StatusExt};
 
 use crate::error::{Error, Kind};
+use crate::telemetry::trace;
 
 /// The domain of our reasons in `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "verigate";
@@ -52,9 +53,10 @@ pub fn http_of(code: Code) -> StatusCode {
 }
 
 /// The status with its details: `ErrorInfo` always, `BadRequest` for fields, `QuotaFailure` for limits, `RetryInfo`
-/// where waiting helps. A quota's subject is the reason: whose quota it is, the caller knows, and a status holds no
+/// where waiting helps; and counted, for somebody will be told of it. A quota's subject is the reason: whose quota it is, the caller knows, and a status holds no
 /// recipient.
 pub fn to_status(error: &Error) -> Status {
+    trace::refused(error);
     let reason = error.reason().as_str();
     let mut details = ErrorDetails::with_error_info(reason, DOMAIN, to_metadata(error));
     if !error.violations().is_empty() {

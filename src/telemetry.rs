@@ -1,7 +1,16 @@
 //! Where logs and metrics go: events to standard error as lines for people or as JSON, metrics to one page in the
 //! Prometheus text format.
 //!
-//! Knows neither what is logged nor who serves the page. Standard output stays free for the answers of commands.
+//! Knows neither what is logged nor who serves the page. Standard output stays free for the answers of commands. Traces,
+//! and what is counted by whom, lie beside.
+
+pub mod call;
+pub mod calls;
+pub mod catalog;
+pub mod context;
+pub mod funnel;
+pub mod otlp;
+pub mod trace;
 
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
@@ -41,6 +50,9 @@ pub struct Metrics {
 /// Upper bounds, in seconds, of every histogram whose name ends in `_seconds`: from one store commit to one slow vendor.
 const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
+/// Upper bounds of the number of commits that are made durable together.
+const GROUP_SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
 /// The recorder is global to the process, so its handle is too.
 static METRICS: Mutex<Option<Metrics>> = Mutex::new(None);
 
@@ -71,10 +83,15 @@ pub fn start_metrics() -> Result<Metrics> {
     }
     let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)
+        .and_then(|builder| {
+            builder.set_buckets_for_metric(Matcher::Full("verigate_commit_group_size".into()), &GROUP_SIZES)
+        })
         .map_err(Error::internal)?
         .build_recorder();
     let metrics = Metrics { handle: recorder.handle() };
     metrics::set_global_recorder(recorder).map_err(|error| Error::internal(error.to_string()))?;
+    catalog::describe();
+    metrics::gauge!("verigate_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     *started = Some(metrics.clone());
     Ok(metrics)
 }

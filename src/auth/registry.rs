@@ -129,6 +129,7 @@ impl Registry {
     /// Looks for what other processes have changed, for as long as it is let.
     pub async fn keep_fresh(self: Arc<Self>) {
         loop {
+            show_expiry(&self.directory.roster(), self.clock.now());
             self.clock.sleep_until(self.clock.now() + REFRESH).await;
             let mut stored = self.stored.lock().await;
             if let Err(error) = self.refresh(&mut stored).await {
@@ -232,6 +233,13 @@ fn roster(configured: &Configured, stored: &Stored) -> Result<(Roster, Vec<Strin
         }
     }
     Ok((roster, clashes))
+}
+
+/// Shows when the key ends that ends next.
+fn show_expiry(roster: &Roster, now: Timestamp) {
+    let ends = roster.keys().filter_map(|key| key.expires_at.filter(|at| *at > now));
+    let next = ends.min().map_or(0.0, |at| at.as_millis() as f64 / 1000.0);
+    metrics::gauge!("verigate_api_key_expiry_timestamp_seconds").set(next);
 }
 
 fn warn_of_expiry(roster: &Roster, now: Timestamp) {

@@ -62,6 +62,7 @@ const DEV_SECRET: &str = "dev-secret";
 pub struct Config {
     pub server: ServerConfig,
     pub log: telemetry::Config,
+    pub otlp: telemetry::otlp::settings::Config,
     pub store: StoreConfig,
     pub verification: VerificationConfig,
     pub guard: guard::settings::Config,
@@ -180,6 +181,7 @@ impl Config {
         let mut found = Violations::default();
         found.nest("server", self.server.violations());
         found.nest("log", self.log.violations());
+        found.nest("otlp", self.otlp.violations());
         found.nest("store", self.store.violations());
         found.nest("verification", self.verification.violations());
         found.nest("guard", self.guard.violations());

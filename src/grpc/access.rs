@@ -20,6 +20,7 @@ use crate::auth::directory::Directory;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::grpc::acts::ACTS;
 use crate::grpc::convert::to_status;
+use crate::telemetry::trace;
 use crate::tenant::Tenant;
 
 /// Authenticates requests and names their callers.
@@ -79,6 +80,7 @@ where
     fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
         match self.access.caller(&request) {
             Ok(caller) => {
+                trace::of_call(|call| call.tenant(&caller.tenant.name));
                 request.extensions_mut().insert(caller);
                 Either::Right(self.inner.call(request))
             }

@@ -17,6 +17,7 @@ pub mod messaging;
 pub mod people;
 pub mod request_id;
 pub mod shedding;
+pub mod told;
 pub mod verification;
 
 use std::sync::Arc;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tracing::field::display;
 use tracing::{Instrument, info_span, warn};
 
 use crate::clock::Timestamp;
@@ -27,6 +28,7 @@ use crate::messaging::outbox::Outbox;
 use crate::messaging::retention::Retention;
 use crate::store::keys::SendRef;
 use crate::store::{Batch, Commit, record};
+use crate::telemetry::context::TraceContext;
 
 /// How much longer than a call its lease lasts: room to commit what came of it.
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
@@ -111,9 +113,10 @@ impl StepTaker for Callbacks {
             desk.outbox.due.note(record.id.partition(), due_at);
             return Ok(Taken::Done);
         }
-        let (desk, record, tenant) = (Arc::clone(desk), *record, message.tenant);
-        let span = info_span!("callback", message = %record.id, %tenant, kind = callback.kind);
-        let work = async move { desk.tell(&record, due_at, &tenant, &callback).await };
+        let (desk, record, tenant, origin) = (Arc::clone(desk), *record, message.tenant, message.sending.trace);
+        let trace_id = origin.map(|origin| display(origin.trace_id()));
+        let span = info_span!("callback", message = %record.id, %tenant, kind = callback.kind, trace_id);
+        let work = async move { desk.tell(&record, due_at, &tenant, &callback, origin).await };
         Ok(Taken::Outside(Box::pin(work.instrument(span))))
     }
 }
@@ -121,7 +124,14 @@ impl StepTaker for Callbacks {
 // === impl Desk ===
 
 impl Desk {
-    async fn tell(&self, record: &SendRef, due_at: Timestamp, tenant: &TenantName, callback: &Callback) -> Result<()> {
+    async fn tell(
+        &self,
+        record: &SendRef,
+        due_at: Timestamp,
+        tenant: &TenantName,
+        callback: &Callback,
+        origin: Option<TraceContext>,
+    ) -> Result<()> {
         let turn = tokio::select! {
             turn = self.receivers.turn(tenant, callback.url.expose()) => turn,
             // Its mark stays where it is.
@@ -129,9 +139,14 @@ impl Desk {
         };
         let Some(turn) = turn else { return self.put_off(record, due_at).await };
         let Some(Next::Call(attempt, call)) = self.begin(record, due_at).await? else { return Ok(()) };
-        let began = self.ground.clock.now();
-        let called = turn.call(call).await;
-        let took = self.ground.clock.now().since(began);
+        let began = self.ground.clock.nanos();
+        let mut span = self.outbox.tracer.client("callback", origin);
+        let called = span.run(turn.call(call)).await;
+        let took = Duration::from_nanos(self.ground.clock.nanos().saturating_sub(began));
+        span.set("verigate.tenant", tenant.as_str().to_owned());
+        span.set("verigate.id", record.id.to_string());
+        span.set("verigate.outcome", called.as_str());
+        drop(span);
         metrics::counter!("verigate_callback_calls_total", "outcome" => called.as_str()).increment(1);
         metrics::histogram!("verigate_callback_call_seconds").record(took.as_secs_f64());
         self.settle(record, attempt, called).await

@@ -16,6 +16,7 @@ use crate::messaging::outbox::Outbox;
 use crate::messaging::vendors::Permit;
 use crate::recipient::Recipient;
 use crate::store::keys::SendRef;
+use crate::telemetry::trace;
 use crate::vendor::{
     Accepted, Channel, CodeFor, CodeHandle, CodePlace, CodeVerdict, Codes, Failure, Rejection, Vendor,
 };
@@ -209,7 +210,8 @@ impl Outbox {
         until: Timestamp,
     ) -> Result<CodeVerdict, Failure> {
         let codes = self.codes_at(&code.vendor).ok_or(Failure::Unavailable)?;
-        let verdict = self.ask_soon(&code.vendor, until, codes.check(&code.handle, candidate)).await;
+        let mut span = trace::client("vendor.check");
+        let verdict = span.run(self.ask_soon(&code.vendor, until, codes.check(&code.handle, candidate))).await;
         let outcome = match &verdict {
             Ok(CodeVerdict::Right) => "right",
             Ok(CodeVerdict::Wrong { .. }) => "wrong",
@@ -219,6 +221,9 @@ impl Outbox {
             Err(Failure::Throttled { .. } | Failure::Unavailable) => "not_judged",
             Err(Failure::Rejected(_) | Failure::Unknown) => "unknown",
         };
+        span.set("verigate.vendor", code.vendor.clone());
+        span.set("verigate.outcome", outcome);
+        drop(span);
         metrics::counter!("verigate_vendor_code_checks_total", "outcome" => outcome).increment(1);
         if let Err(failure) = &verdict {
             warn!(vendor = code.vendor, ?failure, "a vendor did not check a code");

@@ -32,6 +32,14 @@ impl Sending {
         self.report(receipt.status, current, now, history)
     }
 
+    /// Whether it surely did not and will not reach the person.
+    pub fn failed(&self) -> bool {
+        matches!(
+            self.status,
+            SendStatus::Rejected | SendStatus::Undelivered | SendStatus::Expired | SendStatus::Canceled
+        )
+    }
+
     /// Plans to ask the vendor what became of what it took, where it does not tell by itself.
     pub fn ask_later(&mut self, now: Timestamp) -> Step {
         if self.status != SendStatus::Sent || self.vendor_reference.is_none() {

@@ -18,6 +18,7 @@ use crate::event::History;
 use crate::id::{Id, TenantName};
 use crate::messaging::due::move_mark;
 use crate::messaging::errand::Errand;
+use crate::messaging::progress::count_events;
 use crate::messaging::retention::Retention;
 use crate::messaging::sending::{Sending, Step};
 use crate::messaging::watches::Watches;
@@ -241,8 +242,10 @@ impl<R: SendRecord> SendHolder for Records<R> {
             let before = Marks::of_record(&after);
             let now = self.ground.clock.now();
             let Some((sending, history)) = after.send_mut(send.number) else { return Ok(None) };
+            let known = history.events().len();
             let step = change(sending, history, now);
             let sending = sending.clone();
+            let added = history.events().get(known..).unwrap_or_default().to_vec();
             if step == Step::Ignored && remembered {
                 // It may have moved on since.
                 continue;
@@ -259,6 +262,7 @@ impl<R: SendRecord> SendHolder for Records<R> {
             let batch = put_record(batch, &self.ground, send, &before, &after, &self.retention)?;
             if let Commit::Committed(_) = self.ground.store.commit(batch).await? {
                 self.watches.tell(send.id);
+                count_events(send.holder, (after.tenant(), after.recipient()), &sending, &added);
                 let sending = after.send_mut(send.number).map_or(sending, |(moved, _)| moved.clone());
                 return Ok(Some(Changed { step, sending, errand, record_due_at: after.due_at() }));
             }

@@ -169,6 +169,13 @@ impl Lines {
         self.lock().ends.first_key_value().map(|((end, _), _)| *end)
     }
 
+    /// How many wait, and when the first of those that are next in their lines was due.
+    pub fn waiting(&self) -> (usize, Option<Timestamp>) {
+        let state = self.lock();
+        let next = state.lines.values().filter_map(|line| line.queue.first_key_value());
+        (state.ends.len(), next.map(|(_, waiting)| waiting.due_at).min())
+    }
+
     /// Completes when somebody came whose time will be over sooner than that of all others.
     pub async fn sooner(&self) {
         self.sooner.notified().await;

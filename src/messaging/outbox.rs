@@ -11,6 +11,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::field::display;
 use tracing::{Instrument, error, info_span, warn};
 
 use crate::clock::Timestamp;
@@ -36,6 +37,8 @@ use crate::messaging::vendors::{Permit, Vendors};
 use crate::messaging::watches::Watches;
 use crate::recipient::{Country, Recipient};
 use crate::store::keys::{Holder, SendRef};
+use crate::telemetry::context::TraceContext;
+use crate::telemetry::trace::{self, Span, Tracer};
 use crate::tenant;
 use crate::vendor::{Accepted, Channel, Failure, Vendor};
 
@@ -69,6 +72,8 @@ pub struct Outbox {
     pub(crate) guard: Option<Arc<Guard>>,
     /// How long tenants have their records kept.
     pub(crate) wishes: Wishes,
+    /// Begins the spans of what is done for calls that have been answered.
+    pub(crate) tracer: Tracer,
     settings: Settings,
     routes: Routes,
     holders: OnceLock<Holders>,
@@ -98,6 +103,7 @@ impl Outbox {
             due: DueIndex::default(),
             vendors,
             watches: Watches::default(),
+            tracer: Tracer::default(),
             settings,
             routes,
             holders: OnceLock::new(),
@@ -119,6 +125,11 @@ impl Outbox {
     /// Has records kept for as long as their tenants wish. Without it, everybody's for equally long.
     pub fn keeping(self, wishes: Wishes) -> Self {
         Self { wishes, ..self }
+    }
+
+    /// Traces its calls of vendors. Without it, they only tell which trace they belong to.
+    pub fn traced_by(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 
     /// Names the records that hold sends; to be called once, before anything is sent.
@@ -181,20 +192,22 @@ impl Outbox {
     }
 
     /// Calls the vendor for an attempt that is committed. The answer completes when its outcome is committed too; it may
-    /// be dropped.
+    /// be dropped. `origin`: the call that asked for the send.
     pub fn launch(
         self: &Arc<Self>,
         permit: Permit,
-        send: SendRef,
-        attempt: u8,
+        (send, attempt): (SendRef, u8),
         mut errand: Errand,
+        origin: Option<TraceContext>,
     ) -> tokio::task::JoinHandle<()> {
         if let (Some(reader), Errand::Text(outgoing)) = (permit.vendor().receipts(), &mut errand) {
             outgoing.receipt_url = self.receipt_urls.of(permit.name(), reader.is_signed(), &outgoing.reference);
         }
         let outbox = Arc::clone(self);
-        let span = info_span!("attempt", ?send, attempt, tenant = %errand.tenant(), channel = %errand.channel());
-        self.tasks.spawn(async move { outbox.attempt(permit, send, attempt, errand).await }.instrument(span))
+        let trace_id = origin.map(|origin| display(origin.trace_id()));
+        let (tenant, channel) = (errand.tenant(), errand.channel());
+        let span = info_span!("attempt", ?send, attempt, %tenant, %channel, trace_id);
+        self.tasks.spawn(async move { outbox.attempt(permit, send, attempt, errand, origin).await }.instrument(span))
     }
 
     /// Runs work to its end even when nobody waits for it any more, and lets a drain wait for it.
@@ -202,7 +215,7 @@ impl Outbox {
         &self,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        self.tasks.spawn(work.in_current_span()).await.map_err(Error::internal)?
+        self.tasks.spawn(trace::carrier().carry(work).in_current_span()).await.map_err(Error::internal)?
     }
 
     /// To be called once a send's record is committed, so that the worker knows of its due mark.
@@ -272,19 +285,17 @@ impl Outbox {
         })
     }
 
-    async fn attempt(&self, mut permit: Permit, send: SendRef, attempt: u8, errand: Errand) {
-        let outcome = match &errand {
-            Errand::Code(code) => self.start_code(&mut permit, &send, code).await,
-            Errand::Text(outgoing) => {
-                let outcome = self.call(&mut permit, &errand).await;
-                match send.holder {
-                    Holder::Verification => {
-                        outcome.map(|accepted| without_echo(accepted, outgoing.text.expose_secret()))
-                    }
-                    Holder::Message => outcome,
-                }
-            }
-        };
+    async fn attempt(
+        &self,
+        mut permit: Permit,
+        send: SendRef,
+        attempt: u8,
+        errand: Errand,
+        origin: Option<TraceContext>,
+    ) {
+        let span = self.tracer.client("vendor.send", origin);
+        let outcome = span.run(self.hand_over(&mut permit, &send, &errand)).await;
+        end_of_attempt(span, permit.name(), &send, attempt, &errand, &outcome);
         // Of a code that a vendor makes, neither holds: it makes another one, and has no name for its message.
         let is_text = matches!(errand, Errand::Text(_));
         let idempotent = is_text && permit.vendor().capabilities().idempotent;
@@ -306,6 +317,18 @@ impl Outbox {
             Ok(changed) => self.measure(&send, attempt, &outcome, &errand, changed),
             // The lease runs out and the worker takes it up as a send in doubt.
             Err(error) => error!(?error, "the outcome of a vendor call could not be stored"),
+        }
+    }
+
+    async fn hand_over(&self, permit: &mut Permit, send: &SendRef, errand: &Errand) -> Result<Accepted, Failure> {
+        let outgoing = match errand {
+            Errand::Code(code) => return self.start_code(permit, send, code).await,
+            Errand::Text(outgoing) => outgoing,
+        };
+        let outcome = self.call(permit, errand).await;
+        match send.holder {
+            Holder::Verification => outcome.map(|accepted| without_echo(accepted, outgoing.text.expose_secret())),
+            Holder::Message => outcome,
         }
     }
 
@@ -332,32 +355,26 @@ impl Outbox {
     }
 
     pub(crate) async fn call(&self, permit: &mut Permit, errand: &Errand) -> Result<Accepted, Failure> {
-        let (now, expires_at) = (self.ground.clock.now(), errand.expires_at());
+        let clock = &self.ground.clock;
+        let (now, expires_at) = (clock.now(), errand.expires_at());
         if now >= expires_at {
             return Err(Failure::Unavailable);
         }
         // What has not been written by the end of the message's time is not written at all.
         let deadline = (now + self.settings.attempt_timeout).min(expires_at);
+        let began = clock.nanos();
         let outcome = tokio::select! {
-            outcome = hand_over(permit.vendor(), errand, now) => outcome,
-            () = self.ground.clock.sleep_until(deadline) => Err(Failure::Unknown),
+            outcome = carry(permit.vendor(), errand, now) => outcome,
+            () = clock.sleep_until(deadline) => Err(Failure::Unknown),
         };
-        let ended = self.ground.clock.now();
+        let ended = clock.now();
         let took = ended.since(now);
         // A call that we cut short says nothing of the vendor.
         if outcome != Err(Failure::Unknown) || ended < expires_at {
             permit.note(&outcome, took, ended);
         }
-        let result = match &outcome {
-            Ok(_) => "accepted",
-            Err(Failure::Rejected(_)) => "rejected",
-            Err(Failure::Throttled { .. }) => "throttled",
-            Err(Failure::Unavailable) => "unavailable",
-            Err(Failure::Unknown) => "unknown",
-        };
-        let channel = errand.channel().as_str();
-        metrics::counter!("verigate_vendor_calls_total", "channel" => channel, "outcome" => result).increment(1);
-        metrics::histogram!("verigate_vendor_call_seconds", "channel" => channel).record(took.as_secs_f64());
+        let took = Duration::from_nanos(clock.nanos().saturating_sub(began));
+        count_call(permit.name(), errand.channel(), word_of(&outcome), took);
         if let Err(failure) = &outcome {
             warn!(?failure, "a vendor did not take a message");
         }
@@ -381,7 +398,52 @@ impl Outbox {
     }
 }
 
-async fn hand_over(vendor: &dyn Vendor, errand: &Errand, now: Timestamp) -> Result<Accepted, Failure> {
+fn count_call(vendor: &str, channel: Channel, outcome: &'static str, took: Duration) {
+    let (vendor, channel) = (vendor.to_owned(), channel.as_str());
+    let labels = [("vendor", vendor.clone()), ("channel", channel.to_owned()), ("outcome", outcome.to_owned())];
+    metrics::counter!("verigate_vendor_calls_total", &labels).increment(1);
+    metrics::histogram!("verigate_vendor_call_seconds", "vendor" => vendor, "channel" => channel)
+        .record(took.as_secs_f64());
+}
+
+/// What came of a vendor call, for metrics and spans.
+fn word_of(outcome: &Result<Accepted, Failure>) -> &'static str {
+    match outcome {
+        Ok(_) => "accepted",
+        Err(Failure::Rejected(_)) => "rejected",
+        Err(Failure::Throttled { .. }) => "throttled",
+        Err(Failure::Unavailable) => "unavailable",
+        Err(Failure::Unknown) => "unknown",
+    }
+}
+
+/// Says of a span what it was of, without whom it was for.
+fn end_of_attempt(
+    mut span: Span,
+    vendor: &str,
+    send: &SendRef,
+    attempt: u8,
+    errand: &Errand,
+    outcome: &Result<Accepted, Failure>,
+) {
+    if !span.is_taken() {
+        return;
+    }
+    span.set("verigate.tenant", errand.tenant().as_str().to_owned());
+    span.set("verigate.vendor", vendor.to_owned());
+    span.set("verigate.channel", errand.channel().as_str());
+    if let Some(country) = errand.recipient().country() {
+        span.set("verigate.country", country.to_string());
+    }
+    span.set("verigate.id", send.id.to_string());
+    span.set("verigate.attempt", i64::from(attempt));
+    span.set("verigate.outcome", word_of(outcome));
+    if outcome.is_err() {
+        span.fail();
+    }
+}
+
+async fn carry(vendor: &dyn Vendor, errand: &Errand, now: Timestamp) -> Result<Accepted, Failure> {
     match errand {
         Errand::Text(outgoing) => vendor.send(outgoing).await,
         Errand::Code(code) => Outbox::make_code(vendor, code, now).await,

@@ -17,6 +17,7 @@ use crate::clock::Timestamp;
 use crate::event::{EventKind, History};
 use crate::messaging::backoff;
 use crate::store::keys::{AttemptRef, RequestTag, SendRef};
+use crate::telemetry::context::TraceContext;
 use crate::vendor::{Accepted, Channel, Failure, FeedbackOutcome, Rejection};
 
 /// A send and all that is known of it.
@@ -92,6 +93,9 @@ pub struct Sending {
     /// The rule of the guard by which it only looks sent: nothing left.
     #[n(23)]
     pub withheld: Option<String>,
+    /// The call that asked for it, so that what is done for it later belongs to the same trace.
+    #[n(24)]
+    pub trace: Option<TraceContext>,
 }
 
 /// A code that a vendor made, or perhaps made.
@@ -209,6 +213,7 @@ impl Sending {
             feedback: None,
             made: None,
             withheld: None,
+            trace: None,
         }
     }
 
@@ -346,14 +351,6 @@ impl Sending {
 
     pub fn is_for(&self, request: RequestTag) -> bool {
         self.request == Some(request)
-    }
-
-    /// Whether it surely did not and will not reach the person.
-    pub fn failed(&self) -> bool {
-        matches!(
-            self.status,
-            SendStatus::Rejected | SendStatus::Undelivered | SendStatus::Expired | SendStatus::Canceled
-        )
     }
 
     fn refused(

@@ -17,6 +17,7 @@ use crate::messaging::holder::{Ground, Marks, Records, SendHolder, SendRecord, c
 use crate::messaging::idempotency::{self, Claim, Idempotency, Request, Ticket};
 use crate::messaging::message::{Message, Text};
 use crate::messaging::outbox::Outbox;
+use crate::messaging::progress;
 use crate::messaging::request::{DEFAULT_VALIDITY, NewMessage};
 use crate::messaging::retention::Retention;
 use crate::messaging::sending::{SendStatus, Sending, Step};
@@ -25,6 +26,8 @@ use crate::messaging::vendors::Permit;
 use crate::recipient::Recipient;
 use crate::store::keys::{Fingerprint, Holder, SendRef};
 use crate::store::{Batch, Commit, Condition, record};
+use crate::telemetry::funnel::Stage;
+use crate::telemetry::trace;
 use crate::tenant::{MESSAGE_RETENTION, Tenant};
 use crate::vendor::{Channel, Outgoing};
 use crate::violations::Violations;
@@ -180,6 +183,7 @@ impl Messaging {
         let expires_at = send_at + new.validity.unwrap_or(DEFAULT_VALIDITY);
         let mut sending = Sending::new(0, channel, now, expires_at, false);
         sending.due_at = Some(send_at);
+        sending.trace = trace::current();
         let sender = new.sender.or_else(|| tenant.sender.clone());
         let mut message = Message::new(id, tenant.name.clone(), recipient, text, sender, sending, new.metadata);
         message.send_at = Some(send_at).filter(|at| *at > now);
@@ -221,10 +225,13 @@ impl Messaging {
                 if permit.is_some() {
                     records.remember(send.id, version, message.clone());
                 }
+                let to = (&message.tenant, &message.recipient);
+                progress::count(Stage::Queued, send.holder, to, &message.sending);
                 // With an attempt under way too: should its outcome get lost, the lease must be known to run out.
                 outbox.note(send.id.partition(), &message.sending);
                 if let Some(permit) = permit {
-                    drop(outbox.launch(permit, send, message.sending.attempts, errand));
+                    let Sending { attempts, trace, .. } = message.sending;
+                    drop(outbox.launch(permit, (send, attempts), errand, trace));
                 }
                 Ok(message)
             })

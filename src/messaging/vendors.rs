@@ -258,6 +258,7 @@ impl Room {
         let freed_for_urgent = Notify::new();
         let room = Self { name: name.to_owned(), limits, state: Mutex::new(state), freed, freed_for_urgent };
         room.show(BreakerState::Closed);
+        room.openings().increment(0);
         room
     }
 
@@ -290,12 +291,16 @@ impl Room {
             BreakerState::Closed => info!(vendor = self.name, "a vendor is called again"),
             BreakerState::HalfOpen => info!(vendor = self.name, "a vendor is probed"),
             BreakerState::Open => {
-                let name = self.name.clone();
-                metrics::counter!("verigate_vendor_breaker_openings_total", "vendor" => name).increment(1);
+                self.openings().increment(1);
                 warn!(vendor = self.name, "a vendor fails and is not called for a while");
             }
         }
         result
+    }
+
+    /// There from the start, so that the first shows as one more.
+    fn openings(&self) -> metrics::Counter {
+        metrics::counter!("verigate_vendor_breaker_openings_total", "vendor" => self.name.clone())
     }
 
     fn show(&self, breaker: BreakerState) {

@@ -32,6 +32,9 @@ const SLICE: usize = 256;
 /// How long the worker leaves a partition alone after the store failed on it.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 
+/// How often it is shown how many wait.
+const SHOWN_EVERY: Duration = Duration::from_secs(5);
+
 /// Takes up due sends until the outbox is drained.
 pub struct Worker {
     desk: Arc<Desk>,
@@ -85,7 +88,7 @@ impl Worker {
 
     pub async fn run(self) {
         let stopped = self.desk.outbox.stopped().clone();
-        let work = async { tokio::join!(self.take_up_due(), self.serve_lines(), self.end_waiting()) };
+        let work = async { tokio::join!(self.take_up_due(), self.serve_lines(), self.end_waiting(), self.show()) };
         tokio::select! {
             () = stopped.cancelled() => {}
             _ = work => {}
@@ -175,6 +178,21 @@ impl Worker {
             };
             self.desk.hold(waiting.send, Hold::Task { passed: None });
             self.start(waiting.send, waiting.due_at, room, None);
+        }
+    }
+
+    /// Shows now and then how many wait, and for how long the first of them.
+    async fn show(&self) {
+        let (sends, age) = (metrics::gauge!("verigate_queue_sends"), metrics::gauge!("verigate_queue_age_seconds"));
+        let Desk { outbox, lines, .. } = &*self.desk;
+        loop {
+            let now = outbox.ground.clock.now();
+            let (waiting, due_at) = lines.waiting();
+            // What the index knows to be due has not been looked at.
+            let first = due_at.into_iter().chain(outbox.due.next()).min().unwrap_or(now);
+            sends.set(waiting as f64);
+            age.set(now.since(first).as_secs_f64());
+            self.sleep_until(Some(now + SHOWN_EVERY)).await;
         }
     }
 
@@ -290,10 +308,10 @@ impl Task {
             }
             sending.begin(vendor, now, lease, history)
         };
-        if let Some(Changed { step: Step::Attempt(attempt), errand: Some(errand), .. }) =
+        if let Some(Changed { step: Step::Attempt(attempt), errand: Some(errand), sending, .. }) =
             outbox.move_send(&self.send, &begin).await?
         {
-            outbox.launch(permit, self.send, attempt, errand);
+            outbox.launch(permit, (self.send, attempt), errand, sending.trace);
         }
         Ok(())
     }

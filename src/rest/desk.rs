@@ -36,6 +36,7 @@ use crate::messaging::service::Messaging;
 use crate::random::Random;
 use crate::recipient::{Country, Recipient};
 use crate::rest::trouble::{Judged, Trouble};
+use crate::telemetry::trace;
 use crate::vendor::{Balance, Channel};
 use crate::verification::list::VerificationFilter;
 use crate::verification::policy::Policy;
@@ -103,7 +104,7 @@ impl Desk {
 
     /// Starts a verification and waits for what its vendor says.
     pub async fn start(&self, caller: &Caller, new: NewVerification) -> Result<Started, Trouble> {
-        may(caller, Act::Verify)?;
+        does(caller, Act::Verify, "verification.v1.VerificationService/StartVerification")?;
         if new.return_code {
             may(caller, Act::ReturnCode)?;
         }
@@ -122,7 +123,7 @@ impl Desk {
 
     /// The same, with the verification as it is then; `None` for one that nobody knows.
     pub async fn checked(&self, caller: &Caller, check: NewCheck) -> Result<Option<Checked>, Trouble> {
-        may(caller, Act::Verify)?;
+        does(caller, Act::Verify, "verification.v1.VerificationService/CheckVerification")?;
         match self.verifications.check(&caller.tenant, check).await {
             Ok(checked) => Ok(Some(checked)),
             Err(error) if error.kind() == Kind::NotFound => Ok(None),
@@ -132,7 +133,7 @@ impl Desk {
 
     /// A verification by its id; another tenant's is not found.
     pub async fn verification(&self, caller: &Caller, id: Id) -> Result<View, Trouble> {
-        may(caller, Act::SeeVerification)?;
+        does(caller, Act::SeeVerification, "verification.v1.VerificationService/GetVerification")?;
         self.verifications.get(&caller.tenant.name, id).await.map_err(|error| Trouble::of(&error))
     }
 
@@ -143,19 +144,19 @@ impl Desk {
         filter: &VerificationFilter,
         page: &PageRequest,
     ) -> Result<Page<View>, Trouble> {
-        may(caller, Act::ListVerifications)?;
+        does(caller, Act::ListVerifications, "verification.v1.VerificationService/ListVerifications")?;
         self.verifications.list(&caller.tenant, filter, page).await.map_err(|error| Trouble::of(&error))
     }
 
     /// Ends a pending verification. `Refused` when it has ended otherwise.
     pub async fn cancel(&self, caller: &Caller, id: Id) -> Result<View, Trouble> {
-        may(caller, Act::Verify)?;
+        does(caller, Act::Verify, "verification.v1.VerificationService/CancelVerification")?;
         self.verifications.cancel(&caller.tenant.name, id).await.map_err(|error| Trouble::of(&error))
     }
 
     /// Accepts a message and waits for what its vendor says, unless it is scheduled.
     pub async fn send(&self, caller: &Caller, new: NewMessage) -> Result<Message, Trouble> {
-        may(caller, Act::Send)?;
+        does(caller, Act::Send, "messaging.v1.MessagingService/SendMessage")?;
         let new = NewMessage { origin: self.origin(new.origin), ..new };
         let message = self.messaging.send(&caller.tenant, new).await.map_err(|error| Trouble::of(&error))?;
         let message =
@@ -174,7 +175,7 @@ impl Desk {
         new: NewBatch,
         named: impl Fn(Id, NewMessage) -> NewMessage + Send + Sync + 'static,
     ) -> Result<Batched, Trouble> {
-        may(caller, Act::Send)?;
+        does(caller, Act::Send, "messaging.v1.MessagingService/SendMessages")?;
         let origin = self.origin(Origin::default());
         let named = move |id, new| NewMessage { origin: origin.clone(), ..named(id, new) };
         let sent = self.messaging.send_batch(&caller.tenant, new, named).await.map_err(|error| Trouble::of(&error))?;
@@ -190,13 +191,13 @@ impl Desk {
 
     /// The messages of a batch that is kept; another tenant's is not found.
     pub async fn batch(&self, caller: &Caller, id: Id) -> Result<Vec<Message>, Trouble> {
-        may(caller, Act::SeeMessage)?;
+        does(caller, Act::SeeMessage, "messaging.v1.MessagingService/GetMessage")?;
         self.messaging.batch(&caller.tenant.name, id).await.map_err(|error| Trouble::of(&error))
     }
 
     /// Calls off a message that no vendor was called for yet; `Refused` when it is too late.
     pub async fn cancel_message(&self, caller: &Caller, id: Id) -> Result<Message, Trouble> {
-        may(caller, Act::Send)?;
+        does(caller, Act::Send, "messaging.v1.MessagingService/CancelMessage")?;
         self.messaging.cancel(&caller.tenant.name, id).await.map_err(|error| Trouble::of(&error))
     }
 
@@ -220,42 +221,42 @@ impl Desk {
 
     /// What a message would be; sends nothing.
     pub fn preview(&self, caller: &Caller, new: &NewMessage) -> Result<Preview, Trouble> {
-        may(caller, Act::SeeMessage)?;
+        does(caller, Act::SeeMessage, "messaging.v1.MessagingService/PreviewMessage")?;
         self.messaging.preview(&caller.tenant, new).map_err(|error| Trouble::of(&error))
     }
 
     /// A message by its id; another tenant's is not found.
     pub async fn message(&self, caller: &Caller, id: Id) -> Result<Message, Trouble> {
-        may(caller, Act::SeeMessage)?;
+        does(caller, Act::SeeMessage, "messaging.v1.MessagingService/GetMessage")?;
         self.messaging.get(&caller.tenant.name, id).await.map_err(|error| Trouble::of(&error))
     }
 
     /// The table of a tenant's contacts.
     pub async fn contact_table(&self, caller: &Caller) -> Result<Table, Trouble> {
-        may(caller, Act::SeeContact)?;
+        does(caller, Act::SeeContact, "contacts.v1.ContactsService/GetTable")?;
         self.contacts.table(&caller.tenant.name).await.map_err(|error| Trouble::of(&error))
     }
 
     /// A contact by its id; another tenant's is not found.
     pub async fn contact(&self, caller: &Caller, id: Id) -> Result<RowView, Trouble> {
-        may(caller, Act::SeeContact)?;
+        does(caller, Act::SeeContact, "contacts.v1.ContactsService/GetRow")?;
         self.contacts.get_row(&caller.tenant.name, id).await.map_err(|error| Trouble::of(&error))
     }
 
     /// Adds a contact.
     pub async fn create_contact(&self, caller: &Caller, new: NewRow) -> Result<RowView, Trouble> {
-        may(caller, Act::WriteContacts)?;
+        does(caller, Act::WriteContacts, "contacts.v1.ContactsService/CreateRow")?;
         self.contacts.create_row(&caller.tenant, new).await.map_err(|error| Trouble::of(&error))
     }
 
     /// Changes those cells of a contact that are named.
     pub async fn update_contact(&self, caller: &Caller, id: Id, values: &Values) -> Result<RowView, Trouble> {
-        may(caller, Act::WriteContacts)?;
+        does(caller, Act::WriteContacts, "contacts.v1.ContactsService/UpdateRow")?;
         self.contacts.update_row(&caller.tenant, id, values).await.map_err(|error| Trouble::of(&error))
     }
 
     pub async fn delete_contact(&self, caller: &Caller, id: Id) -> Result<(), Trouble> {
-        may(caller, Act::WriteContacts)?;
+        does(caller, Act::WriteContacts, "contacts.v1.ContactsService/DeleteRow")?;
         self.contacts.delete_row(&caller.tenant.name, id).await.map_err(|error| Trouble::of(&error))
     }
 
@@ -267,13 +268,13 @@ impl Desk {
         from: usize,
         size: usize,
     ) -> Result<NumberedPage, Trouble> {
-        may(caller, Act::SearchContacts)?;
+        does(caller, Act::SearchContacts, "contacts.v1.ContactsService/QueryRows")?;
         self.contacts.numbered(&caller.tenant, filters, from, size).await.map_err(|error| Trouble::of(&error))
     }
 
     /// The verification of a recipient that was sent last in a scope.
     pub async fn newest(&self, caller: &Caller, scope: &str, recipient: &Recipient) -> Result<Id, Trouble> {
-        may(caller, Act::SeeVerification)?;
+        does(caller, Act::SeeVerification, "verification.v1.VerificationService/GetVerification")?;
         self.verifications.newest(&caller.tenant.name, scope, recipient).await.map_err(|error| Trouble::of(&error))
     }
 
@@ -289,7 +290,7 @@ impl Desk {
 
     /// Adds what is missing of these columns of the contact list, and of their options.
     pub async fn prepare_contacts(&self, caller: &Caller, wanted: &[NewColumn]) -> Result<(), Trouble> {
-        may(caller, Act::WriteContacts)?;
+        does(caller, Act::WriteContacts, "contacts.v1.ContactsService/AddColumn")?;
         self.contacts.prepare(&caller.tenant.name, wanted).await.map(drop).map_err(|error| Trouble::of(&error))
     }
 
@@ -301,7 +302,7 @@ impl Desk {
         saves: &[Save],
         overwrite: bool,
     ) -> Result<Vec<Result<Saved, Trouble>>, Trouble> {
-        may(caller, Act::WriteContacts)?;
+        does(caller, Act::WriteContacts, "contacts.v1.ContactsService/CreateRow")?;
         let saved = self.contacts.save_rows(&caller.tenant, key, saves, overwrite).await;
         let saved = saved.map_err(|error| Trouble::of(&error))?.into_iter();
         Ok(saved.map(|saved| saved.map_err(|error| Trouble::of(&error))).collect())
@@ -309,12 +310,22 @@ impl Desk {
 
     /// What is left in the account of the vendor that the tenant may see, or the configured number of credits.
     pub async fn balance(&self, caller: &Caller) -> Result<Balance, Trouble> {
-        may(caller, Act::SeeBalance)?;
+        does(caller, Act::SeeBalance, "admin.v1.AdminService/GetVendorBalance")?;
         match &caller.tenant.balance_of {
             Some(vendor) => self.oversight.balance(vendor).await.map_err(|_| Trouble::Down(None)),
             None => Ok(Balance { amount: self.balance.to_string(), unit: "credits".to_owned() }),
         }
     }
+}
+
+/// Lets a caller do what it may, and notes that its call does the same as this rpc. One that does several things counts as
+/// the first that changes something.
+fn does(caller: &Caller, act: Act, rpc: &'static str) -> Result<(), Trouble> {
+    trace::of_call(|call| {
+        call.tenant(&caller.tenant.name);
+        call.does(rpc, matches!(act, Act::Verify | Act::Send | Act::WriteContacts));
+    });
+    may(caller, act)
 }
 
 fn may(caller: &Caller, act: Act) -> Result<(), Trouble> {

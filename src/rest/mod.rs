@@ -42,6 +42,7 @@ use crate::rest::octopush::OctopushDialect;
 use crate::rest::simpu::SimpuDialect;
 use crate::rest::trouble::Trouble;
 use crate::shedding::Room;
+use crate::telemetry::trace;
 use crate::violations::Violations;
 
 /// Calls that are read at a time; with the bound of a body it bounds what strangers can have us keep.
@@ -86,6 +87,7 @@ struct Counter {
     desk: Arc<Desk>,
     room: Arc<Room>,
     reading: Arc<Semaphore>,
+    surface: &'static str,
 }
 
 /// All dialects. `room`: for their calls, shared with other surfaces. `rest`: who answers everything else.
@@ -96,6 +98,7 @@ pub fn router(config: &Config, desk: Desk, room: &Arc<Room>, rest: Router) -> Ro
         desk: Arc::clone(&desk),
         room: Arc::clone(room),
         reading: Arc::clone(&reading),
+        surface: kind.as_str(),
     };
     let mut router = rest;
     for kind in Kind::ALL {
@@ -128,6 +131,7 @@ fn at_root(counter: Counter) -> Router {
 impl Counter {
     async fn serve(&self, path: &str, request: Request) -> Response {
         let path = path.trim_matches('/');
+        trace::of_call(|call| call.surface(self.surface));
         let refuse = |trouble: Trouble| self.dialect.refuse(path, &trouble);
         let _place = match self.room.enter(self.dialect.priority(path)) {
             Ok(place) => place,

@@ -7,6 +7,7 @@ use tracing::{error, warn};
 
 use crate::error::{Error, Kind, Reason, Violation};
 use crate::messaging::sending::{SendReason, SendStatus, Sending};
+use crate::telemetry::trace;
 use crate::vendor::Rejection;
 use crate::verification::answers::Judgement;
 use crate::verification::verification::Status;
@@ -61,8 +62,10 @@ pub enum Judged {
 // === impl Trouble ===
 
 impl Trouble {
-    /// What an error of the services means to a caller. Logs the cause of what the caller is not told.
+    /// What an error of the services means to a caller. Counts it, and logs the cause of what
+    /// the caller is not told.
     pub fn of(error: &Error) -> Self {
+        trace::refused(error);
         match error.kind() {
             Kind::Invalid => Self::of_fields(error.violations()),
             Kind::Unauthenticated => Self::Unauthorized,

@@ -19,6 +19,7 @@ use crate::random::Random;
 use crate::server::barrier::Barrier;
 use crate::shedding::{Place, Room};
 use crate::status::to_status;
+use crate::telemetry::trace::Tracer;
 
 /// The parts of it.
 pub(crate) struct Around {
@@ -31,9 +32,9 @@ pub(crate) struct Around {
 // === impl Around ===
 
 impl Around {
-    pub(crate) fn new(config: &ServerConfig, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
+    pub(crate) fn new(config: &ServerConfig, clock: Arc<dyn Clock>, random: Arc<dyn Random>, tracer: Tracer) -> Self {
         Self {
-            request_ids: RequestIds::new(random),
+            request_ids: RequestIds::new(random, Arc::clone(&clock), tracer),
             room: Arc::new(Room::new(config.limits.calls as usize)),
             deadlines: Deadlines::new(clock, config.limits.call_timeout),
         }

@@ -9,6 +9,7 @@ mod around;
 mod barrier;
 pub mod callbacks;
 pub mod checkup;
+mod exporting;
 mod http;
 pub mod judge;
 pub mod listen;
@@ -46,6 +47,7 @@ use crate::messaging::receipt_urls::ReceiptUrls;
 use crate::messaging::worker::{Steps, Worker};
 use crate::random::Random;
 use crate::server::around::Around;
+use crate::server::exporting::Exporting;
 use crate::server::listen::tls::{Certificates, Reload, keep_fresh};
 use crate::server::listen::{Addresses, Listeners};
 use crate::server::services::Wired;
@@ -55,6 +57,8 @@ use crate::store::seal::{KeyRing, SealedStore};
 use crate::store::sled::{self, SledStore};
 use crate::store::{Store, WholeStore};
 use crate::telemetry::Metrics;
+use crate::telemetry::otlp::export::{self, Exporter};
+use crate::telemetry::trace::Tracer;
 use crate::vendor::ReceiptSink;
 use crate::vendor::inbox::Receipts;
 
@@ -105,6 +109,7 @@ pub struct Server {
     keeping: Arc<Keeping>,
     rewrite_interval: Duration,
     metrics: Metrics,
+    exporter: Option<Exporter>,
     workers: usize,
     receipts: Vec<Receipts>,
     ready: Arc<AtomicBool>,
@@ -193,13 +198,15 @@ impl Server {
         let Surroundings { clock, random, metrics } = surroundings;
         let (sled, store) = open_sealed(loaded, &clock, &random)?;
         let keys = Keys::open(&*store, &*random).await?;
-        let around = Around::new(&config.server, Arc::clone(&clock), Arc::clone(&random));
+        let (exporter, taker) = export::build(&config.otlp, Arc::clone(&clock), &*random)?;
+        let tracer = Tracer::new(Arc::clone(&clock), Arc::clone(&random), taker);
+        let around = Around::new(&config.server, Arc::clone(&clock), Arc::clone(&random), tracer.clone());
         let ground = Ground { store: Arc::clone(&store), keys, clock: Arc::clone(&clock), random };
 
         let Built { vendors, inboxes, receipts: later, .. } = vendors::build(config, &clock)?;
         vendors::check_codes(loaded, &vendors)?;
         let whole = Arc::clone(&sled) as Arc<dyn WholeStore>;
-        let wired = Wired::build(loaded, &ground, vendors, whole).await?;
+        let wired = Wired::build(loaded, &ground, vendors, (whole, tracer)).await?;
         let (grpc, health) = grpc::routes(wired.for_grpc(config.server.reflection))?;
         let certificates = certificates(loaded)?;
         let (listeners, addresses) = Listeners::bind(&config.server, certificates, Arc::clone(&clock)).await?;
@@ -234,6 +241,7 @@ impl Server {
             keeping: wired.keeping,
             rewrite_interval: config.store.rewrite_interval,
             metrics,
+            exporter,
             workers: config.messaging.workers as usize,
             receipts: later,
             ready,
@@ -274,7 +282,8 @@ impl Server {
         background.spawn(keep_measures(Arc::clone(&self.outbox), Arc::clone(&self.clock)));
         background.spawn(keep_limits(Arc::clone(&self.guard), Arc::clone(&self.clock)));
         background.spawn(keep_fresh(Reload::new(self.listeners.certificates()), Arc::clone(&self.clock)));
-        background.spawn(keep_metrics(self.metrics, self.clock));
+        background.spawn(keep_metrics(self.metrics.clone(), self.clock));
+        let exporting = Exporting::start(self.exporter, self.metrics);
 
         let mut serving = self.listeners.serve(self.grpc, &self.around, self.http, self.admin, &closing);
         self.ready.store(true, Ordering::Release);
@@ -296,6 +305,7 @@ impl Server {
             warn!("some calls were still under way at the drain deadline and were cut off");
         }
         serving.shutdown().await;
+        exporting.finish().await;
         if let Err(error) = self.outbox.save_measures().await {
             warn!(?error, "how vendors have done could not be written down");
         }
@@ -332,6 +342,7 @@ async fn tell_health(health: HealthReporter, store: Arc<dyn Store>, clock: Arc<d
         let state = store.ready();
         if told != Some(state.is_ok()) {
             told = Some(state.is_ok());
+            metrics::gauge!("verigate_store_writable").set(if state.is_ok() { 1.0 } else { 0.0 });
             if let Err(error) = &state {
                 error!(?error, "the store takes no writes");
             }

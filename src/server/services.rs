@@ -27,6 +27,7 @@ use crate::rest::desk::Desk;
 use crate::server::callbacks::{self, Guarded};
 use crate::server::{settings, vendors};
 use crate::store::WholeStore;
+use crate::telemetry::trace::Tracer;
 use crate::verification::service::Verifications;
 use crate::verification::workflow::Workflows;
 use crate::webhook::authorization::Authorization;
@@ -55,7 +56,7 @@ impl Wired {
         loaded: &Loaded,
         ground: &Ground,
         vendors: Vendors,
-        whole: Arc<dyn WholeStore>,
+        (whole, tracer): (Arc<dyn WholeStore>, Tracer),
     ) -> Result<Self> {
         let config = &loaded.config;
         let (contacts, pushers) = contacts(loaded, ground, &vendors)?;
@@ -63,7 +64,7 @@ impl Wired {
         guard.load().await?;
         let registry = registry(config, ground).await?;
         let outbox = outbox(config, ground.clone(), vendors.clone())?.guarded_by(Arc::clone(&guard));
-        let outbox = Arc::new(outbox.keeping(wishes(registry.directory())));
+        let outbox = Arc::new(outbox.keeping(wishes(registry.directory())).traced_by(tracer));
         let measuring = Arc::clone(outbox.measuring());
         let timeout = config.messaging.attempt_timeout;
         let oversight = Arc::new(Oversight::new(vendors, measuring, Arc::clone(&ground.clock), timeout));

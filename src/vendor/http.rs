@@ -23,6 +23,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::http_client::{self, Chain, retry_after};
+use crate::telemetry::trace;
 use crate::vendor::{Door, Failure, Rejection, Welcome};
 
 /// Most bytes read of an answer's body. Vendors answer in a few hundred.
@@ -102,8 +103,15 @@ impl Client {
     }
 
     /// Makes one call and waits for the head of the answer, whatever its status: for who need not read every body.
-    /// Headers that hold credentials are made by [`parse_secret_header`].
-    pub async fn call(&self, method: Method, url: Url, headers: HeaderMap, body: Vec<u8>) -> Result<Response, Failure> {
+    /// It says which trace it belongs to. Headers that hold credentials are made by [`parse_secret_header`].
+    pub async fn call(
+        &self,
+        method: Method,
+        url: Url,
+        mut headers: HeaderMap,
+        body: Vec<u8>,
+    ) -> Result<Response, Failure> {
+        trace::write_headers(&mut headers);
         let request = self.http.request(method, url).headers(headers).body(body);
         request.send().await.map_err(|error| self.transport_failure(error))
     }

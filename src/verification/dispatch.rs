@@ -13,11 +13,14 @@ use crate::id::{Id, TenantName};
 use crate::messaging::admission::{Admission, Wanted};
 use crate::messaging::code_calls::CodesOf;
 use crate::messaging::holder::{MAX_ROUNDS, SendRecord, contention, count_conflict};
+use crate::messaging::progress;
 use crate::messaging::request::channel_for;
 use crate::messaging::sending::Sending;
 use crate::messaging::vendors::Permit;
 use crate::store::keys::{Holder, RequestTag, SendRef, TenantTag};
 use crate::store::{Batch, Commit};
+use crate::telemetry::funnel::Stage;
+use crate::telemetry::trace;
 use crate::vendor::Channel;
 use crate::verification::recipient_state::RecipientState;
 use crate::verification::service::{Verifications, not_pending};
@@ -32,6 +35,8 @@ pub(crate) struct Plan {
     /// With the number of a send, or of the record where nothing was added.
     pub(crate) send: SendRef,
     pub(crate) permit: Option<Permit>,
+    /// Whether it begins a verification.
+    pub(crate) is_new: bool,
     /// What vendors have made for a verification that the new one takes the place of.
     pub(crate) void: Option<CodesOf>,
 }
@@ -108,6 +113,8 @@ impl Verifications {
         let (route, unable) = self.route_for(&to.value, tenant, channel, now)?;
         let (status, expires_at) = (to.value.status(now), to.value.expires_at);
         let max_sends = self.config.limits.max_sends;
+        // Where no call asks for it, as in a workflow, it is for the call that started all.
+        let trace = trace::current().or_else(|| to.value.sends().first()?.trace);
         let Some((sending, _)) = to.value.add_send(channel, max_sends, now) else {
             return Err(if status == Status::Pending {
                 sent_often_enough(max_sends, expires_at, now)
@@ -116,6 +123,7 @@ impl Verifications {
             });
         };
         sending.request = tag;
+        sending.trace = trace;
         let send = SendRef { holder: Holder::Verification, tenant, id, number: sending.number };
         let vendors = self.outbox.order(route, &send, place);
         let able: Vec<_> = vendors.iter().filter(|vendor| !unable.contains(vendor)).cloned().collect();
@@ -143,7 +151,8 @@ impl Verifications {
             void = Some(old.value).filter(Verification::is_of_vendors_code).map(|old| old.codes_of_vendors());
         }
         let batch = self.storage.put_state(batch, &state)?;
-        Ok(Plan { batch, view: self.view(to.value, &state.value, now), send, permit, void })
+        let is_new = to.read.is_none();
+        Ok(Plan { batch, view: self.view(to.value, &state.value, now), send, permit, is_new, void })
     }
 
     /// Asks the guard about the send that was added last.
@@ -166,7 +175,7 @@ impl Verifications {
 
     /// Commits a plan and launches its send, even when nobody waits for it any more. `None` after a lost race.
     pub(crate) async fn commit(&self, plan: Plan) -> Result<Option<(View, SendRef, Option<JoinHandle<()>>)>> {
-        let Plan { batch, view, send, permit, void } = plan;
+        let Plan { batch, view, send, permit, is_new, void } = plan;
         let errand = permit.is_some().then(|| self.records.errand(&view.verification, &send)).transpose()?;
         let (outbox, store) = (Arc::clone(&self.outbox), Arc::clone(&self.ground.store));
         let records = Arc::clone(&self.records);
@@ -176,6 +185,7 @@ impl Verifications {
                 records.remember(send.id, version, view.verification.clone());
             }
             outbox.watches.tell(send.id);
+            count(&view.verification, &send, is_new);
             if let Some(codes) = void {
                 outbox.let_go(codes, true);
             }
@@ -186,8 +196,8 @@ impl Verifications {
             if let Some(at) = view.verification.due_at() {
                 outbox.due.note(send.id.partition(), at);
             }
-            let attempt = sending.map_or(0, |sending: Sending| sending.attempts);
-            let call = permit.zip(errand).map(|(permit, errand)| outbox.launch(permit, send, attempt, errand));
+            let (attempt, trace) = sending.map_or((0, None), |sending: Sending| (sending.attempts, sending.trace));
+            let call = permit.zip(errand).map(|(permit, errand)| outbox.launch(permit, (send, attempt), errand, trace));
             Ok(Some((view, send, call)))
         };
         self.outbox.run_to_end(work).await
@@ -206,6 +216,16 @@ impl Verifications {
             return Err(Error::new(Kind::Limited, Reason::CoolDown, message).with_retry_after(wait));
         }
         Ok(())
+    }
+}
+
+/// Counts what a plan has begun.
+fn count(verification: &Verification, send: &SendRef, is_new: bool) {
+    // A step of a workflow may add nothing.
+    let Some(sending) = verification.sends().iter().find(|sending| sending.number == send.number) else { return };
+    let to = (&verification.tenant, &verification.recipient);
+    for stage in [Stage::Started, Stage::Queued].into_iter().skip(usize::from(!is_new)) {
+        progress::count(stage, send.holder, to, sending);
     }
 }
 

@@ -4,9 +4,12 @@
 use crate::error::Result;
 use crate::id::{Id, TenantName};
 use crate::messaging::feedback::{FeedbackTaken, contradicts, not_sent};
-use crate::messaging::holder::{MAX_ROUNDS, contention, count_conflict};
+use crate::messaging::holder::{MAX_ROUNDS, SendRecord, contention, count_conflict};
+use crate::messaging::progress;
 use crate::messaging::sending::Sending;
+use crate::store::keys::Holder;
 use crate::store::{Batch, Commit};
+use crate::telemetry::funnel::Stage;
 use crate::vendor::FeedbackOutcome;
 use crate::verification::service::Verifications;
 use crate::verification::verification::{Heard, Verification};
@@ -48,9 +51,13 @@ impl Verifications {
         Err(contention())
     }
 
-    /// Credits the vendor that carried the code of a verification that was approved just now, and tells it, unless
+    /// Counts and credits the vendor that carried the code of a verification that was approved just now, and tells it, unless
     /// somebody's word has led to that before.
     pub(crate) fn approved(&self, verification: &Verification) {
+        if let Some(sending) = verification.carrier().or(verification.sends().last()) {
+            let to = (&verification.tenant, &verification.recipient);
+            progress::count(Stage::Approved, Holder::Verification, to, sending);
+        }
         let carrier = verification.carrier().filter(|_| !verification.is_told_received());
         if let Some(sending) = carrier {
             self.credit(verification, sending);

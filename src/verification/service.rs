@@ -80,6 +80,9 @@ impl Verifications {
     pub async fn check(&self, tenant: &Tenant, check: NewCheck) -> Result<Checked> {
         let attempt = self.outbox.attempt_check(&tenant.name)?;
         let checked = self.check_once(tenant, check).await?;
+        if !checked.repeated {
+            metrics::counter!("verigate_checks_total", "outcome" => checked.outcome.as_str()).increment(1);
+        }
         match (checked.outcome, attempt) {
             _ if checked.repeated => {}
             (Outcome::Judged(Judgement::Approved), Some(attempt)) => attempt.succeeded(),

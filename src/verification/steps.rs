@@ -82,7 +82,7 @@ impl Verifications {
                 // What a guess meanwhile did to the recipient must not be overlooked.
                 let batch = batch.require(&state.key, state.read.as_ref());
                 let view = self.view(loaded.value, &state.value, now);
-                Ok(Plan { batch, view, send: *record, permit: None, void: None })
+                Ok(Plan { batch, view, send: *record, permit: None, is_new: false, void: None })
             }
         }
     }

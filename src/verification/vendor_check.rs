@@ -11,7 +11,10 @@ use crate::id::{Id, TenantName};
 use crate::messaging::code_calls::{Live, LiveCode};
 use crate::messaging::holder::{Ground, MAX_ROUNDS, SendRecord, contention, count_conflict};
 use crate::messaging::outbox::Outbox;
+use crate::messaging::progress;
+use crate::store::keys::Holder;
 use crate::store::{Batch, Commit};
+use crate::telemetry::funnel::Stage;
 use crate::vendor::{CodeVerdict, Failure};
 use crate::verification::answers::{Answer, CheckKey, Judgement};
 use crate::verification::code::Candidate;
@@ -252,7 +255,12 @@ impl Judge {
         let Some(verdict) = verdict else { return Err(unjudged(heard)) };
         let verification = verification.value;
         if let (Verdict::Judged(Judgement::Approved), Some(code)) = (verdict, code) {
-            let country = verification.recipient.country();
+            let (recipient, country) = (&verification.recipient, verification.recipient.country());
+            if let Some(sending) =
+                verification.sends().iter().rev().find(|send| send.vendor.as_ref() == Some(&code.vendor))
+            {
+                progress::count(Stage::Approved, Holder::Verification, (&verification.tenant, recipient), sending);
+            }
             self.outbox.measuring.approved(&code.vendor, code.handle.channel, country);
             if let Some(guard) = &self.outbox.guard {
                 guard.approved(&verification.tenant, &verification.recipient);

@@ -73,3 +73,18 @@ pub(crate) fn checks_left(verification: &Verification, state: &RecipientState, l
         _ => 0,
     }
 }
+
+// === impl Outcome ===
+
+impl Outcome {
+    /// The name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Judged(Judgement::Approved) => "approved",
+            Self::Judged(Judgement::Wrong) => "wrong",
+            Self::Judged(Judgement::LastWrong) => "exhausted",
+            Self::Ended(_) => "ended",
+            Self::RecipientLocked => "locked",
+        }
+    }
+}

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
+use http::HeaderMap;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,7 @@ use crate::guard::settings::AuthorizationConfig;
 use crate::http_client::{self, Chain};
 use crate::id::{Id, Partition};
 use crate::random::Random;
+use crate::telemetry::trace;
 
 /// Most bytes of an answer that are read.
 const MAX_ANSWER_BYTES: usize = 16 * 1024;
@@ -100,6 +102,9 @@ impl Authorization {
         let request = self.http.post(self.url.clone()).header("content-type", "application/json");
         let request = request.header("webhook-id", &id).header("webhook-timestamp", &at);
         let request = request.header("webhook-signature", self.signature(&id, &at, &body)).body(body);
+        let mut headers = HeaderMap::new();
+        trace::write_headers(&mut headers);
+        let request = request.headers(headers);
         let mut response = request.send().await.map_err(|error| Chain(&error.without_url()).to_string())?;
         if !response.status().is_success() {
             return Err(format!("it answered {}", response.status()));
@@ -125,10 +130,15 @@ impl Authorization {
 #[async_trait]
 impl Authorizer for Authorization {
     async fn ask(&self, ask: &Ask<'_>) -> Word {
+        let mut span = trace::client("authorization");
         let answer = tokio::select! {
-            answer = self.answer(ask) => answer,
+            answer = span.run(self.answer(ask)) => answer,
             () = self.clock.sleep_until(self.clock.now() + self.timeout) => Err("it was too slow".to_owned()),
         };
+        match &answer {
+            Ok(allowed) => span.set("verigate.outcome", if *allowed { "allowed" } else { "refused" }),
+            Err(_) => span.fail(),
+        }
         match answer {
             Ok(true) => Word::Allowed,
             Ok(false) => Word::Refused,

@@ -21,6 +21,7 @@ use tracing::{debug, info, warn};
 
 use crate::error::{Error, Result};
 use crate::http_client::{self, Chain, retry_after};
+use crate::telemetry::trace;
 use crate::webhook::names::{Names, Pin, Unresolved};
 use crate::webhook::network::Reach;
 use crate::webhook::rooms::{Room, Rooms};
@@ -133,7 +134,9 @@ impl Client {
                 Unresolved::LeadsInside => Outcome::Forbidden,
             }
         })?;
-        let mut request = self.http.request(call.method, url).headers(call.headers);
+        let mut headers = call.headers;
+        trace::write_headers(&mut headers);
+        let mut request = self.http.request(call.method, url).headers(headers);
         if !call.body.is_empty() {
             request = request.body(call.body);
         }

@@ -40,6 +40,7 @@ mod receipts;
 mod routes;
 mod security;
 mod store;
+mod telemetry;
 mod templates;
 mod transitions;
 mod transport;

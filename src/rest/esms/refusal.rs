@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::error::Violation;
 use crate::rest::answer;
 use crate::rest::trouble::Trouble;
+use crate::telemetry::trace;
 
 /// Why a call fails.
 pub(super) enum Refusal {
@@ -24,6 +25,9 @@ impl Refusal {
     }
 
     pub(super) fn to_response(&self, path: &str, id: &str) -> Response {
+        if self.status().is_success() {
+            trace::misread();
+        }
         let response = answer::json(self.status(), &self.to_body(path, id));
         match self {
             Self::Rule(..) => response,

@@ -21,6 +21,7 @@ use crate::rest::native::request::{Asked, Refusal, Unread, parse_request};
 use crate::rest::native::routes::Verb;
 use crate::rest::native::rpc::Rpcs;
 use crate::status::to_status;
+use crate::telemetry::trace;
 
 /// How long a call may take, in seconds, unless its caller says otherwise. A watch may take forever.
 const DEADLINE: u32 = 60;
@@ -59,6 +60,7 @@ impl Desk {
     /// `in_path`: the values of the names in the path, `None` when they are not text.
     pub(crate) async fn answer(&self, in_path: Option<Vec<String>>, request: Request) -> Response {
         let (head, body) = request.into_parts();
+        trace::of_call(|call| call.surface("json"));
         let request_id = head.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
         let body = Arc::new(Unread::new(body));
         let answered = match (self.call(&head.method), in_path) {
@@ -107,6 +109,7 @@ impl Desk {
     async fn put_through(&self, call: &Call, asked: Asked, request_id: Option<String>) -> Result<Response, Problem> {
         // The path of the request has ids in it, and whatever else people write there.
         Span::current().record("path", call.rpc.as_str());
+        trace::of_call(|of| of.method(call.route.rpc));
         let (first, rest) = self.ask(call, asked).await?;
         if call.is_watch() {
             let (output, clock) = (call.output.clone(), Arc::clone(&self.means.clock));

@@ -13,7 +13,9 @@ use std::collections::btree_map;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use metrics::Histogram;
 use sled::IVec;
 use tokio::sync::oneshot;
 
@@ -35,6 +37,7 @@ pub(crate) struct Committer {
     pub(crate) queue: Arc<Queue>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tally: Arc<Tally>,
+    meters: Meters,
     /// The thread that settles what the journal's other file holds.
     settling: Option<Settling>,
     /// Commits of this turn of the journal.
@@ -55,6 +58,12 @@ type Waiting = Arc<Mutex<Option<Vec<oneshot::Sender<()>>>>>;
 pub(crate) struct Tally {
     pub(crate) groups: AtomicU64,
     pub(crate) commits: AtomicU64,
+}
+
+/// What is told to whoever watches us.
+struct Meters {
+    seconds: Histogram,
+    group_size: Histogram,
 }
 
 /// What a group has decided and not yet written.
@@ -93,14 +102,24 @@ impl Committer {
         queue: Arc<Queue>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { journal, settler, table, queue, clock, tally: Arc::default(), settling: None, commits: 0 }
+        Self {
+            journal,
+            settler,
+            table,
+            queue,
+            clock,
+            tally: Arc::default(),
+            meters: Meters::new(),
+            settling: None,
+            commits: 0,
+        }
     }
 
     /// Works until the queue is closed and empty, or something fails.
     pub(crate) fn run(mut self) {
         let _fail_on_panic = FailOnPanic(Arc::clone(&self.queue));
         while let Some(jobs) = self.queue.take() {
-            let now = self.clock.now();
+            let (now, began) = (self.clock.now(), self.clock.nanos());
             let mut group = Group::default();
             for job in jobs {
                 self.judge(job, &mut group, now);
@@ -112,6 +131,8 @@ impl Committer {
             }
             self.tally.groups.fetch_add(1, Ordering::Relaxed);
             self.tally.commits.fetch_add(group.answers.len() as u64, Ordering::Relaxed);
+            self.meters.seconds.record(Duration::from_nanos(self.clock.nanos().saturating_sub(began)).as_secs_f64());
+            self.meters.group_size.record(group.answers.len() as f64);
             group.answers.into_iter().for_each(Answer::send);
             if let Err(error) = self.scrub(group.scrubs) {
                 self.queue.fail(format!("{error:?}"));
@@ -260,6 +281,15 @@ impl Committer {
 fn lock(waiting: &Waiting) -> MutexGuard<'_, Option<Vec<oneshot::Sender<()>>>> {
     // Nothing panics while it is held.
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+// === impl Meters ===
+
+impl Meters {
+    fn new() -> Self {
+        let seconds = metrics::histogram!("verigate_commit_seconds");
+        Self { seconds, group_size: metrics::histogram!("verigate_commit_group_size") }
+    }
 }
 
 // === impl Group ===

@@ -1,7 +1,8 @@
 //! What must stay secret is looked for in everything that a run leaves behind: logs at their finest level, the metric
-//! page, the health pages, refusals, answers and the files of the store. Only the inbox shows messages; that is its
+//! page, the health pages, what is exported, refusals, answers and the files of the store. Only the inbox shows messages; that is its
 //! purpose.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use verigate::proto::verification::v1::{
     StartVerificationRequest, WatchVerificationRequest,
 };
 
+use crate::support::collector::Collector;
 use crate::support::gateway::{
     CONFIG, Gateway, Messages, Verifications, by_id, cancel, check, get_verification, phone, resend, start, start_now,
     text_to,
@@ -69,6 +71,12 @@ impl Told {
             }
         }
     }
+}
+
+/// What must be nowhere, and what more must be nowhere but in the answers to its callers.
+struct Secrets {
+    everywhere: Vec<String>,
+    but_in_answers: Vec<String>,
 }
 
 /// Codes that occur nowhere by chance.
@@ -174,22 +182,18 @@ pub(crate) fn assert_clean(place: &str, bytes: &[u8], secrets: &[String]) {
     }
 }
 
-/// On one thread, whose log is taken down; the store's own thread logs nothing but its end.
-#[tokio::test]
-async fn secrets_are_in_nothing_that_a_run_leaves_behind() {
-    let log = Log::start("trace");
-    let gateway = Gateway::start_with(CONFIG).await;
+/// Does everything with verifications and messages that can be done, and returns what must be nowhere.
+async fn everything(gateway: &Gateway, told: &mut Told) -> Secrets {
     let mut client = gateway.verifications().await;
-    let mut told = Told::default();
     let mut codes = Vec::new();
     for phone in PHONES {
-        codes.extend(run(&gateway, &mut client, phone, &mut told).await);
+        codes.extend(run(gateway, &mut client, phone, told).await);
     }
     assert!(codes.iter().all(|code| code.len() == 30) && codes.len() == 3, "{}", codes.len());
     let mut mail = generated("");
     mail.recipient.as_mut().unwrap().address = Some(recipient::Address::Email(EMAIL.to_owned()));
     let mailed = told.hear(start_now(&mut client, mail).await).unwrap();
-    codes.push(generated_code(&gateway, EMAIL).await);
+    codes.push(generated_code(gateway, EMAIL).await);
     for _ in 0..2 {
         let right = by_id(&mailed.id, codes.last().unwrap());
         let right = CheckVerificationRequest { idempotency_key: "right".to_owned(), ..right };
@@ -200,30 +204,45 @@ async fn secrets_are_in_nothing_that_a_run_leaves_behind() {
     told.hear(start_now(&mut stranger, start(PHONES[0])).await);
     let mut messages = gateway.messages().await;
     for phone in PHONES {
-        write_to(&mut messages, phone, &mut told).await;
+        write_to(&mut messages, phone, told).await;
     }
+    let mut everywhere = codes;
+    everywhere.extend([SECRET, WRONG_SECRET, CUSTOM_CODE, WRONG_CODE].map(str::to_owned));
+    // Its own recipient is told to a caller, but shown nowhere else: neither whole nor without its country.
+    let numbers = PHONES.iter().flat_map(|phone| [phone.to_owned(), &phone[1..], &phone[3..]]);
+    let but_in_answers = numbers.chain([EMAIL, TEXT]).map(str::to_owned).chain(everywhere.clone()).collect();
+    Secrets { everywhere, but_in_answers }
+}
+
+/// On one thread, whose log is taken down; the store's own thread logs nothing but its end.
+#[tokio::test]
+async fn secrets_are_in_nothing_that_a_run_leaves_behind() {
+    let log = Log::start("trace");
+    let collector = Collector::start().await;
+    let gateway = Gateway::start_with(&collector.beside(CONFIG, "")).await;
+    let mut told = Told::default();
+    let secrets = everything(&gateway, &mut told).await;
     let mut pages = Vec::new();
     for page in ["/metrics", "/healthz", "/readyz", "/inbox/nothing"] {
         let answer = get(gateway.addresses.admin, page, &[&format!("Host: {}", gateway.addresses.admin)]).await;
         pages.extend(format!("{}{}", answer.head, answer.body).into_bytes());
     }
-    drop((client, stranger, messages));
     let gateway = gateway.restart().await;
     let log = log.bytes();
 
-    let mut secrets: Vec<String> = codes;
-    secrets.extend([SECRET, WRONG_SECRET, CUSTOM_CODE, WRONG_CODE].map(str::to_owned));
-    assert_clean("an answer", &told.answers, &secrets);
-    // Its own recipient is told to a caller, but shown nowhere else: neither whole nor without its country.
-    let numbers = PHONES.iter().flat_map(|phone| [phone.to_owned(), &phone[1..], &phone[3..]]);
-    secrets.extend(numbers.chain([EMAIL, TEXT]).map(str::to_owned));
+    assert_clean("an answer", &told.answers, &secrets.everywhere);
+    let secrets = &secrets.but_in_answers;
     let lines = String::from_utf8_lossy(&log);
     assert!(lines.contains("TRACE") && lines.contains("a vendor did not take a message"), "this is not the whole log");
     assert!(!told.refusals.is_empty() && !pages.is_empty());
-    assert_clean("a refusal", &told.refusals, &secrets);
-    assert_clean("a page", &pages, &secrets);
-    assert_clean("the log", &log, &secrets);
+    assert_clean("a refusal", &told.refusals, secrets);
+    assert_clean("a page", &pages, secrets);
+    assert_clean("the log", &log, secrets);
+    let spans: BTreeSet<_> = collector.spans().into_iter().map(|span| span.name).collect();
+    assert!(spans.contains("vendor.send") && spans.len() > 8, "{spans:?}");
+    assert!(!collector.metrics().is_empty());
+    assert_clean("what is exported", &collector.look(|kept| kept.bytes.clone()), secrets);
     let stored = files(&gateway.data());
     assert!(stored.len() > 10_000, "{} bytes are stored", stored.len());
-    assert_clean("the store", &stored, &secrets);
+    assert_clean("the store", &stored, secrets);
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod authority;
 pub(crate) mod code_maker;
+pub(crate) mod collector;
 pub(crate) mod counting_store;
 pub(crate) mod faulty_vendor;
 pub(crate) mod floor;

@@ -29,6 +29,7 @@ pub(crate) struct Process {
     /// Where to connect to for gRPC.
     pub(crate) grpc: String,
     pub(crate) admin: SocketAddr,
+    pub(crate) http: SocketAddr,
     child: Child,
     lines: mpsc::UnboundedReceiver<String>,
     newest: Newest,
@@ -65,15 +66,19 @@ impl Process {
         read_lines(child.stdout.take().unwrap(), sender.clone(), Arc::clone(&newest));
         read_lines(child.stderr.take().unwrap(), sender, Arc::clone(&newest));
         let address = async {
+            let (mut admin, mut http) = (None, None);
             while let Some(line) = lines.recv().await {
-                if let Some(admin) = address_after("admin", &line) {
-                    return Some(admin);
+                admin = admin.or_else(|| address_after("admin", &line));
+                // Every URL has this word in it.
+                http = http.or_else(|| address_after("\"http\":", &line));
+                if let (Some(admin), Some(http)) = (admin, http) {
+                    return Some((admin, http));
                 }
             }
             None
         };
         match timeout(START, address).await {
-            Ok(Some(admin)) => Self { grpc: format!("unix://{grpc}"), admin, child, lines, newest },
+            Ok(Some((admin, http))) => Self { grpc: format!("unix://{grpc}"), admin, http, child, lines, newest },
             ended => {
                 drop(child.kill());
                 panic!("the program did not say where it listens ({ended:?}); it printed\n{}", joined(&newest));

@@ -264,6 +264,8 @@ async fn a_message_that_never_comes_is_not_waited_for() {
 
 // === panics ===
 
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+
 /// Random bytes from a source that may be told to fail.
 #[derive(Debug, Default)]
 struct Moody(AtomicBool);
@@ -301,8 +303,9 @@ async fn a_call_that_panics_is_answered_and_takes_nothing_with_it() {
         );
     let named = |phone: &str| {
         let mut request = Request::new(start(phone));
-        // With a name of the caller's none has to be made up.
+        // With a name and a trace of the caller's none has to be made up.
         request.metadata_mut().insert("x-request-id", "panicking".parse().unwrap());
+        request.metadata_mut().insert("traceparent", TRACEPARENT.parse().unwrap());
         request
     };
     client.start_verification(named(PHONE)).await.unwrap();
@@ -313,8 +316,8 @@ async fn a_call_that_panics_is_answered_and_takes_nothing_with_it() {
         (Code::Internal, "INTERNAL", "internal error")
     );
     assert_eq!(status.metadata().get("x-request-id").unwrap(), "panicking");
-    let fields =
-        ["Host: x", "Content-Type: application/json", "x-request-id: p", &format!("Authorization: Bearer {KEY}")];
+    let (traceparent, key) = (format!("traceparent: {TRACEPARENT}"), format!("Authorization: Bearer {KEY}"));
+    let fields = ["Host: x", "Content-Type: application/json", "x-request-id: p", &traceparent, &key];
     let body = r#"{"recipient": {"phone": "+60123456782"}}"#;
     let native = http::call(addresses.http, "POST", "/v1/verifications", &fields, body).await;
     assert!(native.status == 500 && native.body.contains("\"INTERNAL\""), "{} {}", native.status, native.body);
@@ -322,6 +325,7 @@ async fn a_call_that_panics_is_answered_and_takes_nothing_with_it() {
         "Host: x",
         "Content-Type: application/json",
         "x-request-id: p",
+        &*traceparent,
         "Authorization: acme.acme-secret-of-some-length",
     ];
     let dialect =
