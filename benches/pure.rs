@@ -16,7 +16,7 @@ use verigate::auth::directory::Directory;
 use verigate::auth::key_config::KeyConfig;
 use verigate::auth::roster::Roster;
 use verigate::clock::{SystemClock, Timestamp};
-use verigate::event::History;
+use verigate::event::history::History;
 use verigate::id::{Id, TenantName};
 use verigate::messaging::holder::SendRecord;
 use verigate::messaging::last_line::LastLine;

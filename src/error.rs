@@ -105,6 +105,11 @@ pub enum Reason {
     NotServed,
     Internal,
     AlreadyExists,
+    CursorTooOld,
+    EndpointNotFound,
+    EventNotFound,
+    TooManyEndpoints,
+    EndpointDisabled,
 }
 
 /// One field of a request that is out of its range.
@@ -218,7 +223,7 @@ impl StdError for Error {
 // === impl Reason ===
 
 impl Reason {
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 55] = [
         Self::InvalidField,
         Self::CredentialsMissing,
         Self::CredentialsInvalid,
@@ -269,6 +274,11 @@ impl Reason {
         Self::NotServed,
         Self::Internal,
         Self::AlreadyExists,
+        Self::CursorTooOld,
+        Self::EndpointNotFound,
+        Self::EventNotFound,
+        Self::TooManyEndpoints,
+        Self::EndpointDisabled,
     ];
 
     /// The name on every wire, such as `COOL_DOWN`.
@@ -324,6 +334,11 @@ impl Reason {
             Self::NotServed => "NOT_SERVED",
             Self::Internal => "INTERNAL",
             Self::AlreadyExists => "ALREADY_EXISTS",
+            Self::CursorTooOld => "CURSOR_TOO_OLD",
+            Self::EndpointNotFound => "ENDPOINT_NOT_FOUND",
+            Self::EventNotFound => "EVENT_NOT_FOUND",
+            Self::TooManyEndpoints => "TOO_MANY_ENDPOINTS",
+            Self::EndpointDisabled => "ENDPOINT_DISABLED",
         }
     }
 }

@@ -30,6 +30,7 @@ use crate::config::section::Section;
 use crate::config::settings::{ServerConfig, StoreConfig, TenantConfig};
 use crate::contacts::service::ContactsConfig;
 use crate::error::{Result, Violation};
+use crate::feed;
 use crate::guard;
 use crate::id::TenantName;
 use crate::messaging::route::{RouteConfig, RouteVendor};
@@ -69,6 +70,7 @@ pub struct Config {
     pub receipts: receipts::Config,
     pub rest: rest::Config,
     pub callbacks: webhook::settings::Config,
+    pub events: feed::settings::Config,
     #[serde(default)]
     pub tenants: Vec<TenantConfig>,
     /// By the names that routes use.
@@ -202,6 +204,7 @@ impl Config {
         found.nest("receipts", self.receipts.violations());
         found.nest("rest", self.rest.violations());
         found.nest("callbacks", self.callbacks.violations());
+        found.nest("events", self.events.violations(&self.callbacks));
         for (index, tenant) in self.tenants.iter().enumerate() {
             found.nest(&format!("tenants[{index}]"), tenant.violations());
         }
@@ -212,6 +215,7 @@ impl Config {
         self.check_key_file(dev_profile, &mut found);
         self.check_tenants(&mut found);
         self.check_callbacks(&mut found);
+        self.check_events(&mut found);
         self.check_routes(&mut found);
         self.check_guard(&mut found);
         for (at, vendor) in self.contacts.push.iter().enumerate() {
@@ -300,6 +304,12 @@ impl Config {
         found.nest("rest.octopush", self.rest.octopush.violations(&self.callbacks.reach()));
         for tenant in self.rest.octopush.callbacks.keys() {
             self.check_tenant(&format!("rest.octopush.callbacks.{tenant}"), tenant, found);
+        }
+    }
+
+    fn check_events(&self, found: &mut Violations) {
+        for (at, endpoint) in self.events.endpoints.iter().enumerate() {
+            self.check_tenant(&format!("events.endpoints[{at}].tenant"), &endpoint.tenant, found);
         }
     }
 

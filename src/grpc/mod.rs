@@ -10,6 +10,8 @@ mod blocks;
 pub mod contacts;
 pub mod convert;
 pub mod deadline;
+mod endpoints;
+pub mod events;
 pub mod follow;
 pub mod held;
 pub mod messaging;
@@ -24,9 +26,11 @@ use tonic::service::Routes;
 use crate::auth::registry::Registry;
 use crate::contacts::service::Contacts;
 use crate::error::{Error, Result};
+use crate::feed::feeds::Feeds;
 use crate::grpc::access::Access;
 use crate::grpc::admin::AdminApi;
 use crate::grpc::contacts::ContactsApi;
+use crate::grpc::events::EventApi;
 use crate::grpc::messaging::MessagingApi;
 use crate::grpc::verification::VerificationApi;
 use crate::guard::service::Guard;
@@ -35,6 +39,7 @@ use crate::messaging::service::Messaging;
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::admin::v1::admin_service_server::AdminServiceServer;
 use crate::proto::contacts::v1::contacts_service_server::ContactsServiceServer;
+use crate::proto::event::v1::event_service_server::EventServiceServer;
 use crate::proto::messaging::v1::messaging_service_server::MessagingServiceServer;
 use crate::proto::verification::v1::verification_service_server::VerificationServiceServer;
 use crate::random::Random;
@@ -52,6 +57,7 @@ pub struct Services {
     pub contacts: Arc<Contacts>,
     pub oversight: Arc<Oversight>,
     pub guard: Arc<Guard>,
+    pub feeds: Arc<Feeds>,
     /// Whether to serve reflection, v1 and v1alpha, to anyone who can connect.
     pub reflection: bool,
 }
@@ -60,11 +66,22 @@ pub struct Services {
 ///
 /// Errors: `Internal` when the compiled-in contract cannot be read.
 pub fn routes(services: Services) -> Result<(Routes, tonic_health::server::HealthReporter)> {
-    let Services { registry, random, verifications, messaging, contacts, oversight, guard, reflection } = services;
+    let Services { registry, random, verifications, messaging, contacts, oversight, guard, feeds, reflection } =
+        services;
     let (reporter, health) = tonic_health::server::health_reporter();
     let directory = Arc::clone(registry.directory());
     let access = Access::new(Arc::clone(&directory));
-    let admin = AdminApi::new(registry, random, oversight, guard, Arc::clone(&verifications), Arc::clone(&messaging));
+    let admin = AdminApi::new(admin::Parts {
+        registry,
+        random,
+        oversight,
+        guard,
+        verifications: Arc::clone(&verifications),
+        messaging: Arc::clone(&messaging),
+        feeds: Arc::clone(&feeds),
+    });
+    let events = EventServiceServer::new(EventApi::new(feeds, Arc::clone(&directory)))
+        .max_decoding_message_size(MAX_REQUEST_BYTES);
     let admin = AdminServiceServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES);
     let verification = VerificationServiceServer::new(VerificationApi::new(verifications, Arc::clone(&directory)))
         .max_decoding_message_size(MAX_REQUEST_BYTES);
@@ -75,6 +92,7 @@ pub fn routes(services: Services) -> Result<(Routes, tonic_health::server::Healt
         .add_service(access.guard(verification))
         .add_service(access.guard(messaging))
         .add_service(access.guard(contacts))
+        .add_service(access.guard(events))
         .add_service(access.guard(admin));
     if reflection {
         // With the error details in it, clients that reflect show them in words instead of base64.

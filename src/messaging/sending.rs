@@ -14,7 +14,7 @@ use std::time::Duration;
 use minicbor::{Decode, Encode};
 
 use crate::clock::Timestamp;
-use crate::event::{EventKind, History};
+use crate::event::history::{EventKind, History};
 use crate::messaging::backoff;
 use crate::store::keys::{AttemptRef, RequestTag, SendRef};
 use crate::vendor::{Accepted, Channel, Failure, FeedbackOutcome, Rejection};
@@ -342,6 +342,12 @@ impl Sending {
     pub fn withdraw(&mut self, now: Timestamp, history: &mut History) -> Step {
         let in_doubt = self.status == SendStatus::Queued && self.unknowns > 0;
         if in_doubt { self.stay_in_doubt(now, history) } else { self.abandon(now, history) }
+    }
+
+    /// Why an event of it came to be, in the words of the contract, where it has a reason.
+    pub fn reason_of(&self, event: EventKind) -> Option<&'static str> {
+        let failed = matches!(event, EventKind::Rejected(_) | EventKind::Unknown(_));
+        self.reason.filter(|_| failed).map(SendReason::as_str)
     }
 
     pub fn is_for(&self, request: RequestTag) -> bool {

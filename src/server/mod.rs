@@ -35,6 +35,9 @@ use crate::config::Loaded;
 use crate::console;
 use crate::contacts::push::Pusher;
 use crate::error::{Error, Kind, Reason, Result};
+use crate::event::fed::Fed;
+use crate::event::handing::Handing;
+use crate::feed::feeds::Crew;
 use crate::grpc;
 use crate::guard::service::Guard;
 use crate::messaging::holder::Ground;
@@ -67,11 +70,12 @@ const MEASURES_INTERVAL: Duration = Duration::from_secs(120);
 const LIMITS_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The services whose health is told, beside that of the whole.
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 6] = [
     "",
     "verigate.verification.v1.VerificationService",
     "verigate.messaging.v1.MessagingService",
     "verigate.contacts.v1.ContactsService",
+    "verigate.event.v1.EventService",
     "verigate.admin.v1.AdminService",
 ];
 
@@ -99,6 +103,7 @@ pub struct Server {
     steps: Steps,
     pushers: Vec<Pusher>,
     registry: Arc<Registry>,
+    crew: Crew,
     metrics: Metrics,
     workers: usize,
     receipts: Vec<Receipts>,
@@ -190,7 +195,9 @@ impl Server {
         let (sled, store) = open_sealed(loaded, &clock, &random)?;
         let keys = Keys::open(&*store, &*random).await?;
         let around = Around::new(&config.server, Arc::clone(&clock), Arc::clone(&random));
-        let ground = Ground { store: Arc::clone(&store), keys, clock: Arc::clone(&clock), random };
+        let fed = Fed::default();
+        let handing = Arc::new(Handing::new(Arc::clone(&store), fed.clone()));
+        let ground = Ground { store: handing, keys, clock: Arc::clone(&clock), random, fed };
 
         let Built { vendors, inboxes, receipts: later, .. } = vendors::build(config, &clock)?;
         vendors::check_codes(loaded, &vendors)?;
@@ -226,6 +233,7 @@ impl Server {
             steps: wired.steps,
             pushers: wired.pushers,
             registry: wired.registry,
+            crew: wired.crew,
             metrics,
             workers: config.messaging.workers as usize,
             receipts: later,
@@ -268,6 +276,9 @@ impl Server {
             background.spawn(pusher.run());
         }
         background.spawn(self.registry.keep_fresh());
+        background.spawn(self.crew.scribe.run());
+        background.spawn(self.crew.couriers.run());
+        background.spawn(self.crew.endpoints.keep_fresh());
         background.spawn(tell_health(self.health.clone(), Arc::clone(&self.store), Arc::clone(&self.clock)));
         background.spawn(keep_measures(Arc::clone(&self.outbox), Arc::clone(&self.clock)));
         background.spawn(keep_limits(Arc::clone(&self.guard), Arc::clone(&self.clock)));

@@ -8,6 +8,7 @@ use crate::config::{Config, Loaded};
 use crate::contacts::push::{Pusher, Queue};
 use crate::contacts::service::Contacts;
 use crate::error::Result;
+use crate::feed::feeds::{Crew, Feeds};
 use crate::grpc::Services;
 use crate::guard::service::Guard;
 use crate::messaging::callbacks::Receivers;
@@ -39,6 +40,8 @@ pub(crate) struct Wired {
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) steps: Steps,
     pub(crate) pushers: Vec<Pusher>,
+    feeds: Arc<Feeds>,
+    pub(crate) crew: Crew,
 }
 
 // === impl Wired ===
@@ -64,7 +67,8 @@ impl Wired {
         outbox.load_measures().await?;
         let callbacks = Arc::new(callbacks::build(config, &outbox, receivers));
         let steps = Steps { messages: Some(callbacks), verifications: Some(Arc::clone(&verifications) as _) };
-        Ok(Self { registry, verifications, messaging, contacts, oversight, guard, outbox, steps, pushers })
+        let (feeds, crew) = Feeds::open(Arc::clone(&outbox), &config.events, &config.callbacks).await?;
+        Ok(Self { registry, verifications, messaging, contacts, oversight, guard, outbox, steps, pushers, feeds, crew })
     }
 
     /// What the gRPC surface is built from.
@@ -77,6 +81,7 @@ impl Wired {
             contacts: Arc::clone(&self.contacts),
             oversight: Arc::clone(&self.oversight),
             guard: Arc::clone(&self.guard),
+            feeds: Arc::clone(&self.feeds),
             reflection,
         }
     }
@@ -101,7 +106,7 @@ impl Wired {
 
 /// The guard, and who is asked by it.
 fn guard(config: &Config, ground: &Ground) -> Result<Guard> {
-    let Ground { store, keys, clock, random } = ground.clone();
+    let Ground { store, keys, clock, random, .. } = ground.clone();
     let guard = Guard::new(&config.guard, store, keys, Arc::clone(&clock));
     Ok(match Authorization::new(&config.guard.authorization, clock, random)? {
         Some(authorization) => guard.authorized_by(Arc::new(authorization)),

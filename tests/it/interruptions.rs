@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use tempfile::TempDir;
 use verigate::clock::{ManualClock, Timestamp};
 use verigate::error::{Error, Kind, Reason, Result};
-use verigate::event::EventKind;
+use verigate::event::history::EventKind;
 use verigate::id::Id;
 use verigate::messaging::batch::{NewBatch, SentBatch};
 use verigate::messaging::holder::{Ground, SendRecord, StepTaker, Taken};

@@ -18,7 +18,7 @@ use tonic_types::StatusExt;
 use verigate::clock::{ManualClock, Timestamp};
 use verigate::config;
 use verigate::config::settings::Address;
-use verigate::event::EventKind;
+use verigate::event::history::EventKind;
 use verigate::proto::admin::v1::admin_service_client::AdminServiceClient;
 use verigate::proto::contacts::v1::contacts_service_client::ContactsServiceClient;
 use verigate::proto::messaging::v1::messaging_service_client::MessagingServiceClient;

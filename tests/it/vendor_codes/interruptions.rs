@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use verigate::clock::ManualClock;
 use verigate::error::{Error, Kind, Reason, Result};
-use verigate::event::EventKind;
+use verigate::event::history::EventKind;
 use verigate::id::Id;
 use verigate::messaging::holder::Ground;
 use verigate::messaging::outbox::{LONGEST_LINE, Outbox, Settings};
