@@ -187,6 +187,7 @@ fn started() -> Result<Verification> {
         last_line: LastLine::default(),
         workflow: None,
         trusted: false,
+        ends_aloud: false,
     };
     let mut verification = Verification::new(beginning, NOW);
     verification.add_send(Channel::Sms, 5, NOW).ok_or("a new verification takes a send")?;

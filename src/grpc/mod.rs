@@ -10,7 +10,7 @@ mod blocks;
 pub mod contacts;
 pub mod convert;
 pub mod deadline;
-mod endpoints;
+pub mod endpoints;
 pub mod events;
 pub mod follow;
 pub mod held;

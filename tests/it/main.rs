@@ -21,6 +21,7 @@ mod console_inbox;
 mod contacts;
 mod deadlines;
 mod dialects;
+mod events;
 mod faults;
 mod feedback;
 mod fuzz_corpus;

@@ -163,6 +163,7 @@ fn verification_with(secret: Secret, workflow: Option<Progress>, now: Timestamp)
         last_line: LastLine::default(),
         workflow,
         trusted: false,
+        ends_aloud: false,
     };
     let mut verification = Verification::new(beginning, now);
     let (sending, history) = verification.add_send(Channel::Sms, MAX_SENDS, now).unwrap();
