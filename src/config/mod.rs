@@ -172,7 +172,7 @@ impl Loaded {
 
     /// The merged configuration as TOML: secrets hidden, and beside every value that is no default where it came from.
     pub fn render(&self) -> String {
-        render::render(&self.tree.0, &["vendors", "rest.octopush.callbacks"])
+        render::render(&self.tree.0, &["vendors", "rest.octopush.callbacks", "events.endpoints"])
     }
 }
 
@@ -461,20 +461,8 @@ impl Config {
             .chain(unrouted)
             .chain(exposed)
             .chain(guessable)
-            .chain(self.plain_listeners())
+            .chain(self.server.plain_listeners())
             .collect()
-    }
-
-    /// The listeners that others can reach and listen in on. No fault: something before us may speak TLS for us.
-    fn plain_listeners(&self) -> impl Iterator<Item = String> {
-        let listeners = self.server.listeners().into_iter().zip(self.server.tls.listeners());
-        let plain = listeners.filter(|((_, address), (_, tls))| !address.is_local() && tls.files().is_none());
-        plain.map(|((key, address), _)| {
-            let message =
-                "can be reached from other machines without TLS, which shows codes and keys to who listens in;";
-            let help = "or have something before it that speaks TLS";
-            format!("server.{key}: {address} {message} set server.tls.{key}, {help}")
-        })
     }
 
     /// Every key with its path, such as `tenants[0].keys[1]`.

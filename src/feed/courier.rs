@@ -115,10 +115,9 @@ impl Couriers {
                 stays
             });
             for endpoint in enabled {
-                if !running.contains_key(&endpoint.id) {
-                    let courier = Courier::new(Arc::clone(&self.0), &endpoint);
-                    running.insert(endpoint.id, tasks.spawn(courier.run()));
-                }
+                running
+                    .entry(endpoint.id)
+                    .or_insert_with(|| tasks.spawn(Courier::new(Arc::clone(&self.0), &endpoint).run()));
             }
             while tasks.try_join_next().is_some() {}
             if changes.changed().await.is_err() {
@@ -146,16 +145,14 @@ impl Courier {
             let round = async {
                 if !is_counted {
                     self.add_waiting(self.count_waiting().await?);
+                    is_counted = true;
                 }
                 self.take_in().await?;
                 self.begin_due().await
             };
             let clock = &self.desk.ground.clock;
             let next = match round.await {
-                Ok(next) => {
-                    is_counted = true;
-                    next
-                }
+                Ok(next) => next,
                 Err(error) => {
                     error!(?error, endpoint = %self.id, "an event endpoint could not be served; it is tried again");
                     Some(clock.now() + AFTER_TROUBLE)

@@ -15,7 +15,7 @@ use minicbor::{Decode, Encode};
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::event::fed::Fed;
-use crate::event::history::{Event, History};
+use crate::event::history::{Event, EventKind, History};
 use crate::event::news::{Bundle, News};
 use crate::id::{Id, TenantName};
 use crate::messaging::due::move_mark;
@@ -204,14 +204,27 @@ fn put_news<R: SendRecord>(
 
 fn news_of<R: SendRecord>(record: &R, place: usize, event: &Event) -> News {
     let number = event.kind.send();
+    let has_reason = matches!(event.kind, EventKind::Rejected(_) | EventKind::Unknown(_));
     let sending = record.sends().iter().find(|sending| Some(sending.number) == number);
     News {
         place: u16::try_from(place).unwrap_or(u16::MAX),
         event: event.clone(),
         channel: sending.map(|sending| sending.channel.as_str().to_owned()),
         vendor: sending.and_then(|sending| sending.vendor.clone()),
-        reason: sending.and_then(|sending| sending.reason_of(event.kind)).map(str::to_owned),
+        reason: sending
+            .and_then(|sending| sending.reason)
+            .filter(|_| has_reason)
+            .map(|reason| reason.as_str().to_owned()),
         checks_left: record.checks_left().filter(|_| number.is_none()),
+    }
+}
+
+// === impl About ===
+
+impl About {
+    pub fn of(recipient: &Recipient, scope: &str, metadata: &BTreeMap<String, String>, history: &History) -> Self {
+        let (recipient, scope, metadata) = (recipient.clone(), scope.to_owned(), metadata.clone());
+        Self { recipient, scope, metadata, events: history.events().to_vec() }
     }
 }
 

@@ -117,12 +117,7 @@ impl SendRecord for Message {
     }
 
     fn about(&self) -> About {
-        About {
-            recipient: self.recipient.clone(),
-            scope: String::new(),
-            metadata: self.metadata.clone(),
-            events: self.history.events().to_vec(),
-        }
+        About::of(&self.recipient, "", &self.metadata, &self.history)
     }
 
     fn send_moved(&mut self, now: Timestamp) {

@@ -344,12 +344,6 @@ impl Sending {
         if in_doubt { self.stay_in_doubt(now, history) } else { self.abandon(now, history) }
     }
 
-    /// Why an event of it came to be, in the words of the contract, where it has a reason.
-    pub fn reason_of(&self, event: EventKind) -> Option<&'static str> {
-        let failed = matches!(event, EventKind::Rejected(_) | EventKind::Unknown(_));
-        self.reason.filter(|_| failed).map(SendReason::as_str)
-    }
-
     pub fn is_for(&self, request: RequestTag) -> bool {
         self.request == Some(request)
     }

@@ -476,12 +476,7 @@ impl SendRecord for Verification {
     }
 
     fn about(&self) -> About {
-        About {
-            recipient: self.recipient.clone(),
-            scope: self.scope.clone(),
-            metadata: self.metadata.clone(),
-            events: self.history.events().to_vec(),
-        }
+        About::of(&self.recipient, &self.scope, &self.metadata, &self.history)
     }
 
     fn checks_left(&self) -> Option<u32> {

@@ -134,6 +134,7 @@ fn each_package_is_its_directory() {
             "verigate.admin.v1",
             "verigate.contacts.v1",
             "verigate.error.v1",
+            "verigate.event.v1",
             "verigate.messaging.v1",
             "verigate.verification.v1"
         ]

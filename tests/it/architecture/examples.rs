@@ -42,7 +42,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ("src/vendor/mod.rs", "\nfn f() { crate::event::append() }", "3: crate::event::append: `vendor` (floor 4)"),
     ("src/store/keys.rs", "use crate::{error::Error, config as c};", "2: crate::config: `store` (floor 3)"),
     ("src/grpc/mod.rs", "use crate::rest::Problem;", "2: crate::rest::Problem: `grpc` (floor 7) imports from lower"),
-    ("src/grpc/mod.rs", "use crate::event::history::Event;", "2: crate::event::Event: `event` is not for floor 7"),
+    ("src/grpc/mod.rs", "use crate::event::Event;", "2: crate::event::Event: `event` is not for floor 7"),
     ("src/verification/mod.rs", "use crate::proto::Code;", "2: crate::proto::Code: `proto` is not for floor 6"),
     ("src/grpc/mod.rs", "use crate::vendor;\nfn f() { vendor::http::get() }", "3: crate::vendor::http::get: `http` is"),
     ("src/webhook.rs", "use crate::store::sled::SledStore;", "2: crate::store::sled::SledStore: `sled` is conc"),

@@ -70,7 +70,7 @@ async fn a_pause_that_is_asked_for_is_kept_and_a_restart_forgets_nothing() {
     house.gateway.clock.advance(SECOND);
     let deliveries = house.attempted(&endpoint.id, 2).await;
     assert_eq!((deliveries[0].outcome(), deliveries[0].attempts[1].status), (DeliveryOutcome::Delivered, 204));
-    assert!(house.listed(&endpoint.id).await.last_success_time.is_some());
+    eventually(async || house.listed(&endpoint.id).await.last_success_time).await;
     assert_eq!(by_id(&server.requests()).len(), 1);
 }
 
