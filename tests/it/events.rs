@@ -7,5 +7,6 @@ mod house;
 mod killed;
 mod replays;
 mod retries;
+mod scribe;
 mod standard;
 mod watches;
