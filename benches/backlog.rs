@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use tokio::task::{JoinHandle, JoinSet};
 use verigate::clock::{Clock, SystemClock, Timestamp};
+use verigate::event::fed::Fed;
 use verigate::guard::ask::Origin;
 use verigate::messaging::holder::Ground;
 use verigate::messaging::message::{Message, Text};
@@ -122,7 +123,7 @@ impl House {
         let store: Arc<dyn Store> =
             Arc::new(SealedStore::new(Arc::clone(&sled) as Arc<dyn Store>, ring, Arc::new(OsRandom)));
         let keys = Keys::open(&*store, &OsRandom).await?;
-        let ground = Ground { store, keys, clock: Arc::clone(&clock), random: Arc::new(OsRandom) };
+        let ground = Ground { store, keys, clock: Arc::clone(&clock), random: Arc::new(OsRandom), fed: Fed::default() };
 
         let (vendor, receipts) = InboxConfig::default().build("inbox", Arc::clone(&clock))?;
         let hangs: InboxConfig = toml::from_str("outcomes = [{ pattern = '*', outcome = 'hang' }]")?;

@@ -16,6 +16,7 @@ use futures_util::future::join_all;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use verigate::clock::{Clock, SystemClock};
+use verigate::event::fed::Fed;
 use verigate::guard::ask::{Ask, Origin};
 use verigate::guard::rule::Mode;
 use verigate::guard::service::Guard;
@@ -221,7 +222,7 @@ impl Service {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let guard =
             rules.map(|rules| Arc::new(Guard::new(rules, Arc::clone(&store), keys.clone(), Arc::clone(&clock))));
-        let ground = Ground { store, keys, clock: Arc::clone(&clock), random: Arc::new(OsRandom) };
+        let ground = Ground { store, keys, clock: Arc::clone(&clock), random: Arc::new(OsRandom), fed: Fed::default() };
         let mut vendors = Vendors::default();
         let config: InboxConfig = toml::from_str("keep = 1000\noutcomes = []")?;
         let (vendor, _) = config.build("inbox", clock)?;

@@ -27,6 +27,7 @@ use clap::Parser;
 use futures_util::stream::{once, unfold};
 use tokio::task::{JoinHandle, JoinSet};
 use verigate::clock::{Clock, SystemClock};
+use verigate::event::fed::Fed;
 use verigate::guard::ask::Origin;
 use verigate::messaging::holder::Ground;
 use verigate::messaging::limits::Limits;
@@ -282,7 +283,7 @@ impl House {
         let store: Arc<dyn Store> =
             Arc::new(SealedStore::new(Arc::clone(&sled) as Arc<dyn Store>, ring, Arc::new(OsRandom)));
         let keys = Keys::open(&*store, &OsRandom).await?;
-        let ground = Ground { store, keys, clock, random: Arc::new(OsRandom) };
+        let ground = Ground { store, keys, clock, random: Arc::new(OsRandom), fed: Fed::default() };
 
         let mut vendors = Vendors::default();
         for (name, url) in [("healthy", healthy), ("neighbour", neighbour)] {

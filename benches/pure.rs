@@ -16,7 +16,7 @@ use verigate::auth::directory::Directory;
 use verigate::auth::key_config::KeyConfig;
 use verigate::auth::roster::Roster;
 use verigate::clock::{SystemClock, Timestamp};
-use verigate::event::History;
+use verigate::event::history::History;
 use verigate::id::{Id, TenantName};
 use verigate::messaging::holder::SendRecord;
 use verigate::messaging::last_line::LastLine;
@@ -188,6 +188,7 @@ fn started() -> Result<Verification> {
         last_line: LastLine::default(),
         workflow: None,
         trusted: false,
+        ends_aloud: false,
     };
     let mut verification = Verification::new(beginning, NOW);
     verification.add_send(Channel::Sms, 5, NOW).ok_or("a new verification takes a send")?;

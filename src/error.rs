@@ -105,6 +105,11 @@ pub enum Reason {
     NotServed,
     Internal,
     AlreadyExists,
+    CursorTooOld,
+    EndpointNotFound,
+    EventNotFound,
+    TooManyEndpoints,
+    EndpointDisabled,
     BackupTooSlow,
     RewriteUnderWay,
 }
@@ -220,7 +225,7 @@ impl StdError for Error {
 // === impl Reason ===
 
 impl Reason {
-    pub const ALL: [Self; 52] = [
+    pub const ALL: [Self; 57] = [
         Self::InvalidField,
         Self::CredentialsMissing,
         Self::CredentialsInvalid,
@@ -271,6 +276,11 @@ impl Reason {
         Self::NotServed,
         Self::Internal,
         Self::AlreadyExists,
+        Self::CursorTooOld,
+        Self::EndpointNotFound,
+        Self::EventNotFound,
+        Self::TooManyEndpoints,
+        Self::EndpointDisabled,
         Self::BackupTooSlow,
         Self::RewriteUnderWay,
     ];
@@ -328,6 +338,11 @@ impl Reason {
             Self::NotServed => "NOT_SERVED",
             Self::Internal => "INTERNAL",
             Self::AlreadyExists => "ALREADY_EXISTS",
+            Self::CursorTooOld => "CURSOR_TOO_OLD",
+            Self::EndpointNotFound => "ENDPOINT_NOT_FOUND",
+            Self::EventNotFound => "EVENT_NOT_FOUND",
+            Self::TooManyEndpoints => "TOO_MANY_ENDPOINTS",
+            Self::EndpointDisabled => "ENDPOINT_DISABLED",
             Self::BackupTooSlow => "BACKUP_TOO_SLOW",
             Self::RewriteUnderWay => "REWRITE_UNDER_WAY",
         }

@@ -8,7 +8,7 @@
 //! | 8 | `server` | every concrete type: build, bind, run, drain |
 //! | 8 | `bench` | the store port, `proto`, words; never `server` |
 //! | 7 | `config` · `grpc` · `rest` · `receipts` · `console` | services, `auth status proto`, words; no concrete store or vendor |
-//! | 6 | `verification` · `contacts` | messaging, event, store port, words |
+//! | 6 | `verification` · `contacts` · `feed` | messaging, webhook, event, store port, words |
 //! | 5 | `messaging` · `webhook` | vendor port, event, store port, words |
 //! | 4 | `vendor` · `guard` · `event` · `auth` · `keeping` | store port, words |
 //! | 3 | `store` | words |
@@ -61,8 +61,9 @@ pub mod vendor;
 pub mod messaging;
 pub mod webhook;
 
-// Floor 6: verifications and contacts.
+// Floor 6: verifications, contacts, and who is told of what happened.
 pub mod contacts;
+pub mod feed;
 pub mod verification;
 
 // Floor 7: the surfaces and the configuration.

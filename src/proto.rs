@@ -28,6 +28,12 @@ pub mod error {
     }
 }
 
+pub mod event {
+    pub mod v1 {
+        generated!("verigate.event.v1");
+    }
+}
+
 pub mod messaging {
     pub mod v1 {
         generated!("verigate.messaging.v1");

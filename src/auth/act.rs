@@ -20,6 +20,8 @@ pub enum Act {
     /// Looks at one message, or at what one would be.
     SeeMessage,
     ListMessages,
+    /// Watches whatever happens to the tenant's records.
+    WatchEvents,
     /// Changes the contact list.
     WriteContacts,
     /// Looks at the table of contacts, or at one of its rows.
@@ -42,7 +44,9 @@ impl Act {
             Self::SeeVerification => Scopes::of(&[Scope::Verify, Scope::Read]),
             Self::Send | Self::WriteContacts => Scopes::of(&[Scope::Send]),
             Self::SeeMessage | Self::SeeContact => Scopes::of(&[Scope::Send, Scope::Read]),
-            Self::ListVerifications | Self::ListMessages | Self::SearchContacts => Scopes::of(&[Scope::Read]),
+            Self::ListVerifications | Self::ListMessages | Self::SearchContacts | Self::WatchEvents => {
+                Scopes::of(&[Scope::Read])
+            }
             // Clients of vendors look before they send.
             Self::SeeBalance => Scopes::of(&[Scope::Verify, Scope::Send, Scope::Read]),
             Self::Administer => Scopes::of(&[Scope::Admin]),

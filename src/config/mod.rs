@@ -31,6 +31,7 @@ use crate::config::section::{Section, sections};
 use crate::config::settings::{ServerConfig, StoreConfig, TenantConfig};
 use crate::contacts::service::ContactsConfig;
 use crate::error::{Result, Violation};
+use crate::feed;
 use crate::guard;
 use crate::id::TenantName;
 use crate::messaging::route::{RouteConfig, RouteVendor};
@@ -71,6 +72,7 @@ pub struct Config {
     pub receipts: receipts::Config,
     pub rest: rest::Config,
     pub callbacks: webhook::settings::Config,
+    pub events: feed::settings::Config,
     #[serde(default)]
     pub tenants: Vec<TenantConfig>,
     /// By the names that routes use.
@@ -157,7 +159,7 @@ impl Loaded {
 
     /// The merged configuration as TOML: secrets hidden, and beside every value that is no default where it came from.
     pub fn render(&self) -> String {
-        render::render(&self.tree.0, &["vendors", "rest.octopush.callbacks"])
+        render::render(&self.tree.0, &["vendors", "rest.octopush.callbacks", "events.endpoints"])
     }
 }
 
@@ -190,6 +192,7 @@ impl Config {
         found.nest("receipts", self.receipts.violations());
         found.nest("rest", self.rest.violations());
         found.nest("callbacks", self.callbacks.violations());
+        found.nest("events", self.events.violations(&self.callbacks));
         for (index, tenant) in self.tenants.iter().enumerate() {
             found.nest(&format!("tenants[{index}]"), tenant.violations());
         }
@@ -200,6 +203,7 @@ impl Config {
         self.check_key_file(dev_profile, &mut found);
         self.check_tenants(&mut found);
         self.check_callbacks(&mut found);
+        self.check_events(&mut found);
         self.check_routes(&mut found);
         self.check_guard(&mut found);
         for (at, vendor) in self.contacts.push.iter().enumerate() {
@@ -288,6 +292,12 @@ impl Config {
         found.nest("rest.octopush", self.rest.octopush.violations(&self.callbacks.reach()));
         for tenant in self.rest.octopush.callbacks.keys() {
             self.check_tenant(&format!("rest.octopush.callbacks.{tenant}"), tenant, found);
+        }
+    }
+
+    fn check_events(&self, found: &mut Violations) {
+        for (at, endpoint) in self.events.endpoints.iter().enumerate() {
+            self.check_tenant(&format!("events.endpoints[{at}].tenant"), &endpoint.tenant, found);
         }
     }
 
@@ -439,20 +449,8 @@ impl Config {
             .chain(unrouted)
             .chain(exposed)
             .chain(guessable)
-            .chain(self.plain_listeners())
+            .chain(self.server.plain_listeners())
             .collect()
-    }
-
-    /// The listeners that others can reach and listen in on. No fault: something before us may speak TLS for us.
-    fn plain_listeners(&self) -> impl Iterator<Item = String> {
-        let listeners = self.server.listeners().into_iter().zip(self.server.tls.listeners());
-        let plain = listeners.filter(|((_, address), (_, tls))| !address.is_local() && tls.files().is_none());
-        plain.map(|((key, address), _)| {
-            let message =
-                "can be reached from other machines without TLS, which shows codes and keys to who listens in;";
-            let help = "or have something before it that speaks TLS";
-            format!("server.{key}: {address} {message} set server.tls.{key}, {help}")
-        })
     }
 
     /// Every key with its path, such as `tenants[0].keys[1]`.

@@ -158,6 +158,18 @@ impl ServerConfig {
         [("grpc", self.grpc.clone()), ("http", self.http.into()), ("admin", self.admin.into())]
     }
 
+    /// The listeners that others can reach and listen in on. No fault: something before us may speak TLS for us.
+    pub fn plain_listeners(&self) -> impl Iterator<Item = String> {
+        let listeners = self.listeners().into_iter().zip(self.tls.listeners());
+        let plain = listeners.filter(|((_, address), (_, tls))| !address.is_local() && tls.files().is_none());
+        plain.map(|((key, address), _)| {
+            let message =
+                "can be reached from other machines without TLS, which shows codes and keys to who listens in;";
+            let help = "or have something before it that speaks TLS";
+            format!("server.{key}: {address} {message} set server.tls.{key}, {help}")
+        })
+    }
+
     pub fn violations(&self) -> Vec<Violation> {
         let mut found = Violations::default();
         found.range("drain_deadline", &self.drain_deadline, Duration::from_millis(1)..=Duration::from_secs(600));

@@ -27,6 +27,7 @@ pub const ACTS: &[(&str, Act)] = &[
     ("/verigate.contacts.v1.ContactsService/UpdateRow", Act::WriteContacts),
     ("/verigate.contacts.v1.ContactsService/DeleteRow", Act::WriteContacts),
     ("/verigate.contacts.v1.ContactsService/QueryRows", Act::SearchContacts),
+    ("/verigate.event.v1.EventService/WatchEvents", Act::WatchEvents),
     ("/verigate.admin.v1.AdminService/ListVendors", Act::Administer),
     ("/verigate.admin.v1.AdminService/GetVendorBalance", Act::Administer),
     ("/verigate.admin.v1.AdminService/ListConversions", Act::Administer),
@@ -45,4 +46,10 @@ pub const ACTS: &[(&str, Act)] = &[
     ("/verigate.admin.v1.AdminService/EraseRecipient", Act::Administer),
     ("/verigate.admin.v1.AdminService/BackupStore", Act::Administer),
     ("/verigate.admin.v1.AdminService/RewriteStore", Act::Administer),
+    ("/verigate.admin.v1.AdminService/CreateEventEndpoint", Act::Administer),
+    ("/verigate.admin.v1.AdminService/UpdateEventEndpoint", Act::Administer),
+    ("/verigate.admin.v1.AdminService/ListEventEndpoints", Act::Administer),
+    ("/verigate.admin.v1.AdminService/DeleteEventEndpoint", Act::Administer),
+    ("/verigate.admin.v1.AdminService/ListEventDeliveries", Act::Administer),
+    ("/verigate.admin.v1.AdminService/ReplayEvents", Act::Administer),
 ];

@@ -10,6 +10,7 @@ use crate::auth::changes::Rotated;
 use crate::auth::registry::Registry;
 use crate::auth::secret::ApiKey;
 use crate::error::{Error, Result};
+use crate::feed::feeds::Feeds;
 use crate::grpc::access::{caller_of, tenant_of};
 use crate::grpc::accounts::{
     parse_key_id, parse_name, parse_named_page, parse_new_key, parse_new_tenant, parse_rotation, parse_tenant_change,
@@ -20,6 +21,7 @@ use crate::grpc::convert::{
     parse_channel, parse_id, parse_page_size, parse_text, to_channel, to_count, to_nearest, to_status, to_time,
 };
 use crate::grpc::data::Data;
+use crate::grpc::endpoints;
 use crate::grpc::follow::Answers;
 use crate::guard::service::Guard;
 use crate::id::{Id, TenantName};
@@ -39,14 +41,18 @@ use crate::vendor::FeedbackOutcome;
 use crate::verification::service::Verifications;
 use crate::violations::Violations;
 
-pub struct AdminApi {
-    registry: Arc<Registry>,
-    random: Arc<dyn Random>,
-    oversight: Arc<Oversight>,
-    guard: Arc<Guard>,
-    verifications: Arc<Verifications>,
-    messaging: Arc<Messaging>,
-    data: Data,
+pub struct AdminApi(Parts);
+
+/// What it looks after.
+pub struct Parts {
+    pub registry: Arc<Registry>,
+    pub random: Arc<dyn Random>,
+    pub oversight: Arc<Oversight>,
+    pub guard: Arc<Guard>,
+    pub verifications: Arc<Verifications>,
+    pub messaging: Arc<Messaging>,
+    pub feeds: Arc<Feeds>,
+    pub data: Data,
 }
 
 /// What feedback is about.
@@ -58,16 +64,14 @@ enum Subject {
 // === impl AdminApi ===
 
 impl AdminApi {
-    pub fn new(
-        registry: Arc<Registry>,
-        random: Arc<dyn Random>,
-        oversight: Arc<Oversight>,
-        guard: Arc<Guard>,
-        verifications: Arc<Verifications>,
-        messaging: Arc<Messaging>,
-        data: Data,
-    ) -> Self {
-        Self { registry, random, oversight, guard, verifications, messaging, data }
+    pub fn new(parts: Parts) -> Self {
+        Self(parts)
+    }
+
+    /// A tenant that there is, stored or configured.
+    fn tenant(&self, name: &str) -> Result<TenantName, Status> {
+        let name = parse_name("tenant", name).map_err(to_status)?;
+        self.0.registry.account(&name).map(|_| name).map_err(to_status)
     }
 }
 
@@ -77,7 +81,7 @@ impl AdminService for AdminApi {
         &self,
         _: Request<pb::ListVendorsRequest>,
     ) -> Result<Response<pb::ListVendorsResponse>, Status> {
-        let vendors = self.oversight.vendors();
+        let vendors = self.0.oversight.vendors();
         Ok(Response::new(pb::ListVendorsResponse { vendors: vendors.into_iter().map(to_vendor).collect() }))
     }
 
@@ -85,7 +89,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::GetVendorBalanceRequest>,
     ) -> Result<Response<pb::GetVendorBalanceResponse>, Status> {
-        let balance = self.oversight.balance(&request.get_ref().name).await.map_err(to_status)?;
+        let balance = self.0.oversight.balance(&request.get_ref().name).await.map_err(to_status)?;
         Ok(Response::new(pb::GetVendorBalanceResponse { amount: balance.amount, unit: balance.unit }))
     }
 
@@ -94,7 +98,7 @@ impl AdminService for AdminApi {
         request: Request<pb::ListConversionsRequest>,
     ) -> Result<Response<pb::ListConversionsResponse>, Status> {
         let (filter, page) = parse_conversions(request.into_inner()).map_err(to_status)?;
-        let page = self.oversight.conversions(&filter, &page).map_err(to_status)?;
+        let page = self.0.oversight.conversions(&filter, &page).map_err(to_status)?;
         Ok(Response::new(pb::ListConversionsResponse {
             conversions: page.rows.into_iter().map(to_conversion).collect(),
             next_page_token: page.next.map(|token| token.to_string()).unwrap_or_default(),
@@ -108,8 +112,8 @@ impl AdminService for AdminApi {
         let caller = tenant_of(&request)?;
         let (tenant, subject, outcome) = parse_feedback(&caller, request.into_inner()).map_err(to_status)?;
         let taken = match subject {
-            Subject::Verification(id) => self.verifications.feedback(&tenant, id, outcome).await,
-            Subject::Message(id) => self.messaging.feedback(&tenant, id, outcome).await,
+            Subject::Verification(id) => self.0.verifications.feedback(&tenant, id, outcome).await,
+            Subject::Message(id) => self.0.messaging.feedback(&tenant, id, outcome).await,
         };
         let taken = taken.map_err(to_status)?;
         Ok(Response::new(pb::SubmitFeedbackResponse { vendor: taken.vendor, counted: taken.counted }))
@@ -119,12 +123,12 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::ListBlocksRequest>,
     ) -> Result<Response<pb::ListBlocksResponse>, Status> {
-        blocks::list(&self.guard, request.into_inner()).map(Response::new).map_err(to_status)
+        blocks::list(&self.0.guard, request.into_inner()).map(Response::new).map_err(to_status)
     }
 
     async fn unblock(&self, request: Request<pb::UnblockRequest>) -> Result<Response<pb::UnblockResponse>, Status> {
         let caller = tenant_of(&request)?;
-        blocks::end(&self.guard, &caller, request.into_inner()).map(Response::new).map_err(to_status)
+        blocks::end(&self.0.guard, &caller, request.into_inner()).map(Response::new).map_err(to_status)
     }
 
     async fn create_tenant(
@@ -132,9 +136,9 @@ impl AdminService for AdminApi {
         request: Request<pb::CreateTenantRequest>,
     ) -> Result<Response<pb::CreateTenantResponse>, Status> {
         let caller = caller_of(&request)?;
-        let is_vendor = |name: &str| self.oversight.knows(name);
+        let is_vendor = |name: &str| self.0.oversight.knows(name);
         let tenant = parse_new_tenant(request.into_inner(), &is_vendor).map_err(to_status)?;
-        let account = self.registry.create_account(tenant).await.map_err(to_status)?;
+        let account = self.0.registry.create_account(tenant).await.map_err(to_status)?;
         info!(by = caller.key_id(), tenant = account.tenant.name.as_str(), "a tenant was created");
         Ok(Response::new(pb::CreateTenantResponse { tenant: Some(to_tenant(&account)) }))
     }
@@ -144,9 +148,9 @@ impl AdminService for AdminApi {
         request: Request<pb::UpdateTenantRequest>,
     ) -> Result<Response<pb::UpdateTenantResponse>, Status> {
         let caller = caller_of(&request)?;
-        let is_vendor = |name: &str| self.oversight.knows(name);
+        let is_vendor = |name: &str| self.0.oversight.knows(name);
         let (name, change) = parse_tenant_change(request.into_inner(), &is_vendor).map_err(to_status)?;
-        let account = self.registry.update_account(name, change).await.map_err(to_status)?;
+        let account = self.0.registry.update_account(name, change).await.map_err(to_status)?;
         let (tenant, disabled) = (account.tenant.name.as_str(), account.disabled);
         info!(by = caller.key_id(), tenant, disabled, "a tenant was changed");
         Ok(Response::new(pb::UpdateTenantResponse { tenant: Some(to_tenant(&account)) }))
@@ -157,7 +161,7 @@ impl AdminService for AdminApi {
         request: Request<pb::GetTenantRequest>,
     ) -> Result<Response<pb::GetTenantResponse>, Status> {
         let name = parse_name("name", &request.get_ref().name).map_err(to_status)?;
-        let account = self.registry.account(&name).map_err(to_status)?;
+        let account = self.0.registry.account(&name).map_err(to_status)?;
         Ok(Response::new(pb::GetTenantResponse { tenant: Some(to_tenant(&account)) }))
     }
 
@@ -167,7 +171,7 @@ impl AdminService for AdminApi {
     ) -> Result<Response<pb::ListTenantsResponse>, Status> {
         let pb::ListTenantsRequest { page_size, page_token } = request.into_inner();
         let page = parse_named_page(page_size, page_token).map_err(to_status)?;
-        let page = self.registry.list_accounts(&page).map_err(to_status)?;
+        let page = self.0.registry.list_accounts(&page).map_err(to_status)?;
         Ok(Response::new(pb::ListTenantsResponse {
             tenants: page.items.iter().map(|account| to_tenant(account)).collect(),
             next_page_token: page.next.map(|token| token.to_string()).unwrap_or_default(),
@@ -179,9 +183,9 @@ impl AdminService for AdminApi {
         request: Request<pb::CreateApiKeyRequest>,
     ) -> Result<Response<pb::CreateApiKeyResponse>, Status> {
         let caller = caller_of(&request)?;
-        let made = ApiKey::generate(&*self.random);
+        let made = ApiKey::generate(&*self.0.random);
         let (new, is_made) = parse_new_key(request.into_inner(), &made).map_err(to_status)?;
-        let key = self.registry.create_key(new).await.map_err(to_status)?;
+        let key = self.0.registry.create_key(new).await.map_err(to_status)?;
         info!(by = caller.key_id(), tenant = key.tenant.as_str(), key = &*key.id, "an API key was created");
         let secret = if is_made { made.secret.expose_secret().to_owned() } else { String::new() };
         Ok(Response::new(pb::CreateApiKeyResponse { api_key: Some(to_api_key(&key)), secret }))
@@ -194,7 +198,7 @@ impl AdminService for AdminApi {
         let pb::ListApiKeysRequest { tenant, page_size, page_token } = request.into_inner();
         let tenant = parse_name("tenant", &tenant).map_err(to_status)?;
         let page = parse_named_page(page_size, page_token).map_err(to_status)?;
-        let page = self.registry.list_keys(&tenant, &page).map_err(to_status)?;
+        let page = self.0.registry.list_keys(&tenant, &page).map_err(to_status)?;
         Ok(Response::new(pb::ListApiKeysResponse {
             api_keys: page.items.iter().map(|key| to_api_key(key)).collect(),
             next_page_token: page.next.map(|token| token.to_string()).unwrap_or_default(),
@@ -206,10 +210,10 @@ impl AdminService for AdminApi {
         request: Request<pb::RotateApiKeyRequest>,
     ) -> Result<Response<pb::RotateApiKeyResponse>, Status> {
         let caller = caller_of(&request)?;
-        let made = ApiKey::generate(&*self.random);
+        let made = ApiKey::generate(&*self.0.random);
         let rotation = parse_rotation(request.into_inner(), &made).map_err(to_status)?;
         let rotated = rotation.id.clone();
-        let Rotated { new, old } = self.registry.rotate_key(rotation).await.map_err(to_status)?;
+        let Rotated { new, old } = self.0.registry.rotate_key(rotation).await.map_err(to_status)?;
         info!(
             by = caller.key_id(),
             tenant = new.tenant.as_str(),
@@ -230,7 +234,7 @@ impl AdminService for AdminApi {
     ) -> Result<Response<pb::RevokeApiKeyResponse>, Status> {
         let caller = caller_of(&request)?;
         let id = parse_key_id(request.into_inner().key_id).map_err(to_status)?;
-        self.registry.revoke_key(id.clone()).await.map_err(to_status)?;
+        self.0.registry.revoke_key(id.clone()).await.map_err(to_status)?;
         info!(by = caller.key_id(), key = id, "an API key was revoked");
         Ok(Response::new(pb::RevokeApiKeyResponse {}))
     }
@@ -242,7 +246,7 @@ impl AdminService for AdminApi {
         request: Request<pb::ExportRecipientRequest>,
     ) -> Result<Response<Self::ExportRecipientStream>, Status> {
         let caller = caller_of(&request)?;
-        self.data.export(caller, request.into_inner()).map(Response::new).map_err(to_status)
+        self.0.data.export(caller, request.into_inner()).map(Response::new).map_err(to_status)
     }
 
     async fn erase_recipient(
@@ -250,7 +254,7 @@ impl AdminService for AdminApi {
         request: Request<pb::EraseRecipientRequest>,
     ) -> Result<Response<pb::EraseRecipientResponse>, Status> {
         let caller = caller_of(&request)?;
-        self.data.erase(&caller, request.into_inner()).await.map(Response::new).map_err(to_status)
+        self.0.data.erase(&caller, request.into_inner()).await.map(Response::new).map_err(to_status)
     }
 
     type BackupStoreStream = Answers<pb::BackupStoreResponse>;
@@ -260,7 +264,7 @@ impl AdminService for AdminApi {
         request: Request<pb::BackupStoreRequest>,
     ) -> Result<Response<Self::BackupStoreStream>, Status> {
         let caller = caller_of(&request)?;
-        self.data.backup(caller).await.map(Response::new).map_err(to_status)
+        self.0.data.backup(caller).await.map(Response::new).map_err(to_status)
     }
 
     type RewriteStoreStream = Answers<pb::RewriteStoreResponse>;
@@ -270,7 +274,74 @@ impl AdminService for AdminApi {
         request: Request<pb::RewriteStoreRequest>,
     ) -> Result<Response<Self::RewriteStoreStream>, Status> {
         let caller = caller_of(&request)?;
-        self.data.rewrite(caller).await.map(Response::new).map_err(to_status)
+        self.0.data.rewrite(caller).await.map(Response::new).map_err(to_status)
+    }
+
+    async fn create_event_endpoint(
+        &self,
+        request: Request<pb::CreateEventEndpointRequest>,
+    ) -> Result<Response<pb::CreateEventEndpointResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let tenant = self.tenant(&request.get_ref().tenant)?;
+        let created = endpoints::create(&self.0.feeds, &*self.0.random, request.into_inner()).await;
+        let created = created.map_err(to_status)?;
+        let endpoint = created.endpoint.as_ref().map(|endpoint| endpoint.id.as_str());
+        info!(by = caller.key_id(), tenant = tenant.as_str(), endpoint, "an event endpoint was created");
+        Ok(Response::new(created))
+    }
+
+    async fn update_event_endpoint(
+        &self,
+        request: Request<pb::UpdateEventEndpointRequest>,
+    ) -> Result<Response<pb::UpdateEventEndpointResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let pb::UpdateEventEndpointRequest { tenant, endpoint_id, rotate_secret, disabled, .. } = request.get_ref();
+        let named = (tenant.clone(), endpoint_id.clone(), *rotate_secret, *disabled);
+        let changed = endpoints::update(&self.0.feeds, &*self.0.random, request.into_inner()).await;
+        let changed = changed.map_err(to_status)?;
+        let (tenant, endpoint, rotated, disabled) = named;
+        info!(by = caller.key_id(), tenant, endpoint, rotated, disabled, "an event endpoint was changed");
+        Ok(Response::new(changed))
+    }
+
+    async fn list_event_endpoints(
+        &self,
+        request: Request<pb::ListEventEndpointsRequest>,
+    ) -> Result<Response<pb::ListEventEndpointsResponse>, Status> {
+        let tenant = self.tenant(&request.get_ref().tenant)?;
+        Ok(Response::new(endpoints::list(&self.0.feeds, &tenant)))
+    }
+
+    async fn delete_event_endpoint(
+        &self,
+        request: Request<pb::DeleteEventEndpointRequest>,
+    ) -> Result<Response<pb::DeleteEventEndpointResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let deleted = endpoints::delete(&self.0.feeds, request.get_ref()).await.map_err(to_status)?;
+        let pb::DeleteEventEndpointRequest { tenant, endpoint_id } = request.get_ref();
+        info!(by = caller.key_id(), tenant, endpoint = endpoint_id, "an event endpoint was deleted");
+        Ok(Response::new(deleted))
+    }
+
+    async fn list_event_deliveries(
+        &self,
+        request: Request<pb::ListEventDeliveriesRequest>,
+    ) -> Result<Response<pb::ListEventDeliveriesResponse>, Status> {
+        let tenant = self.tenant(&request.get_ref().tenant)?;
+        let page = endpoints::deliveries(&self.0.feeds, &tenant, request.into_inner()).await;
+        page.map(Response::new).map_err(to_status)
+    }
+
+    async fn replay_events(
+        &self,
+        request: Request<pb::ReplayEventsRequest>,
+    ) -> Result<Response<pb::ReplayEventsResponse>, Status> {
+        let caller = caller_of(&request)?;
+        let pb::ReplayEventsRequest { tenant, endpoint_id, .. } = request.get_ref();
+        let (tenant, endpoint) = (tenant.clone(), endpoint_id.clone());
+        let replayed = endpoints::replay(&self.0.feeds, request.into_inner()).await.map_err(to_status)?;
+        info!(by = caller.key_id(), tenant, endpoint, events = replayed.events, "events were replayed");
+        Ok(Response::new(replayed))
     }
 }
 

@@ -11,6 +11,8 @@ pub mod contacts;
 pub mod convert;
 pub mod data;
 pub mod deadline;
+pub mod endpoints;
+pub mod events;
 pub mod follow;
 pub mod held;
 pub mod messaging;
@@ -27,10 +29,12 @@ use tonic::service::Routes;
 use crate::auth::registry::Registry;
 use crate::contacts::service::Contacts;
 use crate::error::{Error, Result};
+use crate::feed::feeds::Feeds;
 use crate::grpc::access::Access;
 use crate::grpc::admin::AdminApi;
 use crate::grpc::contacts::ContactsApi;
 use crate::grpc::data::Data;
+use crate::grpc::events::EventApi;
 use crate::grpc::messaging::MessagingApi;
 use crate::grpc::people::People;
 use crate::grpc::verification::VerificationApi;
@@ -41,6 +45,7 @@ use crate::messaging::service::Messaging;
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::admin::v1::admin_service_server::AdminServiceServer;
 use crate::proto::contacts::v1::contacts_service_server::ContactsServiceServer;
+use crate::proto::event::v1::event_service_server::EventServiceServer;
 use crate::proto::messaging::v1::messaging_service_server::MessagingServiceServer;
 use crate::proto::verification::v1::verification_service_server::VerificationServiceServer;
 use crate::random::Random;
@@ -60,6 +65,7 @@ pub struct Services {
     pub guard: Arc<Guard>,
     pub keeping: Arc<Keeping>,
     pub people: Arc<People>,
+    pub feeds: Arc<Feeds>,
     /// Whether to serve reflection, v1 and v1alpha, to anyone who can connect.
     pub reflection: bool,
 }
@@ -68,24 +74,23 @@ pub struct Services {
 ///
 /// Errors: `Internal` when the compiled-in contract cannot be read.
 pub fn routes(services: Services) -> Result<(Routes, tonic_health::server::HealthReporter)> {
-    let Services {
-        registry,
-        random,
-        verifications,
-        messaging,
-        contacts,
-        oversight,
-        guard,
-        keeping,
-        people,
-        reflection,
-    } = services;
+    let Services { registry, random, verifications, messaging, contacts, oversight, guard, feeds, .. } = services;
+    let Services { keeping, people, reflection, .. } = services;
     let (reporter, health) = tonic_health::server::health_reporter();
     let directory = Arc::clone(registry.directory());
     let access = Access::new(Arc::clone(&directory));
-    let data = Data::new(people, keeping, Arc::clone(&directory));
-    let (of_admin, to_admin) = (Arc::clone(&verifications), Arc::clone(&messaging));
-    let admin = AdminApi::new(registry, random, oversight, guard, of_admin, to_admin, data);
+    let admin = AdminApi::new(admin::Parts {
+        registry,
+        random,
+        oversight,
+        guard,
+        verifications: Arc::clone(&verifications),
+        messaging: Arc::clone(&messaging),
+        feeds: Arc::clone(&feeds),
+        data: Data::new(people, keeping, Arc::clone(&directory)),
+    });
+    let events = EventServiceServer::new(EventApi::new(feeds, Arc::clone(&directory)))
+        .max_decoding_message_size(MAX_REQUEST_BYTES);
     let admin = AdminServiceServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES);
     let verification = VerificationServiceServer::new(VerificationApi::new(verifications, Arc::clone(&directory)))
         .max_decoding_message_size(MAX_REQUEST_BYTES);
@@ -96,6 +101,7 @@ pub fn routes(services: Services) -> Result<(Routes, tonic_health::server::Healt
         .add_service(access.guard(verification))
         .add_service(access.guard(messaging))
         .add_service(access.guard(contacts))
+        .add_service(access.guard(events))
         .add_service(access.guard(admin));
     if reflection {
         // With the error details in it, clients that reflect show them in words instead of base64.

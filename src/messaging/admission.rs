@@ -4,7 +4,7 @@ use secrecy::ExposeSecret;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Result};
-use crate::event::{EventKind, History};
+use crate::event::history::{EventKind, History};
 use crate::guard::ask::{Admitted, Ask, Origin};
 use crate::guard::failures::Attempt;
 use crate::guard::rule::Rule;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::event::{EventKind, History};
+use crate::event::history::{EventKind, History};
 use crate::messaging::sending::{SendStatus, Sending, Step};
 use crate::vendor::{FeedbackOutcome, Receipt, ReceiptStatus};
 

@@ -11,7 +11,7 @@ use tracing::{Instrument, info_span, warn};
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Reason, Result};
-use crate::event::History;
+use crate::event::history::History;
 use crate::id::{Id, TenantName};
 use crate::messaging::holder::SendHolder;
 use crate::messaging::outbox::Outbox;

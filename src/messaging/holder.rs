@@ -4,7 +4,7 @@
 //! [`Records`] answers it for anything that is a [`SendRecord`]: load, move one send, move its due mark, commit, and on a
 //! conflict do it again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,7 +14,9 @@ use minicbor::{Decode, Encode};
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Reason, Result};
-use crate::event::History;
+use crate::event::fed::Fed;
+use crate::event::history::{Event, EventKind, History};
+use crate::event::news::{Bundle, News};
 use crate::id::{Id, TenantName};
 use crate::messaging::due::move_mark;
 use crate::messaging::errand::Errand;
@@ -37,6 +39,8 @@ pub struct Ground {
     pub keys: Keys,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
+    /// Whose events are handed on.
+    pub fed: Fed,
 }
 
 /// Moves one send; pure.
@@ -51,6 +55,20 @@ pub trait SendHolder: Send + Sync {
     /// Moves the send by `change` and commits, unless the step is `Ignored`. `change` may run several times. `None` when
     /// the record is gone.
     async fn change(&self, send: &SendRef, change: &Move<'_>) -> Result<Option<Changed>>;
+
+    /// What those are told of a record who hear of its events; `None` when it is gone. Its sends do not matter.
+    async fn about(&self, record: &SendRef) -> Result<Option<About>>;
+}
+
+/// Whom and what the events of a record are about: what never changes of it.
+#[derive(Debug, Clone)]
+pub struct About {
+    pub recipient: Recipient,
+    /// Empty where there is none.
+    pub scope: String,
+    pub metadata: BTreeMap<String, String>,
+    /// When each event of its history was.
+    pub events: Vec<Event>,
 }
 
 /// A send and what its route depends on.
@@ -79,6 +97,12 @@ pub trait SendRecord: Encode<()> + for<'b> Decode<'b, ()> + Clone + Send + Sync 
     fn recipient(&self) -> &Recipient;
     fn sends(&self) -> &[Sending];
     fn send_mut(&mut self, number: u8) -> Option<(&mut Sending, &mut History)>;
+    fn history(&self) -> &History;
+    fn about(&self) -> About;
+    /// How many more checks may fail, where there is something to check.
+    fn checks_left(&self) -> Option<u32> {
+        None
+    }
     /// Draws the record's own conclusions from a moved send; may move others.
     fn send_moved(&mut self, now: Timestamp);
     /// When the record has nothing left to do; it is kept for a while longer.
@@ -107,9 +131,13 @@ pub enum Taken {
     Outside(Pin<Box<dyn Future<Output = Result<()>> + Send>>),
 }
 
-/// Where the due marks of a record and its sends stand, by the numbers of the sends. A new record has none.
+/// Where the due marks of a record and its sends stand, by the numbers of the sends, and how long its history is. A new
+/// record has none of them.
 #[derive(Debug, Default)]
-pub struct Marks(Vec<(u8, Timestamp)>);
+pub struct Marks {
+    due: Vec<(u8, Timestamp)>,
+    events: usize,
+}
 
 /// Writes a send's record into what a vendor gets.
 pub type Render<R> = dyn Fn(&R, &Sending, &SendRef) -> Result<Errand> + Send + Sync;
@@ -139,7 +167,8 @@ pub fn count_conflict(use_case: &'static str) {
     metrics::counter!("verigate_commit_conflicts_total", "use_case" => use_case).increment(1);
 }
 
-/// Adds `after` to the batch, with the due marks of all sends that moved since those of `before` were noted.
+/// Adds `after` to the batch, with the due marks of all sends that moved since those of `before` were noted, and with the
+/// news of what happened since, where somebody wants to hear of it.
 pub fn put_record<R: SendRecord>(
     batch: Batch,
     ground: &Ground,
@@ -155,7 +184,50 @@ pub fn put_record<R: SendRecord>(
         batch = move_mark(batch, &ground.keys, &send, before.of(sending.number), sending.due_at);
     }
     let whole = SendRef { number: SendRef::RECORD, ..*send };
-    Ok(move_mark(batch, &ground.keys, &whole, before.of(SendRef::RECORD), after.due_at()))
+    let batch = move_mark(batch, &ground.keys, &whole, before.of(SendRef::RECORD), after.due_at());
+    if ground.fed.wants(send.tenant) { put_news(batch, ground, &whole, before, after) } else { Ok(batch) }
+}
+
+/// One key for all news of a commit. It stays until they are in the feed.
+fn put_news<R: SendRecord>(
+    batch: Batch,
+    ground: &Ground,
+    record: &SendRef,
+    before: &Marks,
+    after: &R,
+) -> Result<Batch> {
+    let events = after.history().events();
+    let Some(last) = events.get(before.events..).and_then(<[Event]>::last) else { return Ok(batch) };
+    let news = events.iter().enumerate().skip(before.events).map(|(place, event)| news_of(after, place, event));
+    let place = u16::try_from(before.events).unwrap_or(u16::MAX);
+    let key = ground.keys.news(last.at, record, place);
+    Ok(batch.put(key, record::encode(&Bundle(news.collect()))?, None))
+}
+
+fn news_of<R: SendRecord>(record: &R, place: usize, event: &Event) -> News {
+    let number = event.kind.send();
+    let has_reason = matches!(event.kind, EventKind::Rejected(_) | EventKind::Unknown(_));
+    let sending = record.sends().iter().find(|sending| Some(sending.number) == number);
+    News {
+        place: u16::try_from(place).unwrap_or(u16::MAX),
+        event: event.clone(),
+        channel: sending.map(|sending| sending.channel.as_str().to_owned()),
+        vendor: sending.and_then(|sending| sending.vendor.clone()),
+        reason: sending
+            .and_then(|sending| sending.reason)
+            .filter(|_| has_reason)
+            .map(|reason| reason.as_str().to_owned()),
+        checks_left: record.checks_left().filter(|_| number.is_none()),
+    }
+}
+
+// === impl About ===
+
+impl About {
+    pub fn of(recipient: &Recipient, scope: &str, metadata: &BTreeMap<String, String>, history: &History) -> Self {
+        let (recipient, scope, metadata) = (recipient.clone(), scope.to_owned(), metadata.clone());
+        Self { recipient, scope, metadata, events: history.events().to_vec() }
+    }
 }
 
 // === impl Marks ===
@@ -164,18 +236,19 @@ impl Marks {
     /// To be noted before the record changes.
     pub fn of_record<R: SendRecord>(record: &R) -> Self {
         let of_sends = record.sends().iter().filter_map(|sending| Some((sending.number, sending.due_at?)));
-        Self(of_sends.chain(record.due_at().map(|at| (SendRef::RECORD, at))).collect())
+        let due = of_sends.chain(record.due_at().map(|at| (SendRef::RECORD, at))).collect();
+        Self { due, events: record.history().events().len() }
     }
 
     /// Takes them away, with the record that they point to.
     pub(crate) fn delete(&self, batch: Batch, keys: &Keys, send: &SendRef) -> Batch {
-        self.0
+        self.due
             .iter()
             .fold(batch, |batch, (number, at)| batch.delete(keys.due(*at, &SendRef { number: *number, ..*send })))
     }
 
     fn of(&self, send: u8) -> Option<Timestamp> {
-        self.0.iter().find(|(number, _)| *number == send).map(|(_, at)| *at)
+        self.due.iter().find(|(number, _)| *number == send).map(|(_, at)| *at)
     }
 }
 
@@ -228,6 +301,11 @@ impl<R: SendRecord> SendHolder for Records<R> {
             tenant: record.tenant().clone(),
             recipient: record.recipient().clone(),
         }))
+    }
+
+    async fn about(&self, record: &SendRef) -> Result<Option<About>> {
+        let found = self.read(&R::key(&self.ground.keys, record)).await?;
+        Ok(found.map(|(_, record)| record.about()))
     }
 
     async fn change(&self, send: &SendRef, change: &Move<'_>) -> Result<Option<Changed>> {

@@ -69,7 +69,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Timestamp;
-    use crate::event::History;
+    use crate::event::history::History;
     use crate::messaging::sending::{Persistence, Step};
     use crate::vendor::{Channel, Rejection};
 

@@ -6,10 +6,10 @@ use std::fmt;
 use minicbor::{Decode, Encode};
 
 use crate::clock::Timestamp;
-use crate::event::{EventKind, History};
+use crate::event::history::{EventKind, History};
 use crate::id::{Id, TenantName};
 use crate::messaging::callback::Callback;
-use crate::messaging::holder::SendRecord;
+use crate::messaging::holder::{About, SendRecord};
 use crate::messaging::sending::Sending;
 use crate::recipient::Recipient;
 use crate::store::Key;
@@ -110,6 +110,14 @@ impl SendRecord for Message {
 
     fn send_mut(&mut self, number: u8) -> Option<(&mut Sending, &mut History)> {
         (number == self.sending.number).then_some((&mut self.sending, &mut self.history))
+    }
+
+    fn history(&self) -> &History {
+        &self.history
+    }
+
+    fn about(&self) -> About {
+        About::of(&self.recipient, "", &self.metadata, &self.history)
     }
 
     fn send_moved(&mut self, now: Timestamp) {

@@ -16,7 +16,7 @@ use tracing::{Instrument, error, info_span, warn};
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Reason, Result};
-use crate::event::History;
+use crate::event::history::History;
 use crate::guard::service::Guard;
 use crate::id::{Partition, TenantName};
 use crate::messaging::backoff;
@@ -25,7 +25,7 @@ use crate::messaging::conversion::Tally;
 use crate::messaging::due::DueIndex;
 use crate::messaging::echo::without_echo;
 use crate::messaging::errand::Errand;
-use crate::messaging::holder::{Changed, Ground, SendHolder};
+use crate::messaging::holder::{About, Changed, Ground, SendHolder};
 use crate::messaging::measuring::Measuring;
 use crate::messaging::receipt_urls::ReceiptUrls;
 use crate::messaging::retention::Wishes;
@@ -223,6 +223,11 @@ impl Outbox {
         if let Some(at) = sending.due_at {
             self.due.note(partition, at);
         }
+    }
+
+    /// Whom and what the events of a record are about; `None` when it is gone.
+    pub async fn about(&self, record: &SendRef) -> Result<Option<About>> {
+        self.holder(record)?.about(record).await
     }
 
     /// Ends the worker and all watches.

@@ -1,6 +1,6 @@
 //! Counts how far sends get, from the events that a commit has added to their record: what is counted has happened, once.
 
-use crate::event::{Event, EventKind};
+use crate::event::history::{Event, EventKind};
 use crate::id::TenantName;
 use crate::messaging::sending::Sending;
 use crate::recipient::Recipient;

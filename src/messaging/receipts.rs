@@ -10,7 +10,7 @@ use tracing::{Instrument, error, info_span, warn};
 
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::event::History;
+use crate::event::history::History;
 use crate::messaging::holder::MAX_ROUNDS;
 use crate::messaging::outbox::Outbox;
 use crate::messaging::sending::{SendStatus, Sending};

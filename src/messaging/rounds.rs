@@ -43,7 +43,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::event::History;
+    use crate::event::history::History;
     use crate::vendor::{Channel, Failure, Rejection};
 
     const RULES: Persistence = Persistence { max_attempts: 20, backoff: Duration::from_secs(2) };

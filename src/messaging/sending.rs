@@ -14,7 +14,7 @@ use std::time::Duration;
 use minicbor::{Decode, Encode};
 
 use crate::clock::Timestamp;
-use crate::event::{EventKind, History};
+use crate::event::history::{EventKind, History};
 use crate::messaging::backoff;
 use crate::store::keys::{AttemptRef, RequestTag, SendRef};
 use crate::telemetry::context::TraceContext;

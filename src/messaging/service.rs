@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use crate::error::{Error, Kind, Reason, Result, Violation};
-use crate::event::History;
+use crate::event::history::History;
 use crate::id::{Id, TenantName};
 use crate::messaging::admission::Wanted;
 use crate::messaging::callback::{Callback, NewCallback};

@@ -14,7 +14,7 @@ use tracing::error;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::event::History;
+use crate::event::history::History;
 use crate::id::Partition;
 use crate::messaging::holder::{Changed, Held, StepTaker, Taken};
 use crate::messaging::lines::{LineName, Lines, Place, Turn, Waiting};

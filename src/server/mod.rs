@@ -38,6 +38,9 @@ use crate::config::Loaded;
 use crate::console;
 use crate::contacts::push::Pusher;
 use crate::error::{Error, Kind, Reason, Result};
+use crate::event::fed::Fed;
+use crate::event::handing::Handing;
+use crate::feed::feeds::Crew;
 use crate::grpc;
 use crate::guard::service::Guard;
 use crate::keeping::service::Keeping;
@@ -74,11 +77,12 @@ const MEASURES_INTERVAL: Duration = Duration::from_secs(120);
 const LIMITS_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The services whose health is told, beside that of the whole.
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 6] = [
     "",
     "verigate.verification.v1.VerificationService",
     "verigate.messaging.v1.MessagingService",
     "verigate.contacts.v1.ContactsService",
+    "verigate.event.v1.EventService",
     "verigate.admin.v1.AdminService",
 ];
 
@@ -108,6 +112,7 @@ pub struct Server {
     registry: Arc<Registry>,
     keeping: Arc<Keeping>,
     rewrite_interval: Duration,
+    crew: Crew,
     metrics: Metrics,
     exporter: Option<Exporter>,
     workers: usize,
@@ -201,7 +206,9 @@ impl Server {
         let (exporter, taker) = export::build(&config.otlp, Arc::clone(&clock), &*random)?;
         let tracer = Tracer::new(Arc::clone(&clock), Arc::clone(&random), taker);
         let around = Around::new(&config.server, Arc::clone(&clock), Arc::clone(&random), tracer.clone());
-        let ground = Ground { store: Arc::clone(&store), keys, clock: Arc::clone(&clock), random };
+        let fed = Fed::default();
+        let handing = Arc::new(Handing::new(Arc::clone(&store), fed.clone()));
+        let ground = Ground { store: handing, keys, clock: Arc::clone(&clock), random, fed };
 
         let Built { vendors, inboxes, receipts: later, .. } = vendors::build(config, &clock)?;
         vendors::check_codes(loaded, &vendors)?;
@@ -240,6 +247,7 @@ impl Server {
             registry: wired.registry,
             keeping: wired.keeping,
             rewrite_interval: config.store.rewrite_interval,
+            crew: wired.crew,
             metrics,
             exporter,
             workers: config.messaging.workers as usize,
@@ -278,6 +286,9 @@ impl Server {
         }
         background.spawn(self.registry.keep_fresh());
         background.spawn(self.keeping.keep_renewing(self.rewrite_interval));
+        background.spawn(self.crew.scribe.run());
+        background.spawn(self.crew.couriers.run());
+        background.spawn(self.crew.endpoints.keep_fresh());
         background.spawn(tell_health(self.health.clone(), Arc::clone(&self.store), Arc::clone(&self.clock)));
         background.spawn(keep_measures(Arc::clone(&self.outbox), Arc::clone(&self.clock)));
         background.spawn(keep_limits(Arc::clone(&self.guard), Arc::clone(&self.clock)));

@@ -8,6 +8,7 @@ use crate::config::{Config, Loaded};
 use crate::contacts::push::{Pusher, Queue};
 use crate::contacts::service::Contacts;
 use crate::error::Result;
+use crate::feed::feeds::{Crew, Feeds};
 use crate::grpc::Services;
 use crate::grpc::people::People;
 use crate::guard::service::Guard;
@@ -46,6 +47,8 @@ pub(crate) struct Wired {
     pub(crate) pushers: Vec<Pusher>,
     pub(crate) keeping: Arc<Keeping>,
     people: Arc<People>,
+    feeds: Arc<Feeds>,
+    pub(crate) crew: Crew,
 }
 
 // === impl Wired ===
@@ -77,6 +80,7 @@ impl Wired {
         outbox.load_measures().await?;
         let callbacks = Arc::new(callbacks::build(config, &outbox, receivers));
         let steps = Steps { messages: Some(callbacks), verifications: Some(Arc::clone(&verifications) as _) };
+        let (feeds, crew) = Feeds::open(Arc::clone(&outbox), &config.events, &config.callbacks).await?;
         let keeping = Arc::new(Keeping::new(whole, ground.keys.store_id(), Arc::clone(&ground.clock)));
         let people = Arc::new(People {
             directory: Arc::clone(registry.directory()),
@@ -97,6 +101,8 @@ impl Wired {
             pushers,
             keeping,
             people,
+            feeds,
+            crew,
         })
     }
 
@@ -112,6 +118,7 @@ impl Wired {
             guard: Arc::clone(&self.guard),
             keeping: Arc::clone(&self.keeping),
             people: Arc::clone(&self.people),
+            feeds: Arc::clone(&self.feeds),
             reflection,
         }
     }
@@ -136,7 +143,7 @@ impl Wired {
 
 /// The guard, and who is asked by it.
 fn guard(config: &Config, ground: &Ground) -> Result<Guard> {
-    let Ground { store, keys, clock, random } = ground.clone();
+    let Ground { store, keys, clock, random, .. } = ground.clone();
     let guard = Guard::new(&config.guard, store, keys, Arc::clone(&clock));
     Ok(match Authorization::new(&config.guard.authorization, clock, random)? {
         Some(authorization) => guard.authorized_by(Arc::new(authorization)),

@@ -3,6 +3,8 @@
 //! A key begins with the byte of its space. Recipients appear only as a keyed hash, so a stolen store shows no number;
 //! tenants as a tag of eight keyed bytes, so that one tenant's id is simply not there for another.
 
+pub mod events;
+
 use std::fmt;
 use std::str::FromStr;
 

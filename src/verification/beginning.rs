@@ -39,4 +39,6 @@ pub struct Beginning {
     pub workflow: Option<Progress>,
     /// Whether the caller vouches for the person.
     pub trusted: bool,
+    /// Whether it is to be written down in time when its time is over.
+    pub ends_aloud: bool,
 }

@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 
 use crate::clock::Timestamp;
-use crate::event::EventKind;
+use crate::event::history::EventKind;
 use crate::messaging::code_calls::{CodesOf, SentCode};
 use crate::messaging::holder::SendRecord;
 use crate::messaging::sending::{MadeCode, Sending};

@@ -220,6 +220,7 @@ impl Verifications {
             last_line: last_line.clone(),
             workflow: workflow.clone(),
             trusted: new.origin.trusted,
+            ends_aloud: self.ground.fed.wants(tags.0),
         };
         let key = self.ground.keys.verification(tags.0, id);
         let value = Verification::new(beginning, now);

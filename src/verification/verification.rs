@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 use minicbor::{Decode, Encode};
 
 use crate::clock::Timestamp;
-use crate::event::{EventKind, History};
+use crate::event::history::{EventKind, History};
 use crate::id::{Id, TenantName};
 use crate::messaging::code_text::CodeText;
-use crate::messaging::holder::SendRecord;
+use crate::messaging::holder::{About, SendRecord};
 use crate::messaging::last_line::LastLine;
 use crate::messaging::sending::{Sending, Step};
 use crate::recipient::Recipient;
@@ -89,6 +89,9 @@ pub struct Verification {
     /// Whether the caller vouches for the person.
     #[n(23)]
     trusted: Option<bool>,
+    /// Whether somebody wants to hear that time has ended it, so that it is written down by then.
+    #[n(24)]
+    ends_aloud: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
@@ -165,6 +168,7 @@ impl Verification {
             vendor_code,
             // Written only where it is so.
             trusted: beginning.trusted.then_some(true),
+            ends_aloud: beginning.ends_aloud.then_some(true),
         }
     }
 
@@ -206,6 +210,7 @@ impl Verification {
         self.max_checks.saturating_sub(self.checks_used)
     }
 
+    /// What happened to it.
     pub fn history(&self) -> &History {
         &self.history
     }
@@ -381,9 +386,8 @@ impl Verification {
     pub fn end_by_time(&mut self, now: Timestamp) {
         let Some((status, at)) = self.end_of_time(now).filter(|_| self.is_open()) else { return };
         self.give_up_lost_check(now);
-        if status == Status::ChecksExhausted {
-            self.history.add(now, EventKind::ChecksExhausted);
-        }
+        let event = if status == Status::ChecksExhausted { EventKind::ChecksExhausted } else { EventKind::Expired };
+        self.history.add(now, event);
         self.status = status;
         self.decided_at = Some(at);
         self.code = None;
@@ -467,8 +471,21 @@ impl SendRecord for Verification {
         }
     }
 
+    fn history(&self) -> &History {
+        &self.history
+    }
+
+    fn about(&self) -> About {
+        About::of(&self.recipient, &self.scope, &self.metadata, &self.history)
+    }
+
+    fn checks_left(&self) -> Option<u32> {
+        Some(if self.is_open() { self.max_checks.saturating_sub(self.checks_used) } else { 0 })
+    }
+
     fn due_at(&self) -> Option<Timestamp> {
-        self.next_step_at()
+        let end = || Some(self.expires_at).filter(|_| self.ends_aloud.is_some() && self.is_open());
+        self.next_step_at().or_else(end)
     }
 
     fn ends_at(&self) -> Timestamp {

@@ -8,14 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderMap;
 use reqwest::Url;
-use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
 use tracing::warn;
 
 use crate::clock::Clock;
@@ -28,18 +23,16 @@ use crate::http_client::{self, Chain};
 use crate::id::{Id, Partition};
 use crate::random::Random;
 use crate::telemetry::trace;
+use crate::webhook::signing::SigningKey;
 
 /// Most bytes of an answer that are read.
 const MAX_ANSWER_BYTES: usize = 16 * 1024;
-
-/// As Standard Webhooks has it.
-const MIN_SECRET_BYTES: usize = 24;
 
 /// The service and how it is asked.
 pub struct Authorization {
     http: reqwest::Client,
     url: Url,
-    key: Hmac<Sha256>,
+    key: SigningKey,
     timeout: Duration,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -79,7 +72,7 @@ impl Authorization {
             return Ok(None);
         }
         let http = http_client::builder(config.timeout, config.timeout)?.build().map_err(Error::internal)?;
-        let key = Hmac::new_from_slice(&secret_bytes(secret)?).map_err(Error::internal)?;
+        let key = SigningKey::parse(secret)?;
         Ok(Some(Self { http, url: parse_url(url)?, key, timeout: config.timeout, clock, random }))
     }
 
@@ -101,7 +94,7 @@ impl Authorization {
         let at = (now.as_millis() / 1000).to_string();
         let request = self.http.post(self.url.clone()).header("content-type", "application/json");
         let request = request.header("webhook-id", &id).header("webhook-timestamp", &at);
-        let request = request.header("webhook-signature", self.signature(&id, &at, &body)).body(body);
+        let request = request.header("webhook-signature", self.key.sign(&id, &at, &body)).body(body);
         let mut headers = HeaderMap::new();
         trace::write_headers(&mut headers);
         let request = request.headers(headers);
@@ -118,12 +111,6 @@ impl Authorization {
         }
         let Answer { allow } = serde_json::from_slice(&answer).map_err(|_| "its answer makes no sense".to_owned())?;
         Ok(allow)
-    }
-
-    fn signature(&self, id: &str, at: &str, body: &[u8]) -> String {
-        let mut key = self.key.clone();
-        [id.as_bytes(), b".", at.as_bytes(), b".", body].iter().for_each(|part| key.update(part));
-        format!("v1,{}", STANDARD.encode(key.finalize().into_bytes()))
     }
 }
 
@@ -153,7 +140,7 @@ impl Authorizer for Authorization {
 /// What is wrong with what it is to be called with, by key.
 pub fn violations(config: &AuthorizationConfig) -> Vec<Violation> {
     let url = config.url.as_deref().map(parse_url).and_then(Result::err);
-    let secret = config.secret.as_ref().map(secret_bytes).and_then(Result::err);
+    let secret = config.secret.as_ref().map(SigningKey::parse).and_then(Result::err);
     url.iter().chain(&secret).flat_map(|error| error.violations().to_vec()).collect()
 }
 
@@ -166,20 +153,4 @@ fn parse_url(text: &str) -> Result<Url> {
     });
     let fits = url.scheme() == "https" || (url.scheme() == "http" && local);
     if fits && url.username().is_empty() && url.password().is_none() { Ok(url) } else { Err(wanted()) }
-}
-
-/// As Standard Webhooks writes them, `whsec_` and base64; any other text is taken as it is.
-fn secret_bytes(secret: &SecretString) -> Result<Vec<u8>> {
-    let text = secret.expose_secret();
-    let bytes = match text.strip_prefix("whsec_") {
-        Some(encoded) => {
-            STANDARD.decode(encoded).map_err(|_| Error::invalid("secret", "must be base64 after \"whsec_\""))?
-        }
-        None => text.as_bytes().to_vec(),
-    };
-    if bytes.len() < MIN_SECRET_BYTES {
-        let message = format!("must have at least {MIN_SECRET_BYTES} bytes, or it can be guessed");
-        return Err(Error::invalid("secret", message));
-    }
-    Ok(bytes)
 }

@@ -191,6 +191,15 @@ impl Target {
         Ok(Self(url))
     }
 
+    pub fn is_https(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
+    /// The name or address, without brackets.
+    pub fn host(&self) -> &str {
+        self.0.host_str().unwrap_or_default().trim_matches(['[', ']'])
+    }
+
     /// Who is called: the host and its port, and nothing that could be a secret.
     pub fn receiver(&self) -> String {
         let host = self.0.host_str().unwrap_or_default().trim_end_matches('.');

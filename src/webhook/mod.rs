@@ -10,3 +10,4 @@ pub mod names;
 pub mod network;
 pub mod rooms;
 pub mod settings;
+pub mod signing;

@@ -853,6 +853,8 @@ async fn credentials_come_before_anything_else_of_a_call() {
         "/verigate.messaging.v1.MessagingService/PreviewMessage",
         "/verigate.admin.v1.AdminService/ListVendors",
         "/verigate.admin.v1.AdminService/GetVendorBalance",
+        "/verigate.admin.v1.AdminService/CreateEventEndpoint",
+        "/verigate.event.v1.EventService/WatchEvents",
     ] {
         for body in [&[][..], &[0x0b], &[0x0a, 0x7f]] {
             let status = call_raw(&channel, method, body, &[]).await.unwrap_err();
@@ -871,6 +873,7 @@ async fn health_and_reflection_need_no_credentials() {
         "verigate.verification.v1.VerificationService",
         "verigate.messaging.v1.MessagingService",
         "verigate.admin.v1.AdminService",
+        "verigate.event.v1.EventService",
     ] {
         eventually(async || {
             let request = HealthCheckRequest { service: service.to_owned() };

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use verigate::clock::{Clock, ManualClock, Timestamp};
 use verigate::error::{Error, Reason, Result};
+use verigate::event::fed::Fed;
 use verigate::messaging::callback::{Callback, CallbackUrl, Context, NewCallback, Stage};
 use verigate::messaging::callback_writer::{CallbackCall, CallbackWriter, CallbackWriters};
 use verigate::messaging::callbacks::{Callbacks, Receivers, Settings as CallSettings};
@@ -175,7 +176,13 @@ impl House {
 
         let keys = Keys::open(&*store, &OsRandom).await.unwrap();
         let shared = Arc::clone(&store) as _;
-        let ground = Ground { store: shared, keys, clock: Arc::new(clock.clone()), random: Arc::new(OsRandom) };
+        let ground = Ground {
+            store: shared,
+            keys,
+            clock: Arc::new(clock.clone()),
+            random: Arc::new(OsRandom),
+            fed: Fed::default(),
+        };
         let inbox: InboxConfig = toml::from_str(&format!("outcomes = [{OUTCOMES}]")).unwrap();
         let (vendor, receipts) = inbox.build("inbox", Arc::new(clock.clone())).unwrap();
         let mut vendors = Vendors::default();

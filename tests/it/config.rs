@@ -889,6 +889,42 @@ fn callbacks_say_what_is_wrong_with_them() {
     }
 }
 
+// === events ===
+
+#[test]
+fn events_say_what_is_wrong_with_them() {
+    let good = "name = 'main'\ntenant = 'acme'\nurl = 'https://example.com/?canary-url'\n\
+                secret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'\n";
+    let endpoint = |text: &str| format!("[[events.endpoints]]\n{text}");
+    let home = Home::new();
+    let loaded = home.load(&format!("{TENANT}{}types = ['message.*']", endpoint(good)), &[]).unwrap();
+    assert_eq!(loaded.config.events.endpoints[0].types, ["message.*"]);
+    let page = loaded.render();
+    assert!(!page.contains("canary-url") && !page.contains("whsec_"), "{page}");
+    let place = "events.endpoints[0]";
+    for (wrong, told) in [
+        ("[events]\nretention = '3d'".to_owned(), "events.retention: must be ".to_owned()),
+        ("[events]\nbacklog = 99".to_owned(), "events.backlog: must be 100 to 1000000, but is 99".to_owned()),
+        ("[events]\nper_endpoint = 0".to_owned(), "events.per_endpoint: must be 1 to 256, but is 0".to_owned()),
+        ("[events]\nallow = ['x']".to_owned(), "events.allow[0]: must be a network".to_owned()),
+        ("[events]\nremote = true".to_owned(), "events.remote: is not a known key".to_owned()),
+        (endpoint(&good.replace("'main'", "'Main'")), format!("{place}.name: must be 1 to 63 of")),
+        (endpoint(&good.replace("'acme'", "'globex'")), format!("{place}.tenant: must be a configured tenant")),
+        (endpoint(&good.replace("https://example.com", "http://example.com")), format!("{place}.url: must begin with")),
+        (endpoint(&good.replace("https://example.com", "https://10.0.0.1")), format!("{place}.url: must lead to")),
+        (endpoint(&good.replace("https://example.com", "http://127.0.0.1")), format!("{place}.url: must lead to")),
+        (endpoint(&good.replace("whsec_", "")), format!("{place}.secret: must begin with")),
+        (endpoint(&good.replace("secret", "sekret")), format!("{place}.secret: is missing")),
+        (endpoint(&format!("{good}types = ['message']")), format!("{place}.types[0]: must be a type of events")),
+        (endpoint(&format!("{good}description = \"a\\nb\"")), format!("{place}.description: must be at most 256")),
+        (endpoint(&format!("{good}{}", endpoint(good))), "events.endpoints[1].name: must be unique".to_owned()),
+    ] {
+        let errors = Home::new().errors(&format!("{TENANT}{wrong}"), &[]).join("\n");
+        assert!(errors.contains(&told), "{wrong}: {errors}");
+        assert!(!errors.contains("canary-url") && !errors.contains("MfKQ9r8GKY"), "{errors}");
+    }
+}
+
 // === routes and workflows ===
 
 #[test]

@@ -11,7 +11,8 @@ use async_trait::async_trait;
 use tempfile::TempDir;
 use verigate::clock::{ManualClock, Timestamp};
 use verigate::error::{Error, Kind, Reason, Result};
-use verigate::event::EventKind;
+use verigate::event::fed::Fed;
+use verigate::event::history::EventKind;
 use verigate::id::Id;
 use verigate::messaging::batch::{NewBatch, SentBatch};
 use verigate::messaging::holder::{Ground, SendRecord, StepTaker, Taken};
@@ -223,7 +224,8 @@ impl House {
         let ring = KeyRing::parse(&format!("1:{}\n", "A".repeat(43) + "=")).unwrap();
         let store: Arc<dyn Store> = Arc::new(SealedStore::new(Arc::new(sled), ring, Arc::new(OsRandom)));
         let keys = Keys::open(&*store, &OsRandom).await.unwrap();
-        let ground = Ground { store, keys, clock: Arc::new(clock.clone()), random: Arc::new(OsRandom) };
+        let ground =
+            Ground { store, keys, clock: Arc::new(clock.clone()), random: Arc::new(OsRandom), fed: Fed::default() };
         let interrupted = Arc::new(Interrupted { inner: Arc::clone(&ground.store), meanwhile: Mutex::new(None) });
         let through = Ground { store: Arc::clone(&interrupted) as Arc<dyn Store>, ..ground.clone() };
         let tenant = Arc::new(Tenant {

@@ -16,6 +16,7 @@ use verigate::proto::admin::v1::{
     CreateApiKeyRequest, CreateApiKeyResponse, RotateApiKeyResponse, admin_service_server,
 };
 use verigate::proto::contacts::v1::{CreateRowRequest, Row, RowFilter, UpdateRowRequest, contacts_service_server};
+use verigate::proto::event::v1::event_service_server;
 use verigate::proto::messaging::v1::messaging_service_server;
 use verigate::proto::messaging::v1::recipient::Address;
 use verigate::proto::messaging::v1::{
@@ -27,15 +28,17 @@ use verigate::proto::verification::v1::{
 };
 use verigate::vendor::{Channel, Rejection};
 
-const SERVICES: [&str; 4] = [
+const SERVICES: [&str; 5] = [
     admin_service_server::SERVICE_NAME,
     contacts_service_server::SERVICE_NAME,
+    event_service_server::SERVICE_NAME,
     messaging_service_server::SERVICE_NAME,
     verification_service_server::SERVICE_NAME,
 ];
 
 /// Lists that come whole, for they are no longer than a part of the configuration.
-const WHOLE_LISTS: [&str; 1] = ["verigate.admin.v1.AdminService.ListVendors"];
+const WHOLE_LISTS: [&str; 2] =
+    ["verigate.admin.v1.AdminService.ListVendors", "verigate.admin.v1.AdminService.ListEventEndpoints"];
 
 /// What the names of methods begin with whose answers go on.
 const STREAMS: [&str; 4] = ["Watch", "Export", "Backup", "Rewrite"];
@@ -134,6 +137,7 @@ fn each_package_is_its_directory() {
             "verigate.admin.v1",
             "verigate.contacts.v1",
             "verigate.error.v1",
+            "verigate.event.v1",
             "verigate.messaging.v1",
             "verigate.verification.v1"
         ]
@@ -195,7 +199,7 @@ fn enums_begin_unspecified_and_prefix_their_values() {
 
 #[test]
 fn each_method_has_a_request_and_a_response_of_its_own() {
-    assert_eq!(methods().len(), 41);
+    assert_eq!(methods().len(), 48);
     for method in methods() {
         let package = method.parent_file().package_name().to_owned();
         assert_eq!(method.input().full_name(), format!("{package}.{}Request", method.name()));
@@ -211,7 +215,7 @@ fn lists_come_in_pages() {
     let is_list = |method: &MethodDescriptor| ["List", "Query"].iter().any(|verb| method.name().starts_with(verb));
     let lists = methods().into_iter().filter(is_list);
     let (whole, lists): (Vec<_>, Vec<_>) = lists.partition(|list| WHOLE_LISTS.contains(&list.full_name()));
-    assert_eq!((whole.len(), lists.len()), (WHOLE_LISTS.len(), 7));
+    assert_eq!((whole.len(), lists.len()), (WHOLE_LISTS.len(), 8));
     for list in lists {
         let asked = |name| list.input().get_field_by_name(name).map(|field| field.kind());
         assert_eq!(asked("page_size"), Some(Kind::Int32), "{}", list.full_name());

@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::test_runner::TestCaseError;
 use verigate::clock::Timestamp;
-use verigate::event::EventKind;
+use verigate::event::history::EventKind;
 use verigate::id::{Id, Partition};
 use verigate::messaging::errand::CodeWish;
 use verigate::messaging::holder::SendRecord;
@@ -163,6 +163,7 @@ fn verification_with(secret: Secret, workflow: Option<Progress>, now: Timestamp)
         last_line: LastLine::default(),
         workflow,
         trusted: false,
+        ends_aloud: false,
     };
     let mut verification = Verification::new(beginning, now);
     let (sending, history) = verification.add_send(Channel::Sms, MAX_SENDS, now).unwrap();

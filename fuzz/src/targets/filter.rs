@@ -15,6 +15,7 @@ use verigate::contacts::rows::NewRow;
 use verigate::contacts::service::{Contacts, ContactsConfig};
 use verigate::contacts::table::NewColumn;
 use verigate::error::{Kind as Fault, Result};
+use verigate::event::fed::Fed;
 use verigate::id::Id;
 use verigate::messaging::holder::Ground;
 use verigate::messaging::page::PageRequest;
@@ -87,7 +88,7 @@ impl Book {
         let store = Arc::new(ModelStore::new(Arc::clone(&clock) as _));
         let random = Arc::new(OsRandom);
         let keys = Keys::open(&*store, &*random).now_or_never().unwrap().unwrap();
-        let ground = Ground { store, keys, clock, random };
+        let ground = Ground { store, keys, clock, random, fed: Fed::default() };
         let config = ContactsConfig { max_rows: 100, push: Vec::new() };
         let contacts = Contacts::new(ground, &config, Arc::new(Queue::new(Vec::new())));
         let tenant = Tenant {

@@ -1,7 +1,8 @@
 //! Answers that go on: a stream of server-sent events (the WHATWG's HTML standard, chapter 9.2).
 //!
-//! Each event holds a whole answer and is named after what it shows. Its `id` is made of what it says, so two events of one
-//! id say the same. The stream ends after the last answer, and otherwise with an event `error` that holds the problem.
+//! Each event holds a whole answer and is named after what it shows. Its `id` is the cursor where there is one, so that
+//! browsers go on there by themselves; else it is made of what the event says, so that two of one id say the same. The
+//! stream ends after the last answer, and otherwise with an event `error` that holds the problem.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -89,6 +90,10 @@ impl Events {
 
 /// The same for every order of the keys of an object.
 fn id(json: &str) -> String {
-    let sorted = serde_json::from_str::<serde_json::Value>(json).map(|value| value.to_string()).unwrap_or_default();
+    let value = serde_json::from_str::<serde_json::Value>(json).unwrap_or_default();
+    if let Some(cursor) = value["cursor"].as_str() {
+        return cursor.to_owned();
+    }
+    let sorted = value.to_string();
     Sha256::digest(sorted).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -27,6 +27,11 @@ const MAX_UNREAD_BYTES: usize = 8 * MAX_BODY_BYTES;
 /// Header of an IETF draft, "The Idempotency-Key HTTP Header Field".
 pub(crate) const IDEMPOTENCY_HEADER: &str = "idempotency-key";
 
+/// Where browsers say what they have seen of a stream that broke off, and the field of a watch that goes on there. The
+/// header counts more than the query: whoever comes back asks for the same address as the first time.
+const LAST_EVENT_HEADER: &str = "last-event-id";
+const AFTER: &str = "after";
+
 /// A request, taken apart.
 pub(crate) struct Asked {
     /// The values of the names in the path, in order.
@@ -68,6 +73,9 @@ pub(crate) async fn parse_request(call: &Call, asked: Asked) -> Result<Bytes, Re
     let mut message = parse_json(&text, message, &call.in_path).map_err(Refusal::of)?;
     if let Some(key) = key {
         set_key(key, &mut message).map_err(Refusal::of)?;
+    }
+    if let Some(last) = parse_last_event(call, &asked.headers) {
+        message.set_field_by_name(AFTER, Value::String(last));
     }
     Ok(message.encode_to_vec().into())
 }
@@ -125,6 +133,12 @@ fn parse_key(call: &Call, headers: &HeaderMap, faults: &mut Violations) -> Optio
         return text;
     }
     None
+}
+
+/// `None` where nothing was seen, or nobody can go on there. What is no text is no cursor either.
+fn parse_last_event(call: &Call, headers: &HeaderMap) -> Option<String> {
+    let last = headers.get(LAST_EVENT_HEADER).filter(|_| call.is_watch() && call.field(AFTER).is_some())?;
+    Some(String::from_utf8_lossy(last.as_bytes()).into_owned()).filter(|last| !last.is_empty())
 }
 
 /// `None` for quotes that do not match.

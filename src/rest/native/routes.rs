@@ -69,6 +69,7 @@ pub const ROUTES: &[Route] = &[
     delete("/v1/contacts/rows/{id}", "contacts.v1.ContactsService/DeleteRow"),
     post("/v1/contacts/rows/query", "contacts.v1.ContactsService/QueryRows")
         .example(r#"{"filters": [{"column_id": "first_name", "operator": "FILTER_OPERATOR_EQUALS", "value": "Ann"}]}"#),
+    get("/v1/events/watch", "event.v1.EventService/WatchEvents"),
     get("/v1/admin/vendors", "admin.v1.AdminService/ListVendors"),
     get("/v1/admin/vendors/{name}/balance", "admin.v1.AdminService/GetVendorBalance"),
     get("/v1/admin/blocks", "admin.v1.AdminService/ListBlocks"),
@@ -92,6 +93,15 @@ pub const ROUTES: &[Route] = &[
         .example(r#"{"recipient": {"phone": "+60123456789"}, "tenant": "acme"}"#),
     get("/v1/admin/store/backup", "admin.v1.AdminService/BackupStore"),
     post("/v1/admin/store/rewrite", "admin.v1.AdminService/RewriteStore"),
+    post("/v1/admin/tenants/{tenant}/endpoints", "admin.v1.AdminService/CreateEventEndpoint")
+        .example(r#"{"url": "https://acme.example/events", "types": ["verification.approved", "message.*"]}"#),
+    get("/v1/admin/tenants/{tenant}/endpoints", "admin.v1.AdminService/ListEventEndpoints"),
+    patch("/v1/admin/tenants/{tenant}/endpoints/{endpoint_id}", "admin.v1.AdminService/UpdateEventEndpoint")
+        .example(r#"{"rotate_secret": true, "overlap": "86400s"}"#),
+    delete("/v1/admin/tenants/{tenant}/endpoints/{endpoint_id}", "admin.v1.AdminService/DeleteEventEndpoint"),
+    post("/v1/admin/tenants/{tenant}/endpoints/{endpoint_id}/replay", "admin.v1.AdminService/ReplayEvents")
+        .example(r#"{"from_time": "2026-11-28T00:00:00Z"}"#),
+    get("/v1/admin/tenants/{tenant}/deliveries", "admin.v1.AdminService/ListEventDeliveries"),
 ];
 
 pub const fn get(path: &'static str, rpc: &'static str) -> Route {

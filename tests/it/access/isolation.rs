@@ -12,8 +12,9 @@ use crate::access::raw::{call, methods, path, request};
 use crate::native_json::client::{ACME, Caller, OTHER};
 use crate::support::gateway::{Gateway, PHONE, seconds, start, start_now, text_to};
 
-/// Fields whose names end like those of ids, and that name no thing of a tenant's.
-const NO_IDS: [&str; 2] = ["device_id", "key_id"];
+/// Fields whose names end like those of ids, and that name no thing of a tenant's; or of a tenant that an administrator
+/// names beside it.
+const NO_IDS: [&str; 4] = ["device_id", "endpoint_id", "event_id", "key_id"];
 
 /// The id with its last digit changed: as well formed as any, and unknown.
 fn unknown(id: &str) -> String {

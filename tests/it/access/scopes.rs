@@ -34,7 +34,7 @@ fn wanted(rpc: &str) -> &'static [&'static str] {
     let (service, name) = rpc.rsplit_once('/').unwrap();
     match (service.rsplit_once('.').unwrap().1, name) {
         ("AdminService", _) => &["admin"],
-        (_, "ListVerifications" | "ListMessages" | "QueryRows") => &["read"],
+        (_, "ListVerifications" | "ListMessages" | "QueryRows" | "WatchEvents") => &["read"],
         ("VerificationService", "GetVerification" | "WatchVerification") => &["verify", "read"],
         ("VerificationService", _) => &["verify"],
         ("MessagingService", "GetMessage" | "WatchMessage" | "PreviewMessage") => &["send", "read"],
@@ -79,7 +79,9 @@ impl FilterRefused for Result<Vec<u8>, tonic::Status> {
 
 fn target(route: &Route) -> String {
     let segments = route.path.split('/').map(|segment| if segment.starts_with('{') { "x" } else { segment });
-    segments.collect::<Vec<_>>().join("/")
+    let target = segments.collect::<Vec<_>>().join("/");
+    // That watch would have no end.
+    if route.rpc.ends_with("/WatchEvents") { format!("{target}?after=x") } else { target }
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use verigate::contacts::push::Queue;
 use verigate::contacts::rows::NewRow;
 use verigate::contacts::service::{Contacts, ContactsConfig};
 use verigate::error::Error;
+use verigate::event::fed::Fed;
 use verigate::id::{Id, TenantName};
 use verigate::messaging::holder::{Ground, SendRecord};
 use verigate::messaging::sending::SendStatus;
@@ -85,6 +86,7 @@ async fn a_contact_of_another_tenant_costs_what_an_unknown_one_does() {
         keys: floor.keys.clone(),
         clock: Arc::new(floor.clock.clone()),
         random: Arc::new(OsRandom),
+        fed: Fed::default(),
     };
     let config = ContactsConfig { max_rows: 100, push: Vec::new() };
     let contacts = Contacts::new(ground, &config, Arc::new(Queue::new(Vec::new())));

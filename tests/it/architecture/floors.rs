@@ -63,6 +63,7 @@ const HOUSE: &[Module] = &[
     assembler("webhook", 5, &[6, 7, 8]),
     assembler("verification", 6, SURFACES),
     assembler("contacts", 6, SURFACES),
+    assembler("feed", 6, SURFACES),
     assembler("config", 7, &[8]),
     assembler("grpc", 7, &[8]),
     assembler("rest", 7, &[8]),

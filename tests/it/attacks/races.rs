@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use verigate::event::EventKind;
+use verigate::event::history::EventKind;
 use verigate::proto::verification::v1::{CheckOutcome, CodePolicy, StartVerificationRequest, VerificationStatus};
 
 use crate::support::gateway::{

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tonic::{Code, Status};
-use verigate::event::EventKind;
+use verigate::event::history::EventKind;
 use verigate::proto::verification::v1::{
     CheckOutcome, CheckVerificationRequest, CheckVerificationResponse, OnExisting, StartVerificationRequest,
     VerificationStatus,

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use verigate::clock::ManualClock;
 use verigate::contacts::push::Queue;
 use verigate::contacts::service::{Contacts, ContactsConfig};
+use verigate::event::fed::Fed;
 use verigate::messaging::holder::Ground;
 use verigate::random::OsRandom;
 use verigate::store::Store;
@@ -36,7 +37,7 @@ impl House {
         let sled = Arc::new(SledStore::open(&config, clock.clone()).unwrap());
         let store: Arc<dyn Store> = Arc::new(SealedStore::new(sled, ring, Arc::new(OsRandom)));
         let keys = Keys::open(&*store, &OsRandom).await.unwrap();
-        let ground = Ground { store, keys, clock, random: Arc::new(OsRandom) };
+        let ground = Ground { store, keys, clock, random: Arc::new(OsRandom), fed: Fed::default() };
         let push: Vec<_> = push.iter().map(ToString::to_string).collect();
         let queue = Arc::new(Queue::new(push.clone()));
         let config = ContactsConfig { max_rows, push };

@@ -167,6 +167,7 @@ async fn administrators_see_vendors_and_others_do_not() {
     look_after_callers(&mut walker).await;
     look_after_blocks(&gateway, &mut walker).await;
     look_after_data(&mut walker).await;
+    look_after_endpoints(&mut walker).await;
     walker.assert_walked("admin.");
 }
 
@@ -206,6 +207,28 @@ async fn look_after_blocks(gateway: &Gateway, walker: &mut Walker) {
     assert_eq!(areas, 2, "the prefix and the block of numbers");
     walker.post("/v1/admin/blocks/end", "/v1/admin/blocks/end", json!({"area": "SG"})).await;
     walker.caller.post("/v1/verifications", &start("+6591234568")).await.ok();
+}
+
+async fn look_after_endpoints(walker: &mut Walker) {
+    let all = "/v1/admin/tenants/{tenant}/endpoints";
+    let (one, replay) = (format!("{all}/{{endpoint_id}}"), format!("{all}/{{endpoint_id}}/replay"));
+    let (one, replay): (&str, &str) = (one.leak(), replay.leak());
+    let others = "/v1/admin/tenants/other/endpoints";
+    let body = json!({"url": "https://example.com/events", "types": ["message.*"]});
+    let made = walker.post(all, others, body).await;
+    assert!(made["secret"].as_str().unwrap().starts_with("whsec_"), "{made}");
+    let target = format!("{others}/{}", made["endpoint"]["id"].as_str().unwrap());
+    let changed = walker.send("PATCH", one, &target, json!({"disabled": true})).await;
+    assert_eq!(changed["endpoint"]["disable_reason"], "ENDPOINT_DISABLE_REASON_ASKED");
+    assert_eq!(walker.get(all, others).await["endpoints"], json!([changed["endpoint"]]));
+    let refused = walker.caller.post(&format!("{target}/replay"), &json!({"from_time": "2026-11-22T00:00:00Z"})).await;
+    assert_eq!(refused.refused_with(400), "ENDPOINT_DISABLED");
+    walker.send("PATCH", one, &target, json!({"disabled": false})).await;
+    let body = json!({"from_time": "2026-11-22T00:00:00Z"});
+    assert_eq!(walker.post(replay, &format!("{target}/replay"), body).await["events"], 0);
+    let page = "/v1/admin/tenants/other/deliveries?page_size=5&outcomes=DELIVERY_OUTCOME_FAILED";
+    assert_eq!(walker.get("/v1/admin/tenants/{tenant}/deliveries", page).await["deliveries"], json!([]));
+    walker.send("DELETE", one, &target, Value::Null).await;
 }
 
 async fn look_after_callers(walker: &mut Walker) {
@@ -286,6 +309,8 @@ async fn every_call_of_the_table_reaches_its_service_and_asks_for_a_key_first() 
             assert_eq!(reply.answer.header("www-authenticate"), Some("Bearer"));
         }
         let body = if route.verb.has_body() { "{}" } else { "" };
+        // That watch would have no end.
+        let target = if route.rpc.ends_with("/WatchEvents") { format!("{target}?after=x") } else { target };
         let reply =
             Caller::acme(&gateway).send(route.verb.as_str(), &target, &["Content-Type: application/json"], body).await;
         assert!([200, 400, 404].contains(&reply.status), "{route:?}: {reply:?}");

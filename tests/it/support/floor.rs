@@ -8,6 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use verigate::clock::{Clock, ManualClock};
+use verigate::event::fed::Fed;
 use verigate::guard::ask::Origin;
 use verigate::messaging::holder::Ground;
 use verigate::messaging::message::{Message, Text};
@@ -95,8 +96,13 @@ impl Floor {
         let keys = Keys::open(&*store, &OsRandom).await.unwrap();
         let store = Arc::new(CountingStore::new(store));
         let shared = Arc::clone(&store) as Arc<dyn Store>;
-        let ground =
-            Ground { store: shared, keys: keys.clone(), clock: Arc::new(clock.clone()), random: Arc::new(OsRandom) };
+        let ground = Ground {
+            store: shared,
+            keys: keys.clone(),
+            clock: Arc::new(clock.clone()),
+            random: Arc::new(OsRandom),
+            fed: Fed::default(),
+        };
 
         let (mut vendors, mut receipts, mut inboxes) = (Vendors::default(), Vec::new(), BTreeMap::new());
         for (name, room, rules) in plan.vendors {

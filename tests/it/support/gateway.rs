@@ -18,9 +18,10 @@ use tonic_types::StatusExt;
 use verigate::clock::{ManualClock, Timestamp};
 use verigate::config;
 use verigate::config::settings::Address;
-use verigate::event::EventKind;
+use verigate::event::history::EventKind;
 use verigate::proto::admin::v1::admin_service_client::AdminServiceClient;
 use verigate::proto::contacts::v1::contacts_service_client::ContactsServiceClient;
+use verigate::proto::event::v1::event_service_client::EventServiceClient;
 use verigate::proto::messaging::v1::messaging_service_client::MessagingServiceClient;
 use verigate::proto::messaging::v1::{Recipient, SendMessageRequest, recipient, send_message_request};
 use verigate::proto::verification::v1::verification_service_client::VerificationServiceClient;
@@ -117,6 +118,7 @@ pub(crate) struct Credentials(MetadataValue<tonic::metadata::Ascii>);
 pub(crate) type Verifications = VerificationServiceClient<InterceptedService<Channel, Credentials>>;
 pub(crate) type Admin = AdminServiceClient<InterceptedService<Channel, Credentials>>;
 pub(crate) type Messages = MessagingServiceClient<InterceptedService<Channel, Credentials>>;
+pub(crate) type Events = EventServiceClient<InterceptedService<Channel, Credentials>>;
 pub(crate) type Contacts = ContactsServiceClient<InterceptedService<Channel, Credentials>>;
 
 // === impl Gateway ===
@@ -128,12 +130,17 @@ impl Gateway {
 
     /// `config`: a whole configuration, in which PLACE stands for the temporary folder.
     pub(crate) async fn start_with(config: &str) -> Self {
+        Self::start_at(START, config).await
+    }
+
+    /// At another time, for those who look at the machine's own clock.
+    pub(crate) async fn start_at(now: Timestamp, config: &str) -> Self {
         let place = TempDir::new().unwrap();
         let ring = format!("1:{}\n", "A".repeat(43) + "=");
         std::fs::write(place.path().join("key"), ring).unwrap();
         use std::os::unix::fs::PermissionsExt;
         std::fs::set_permissions(place.path().join("key"), std::fs::Permissions::from_mode(0o600)).unwrap();
-        Self::run(place, config.to_owned(), ManualClock::new(START)).await
+        Self::run(place, config.to_owned(), ManualClock::new(now)).await
     }
 
     /// Stops, and starts again on the same store at the same time of day.
@@ -198,6 +205,10 @@ impl Gateway {
 
     pub(crate) async fn contacts_as(&self, key: &str) -> Contacts {
         ContactsServiceClient::with_interceptor(self.channel().await, Credentials::new(key))
+    }
+
+    pub(crate) async fn events_as(&self, key: &str) -> Events {
+        EventServiceClient::with_interceptor(self.channel().await, Credentials::new(key))
     }
 
     /// A client of tenant `acme`, which administers where its configuration says so.

@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use verigate::clock::{Clock, ManualClock, Timestamp};
 use verigate::error::{Error, Kind, Reason, Result};
+use verigate::event::fed::Fed;
 use verigate::messaging::holder::Ground;
 use verigate::messaging::message::Message;
 use verigate::messaging::outbox::{LONGEST_LINE, Outbox, Settings};
@@ -252,7 +253,13 @@ impl House {
         let store = Arc::new(CountingStore::new(store));
         let shared = Arc::clone(&store) as Arc<dyn Store>;
         let urls = ReceiptUrls::new(Some(BASE), keys.receipt_tokens());
-        let ground = Ground { store: shared, keys, clock: Arc::new(clock.clone()), random: Arc::new(OsRandom) };
+        let ground = Ground {
+            store: shared,
+            keys,
+            clock: Arc::new(clock.clone()),
+            random: Arc::new(OsRandom),
+            fed: Fed::default(),
+        };
         let mut vendors = Vendors::default();
         for (name, _, room) in &plan {
             vendors.add(*name, Arc::clone(&played[name]) as Arc<dyn Vendor>, *room);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use verigate::event::EventKind;
+use verigate::event::history::EventKind;
 use verigate::proto::messaging::v1::MessageStatus;
 use verigate::proto::verification::v1::{
     CheckOutcome, CheckVerificationRequest, CodePolicy, OnExisting, StartVerificationRequest, VerificationStatus,

@@ -13,7 +13,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use verigate::clock::ManualClock;
 use verigate::error::{Error, Kind, Reason, Result};
-use verigate::event::EventKind;
+use verigate::event::fed::Fed;
+use verigate::event::history::EventKind;
 use verigate::id::Id;
 use verigate::messaging::holder::Ground;
 use verigate::messaging::outbox::{LONGEST_LINE, Outbox, Settings};
@@ -161,7 +162,8 @@ impl House {
         let ring = KeyRing::parse(&format!("1:{}\n", "A".repeat(43) + "=")).unwrap();
         let store: Arc<dyn Store> = Arc::new(SealedStore::new(Arc::new(sled), ring, Arc::new(OsRandom)));
         let keys = Keys::open(&*store, &OsRandom).await.unwrap();
-        let ground = Ground { store, keys, clock: Arc::new(clock.clone()), random: Arc::new(OsRandom) };
+        let ground =
+            Ground { store, keys, clock: Arc::new(clock.clone()), random: Arc::new(OsRandom), fed: Fed::default() };
         let maker = Arc::new(Maker {
             capabilities: Capabilities { channels: vec![Channel::Sms], idempotent: true, receipts: false },
             limits: CodeLimits {

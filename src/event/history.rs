@@ -68,12 +68,43 @@ pub enum EventKind {
     /// No send can have reached the person.
     #[n(13)]
     Undeliverable,
+    /// Time has ended a verification.
+    #[n(17)]
+    Expired,
 }
 
 /// The events of one record, oldest first. A record's life is bounded, and so is this.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(transparent)]
 pub struct History(#[n(0)] Vec<Event>);
+
+// === impl EventKind ===
+
+impl EventKind {
+    /// The number of the send that it is about, if it is about one.
+    pub fn send(self) -> Option<u8> {
+        match self {
+            Self::Queued(send)
+            | Self::Attempted(send, _)
+            | Self::Sent(send)
+            | Self::Rejected(send)
+            | Self::Unknown(send)
+            | Self::Delivered(send)
+            | Self::Undelivered(send)
+            | Self::SendExpired(send)
+            | Self::SendCanceled(send)
+            | Self::Confirmed(send)
+            | Self::Denied(send) => Some(send),
+            Self::Started
+            | Self::CheckFailed
+            | Self::Approved
+            | Self::ChecksExhausted
+            | Self::Canceled
+            | Self::Undeliverable
+            | Self::Expired => None,
+        }
+    }
+}
 
 // === impl History ===
 

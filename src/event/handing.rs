@@ -1,0 +1,52 @@
+//! The store as everybody writes to it: sees which commits hold news, and says where once they are durable.
+//!
+//! Nobody who changes a record has to know that somebody waits for its events.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::error::Result;
+use crate::event::fed::Fed;
+use crate::store::keys::events::is_news;
+use crate::store::{Batch, Commit, Key, Prefix, Record, Store, Write};
+
+/// A store that hands news on.
+pub struct Handing {
+    store: Arc<dyn Store>,
+    fed: Fed,
+}
+
+// === impl Handing ===
+
+impl Handing {
+    pub fn new(store: Arc<dyn Store>, fed: Fed) -> Self {
+        Self { store, fed }
+    }
+}
+
+#[async_trait]
+impl Store for Handing {
+    async fn get(&self, key: &Key) -> Result<Option<Record>> {
+        self.store.get(key).await
+    }
+
+    async fn scan(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Record)>> {
+        self.store.scan(prefix, after, limit).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Commit> {
+        let is_put = |(key, write): &(Key, Write)| matches!(write, Write::Put { .. }) && is_news(key);
+        let news = (self.fed.is_any() && batch.writes().iter().any(is_put)).then(|| batch.partition());
+        let commit = self.store.commit(batch).await;
+        // Of a store that did not answer nobody knows what it did.
+        if let (Some(partition), Ok(Commit::Committed(_)) | Err(_)) = (news, &commit) {
+            self.fed.note(partition);
+        }
+        commit
+    }
+
+    fn ready(&self) -> Result<()> {
+        self.store.ready()
+    }
+}

@@ -1,0 +1,12 @@
+//! What happened, told: signed webhooks to receivers on real sockets, and watches that come back where they left off.
+
+mod docs;
+mod endpoints;
+mod guarded;
+mod house;
+mod killed;
+mod replays;
+mod retries;
+mod scribe;
+mod standard;
+mod watches;
