@@ -14,6 +14,10 @@ pub(crate) fn print(tally: &Tally, price: f64) {
     for shape in Shape::ALL {
         row(shape.as_str(), tally.of_shape(shape));
     }
+    println!("  of it, by country:");
+    for land in tally.countries() {
+        row(&format!("  {land}"), tally.of_country(land));
+    }
     row("all", tally.prefixes.values());
     let (offered, through) = sum(tally.prefixes.values());
     println!("money saved: {:.2} of {:.2} at {price} a send", (offered - through) as f64 * price, offered as f64 * price);

@@ -119,7 +119,10 @@ impl Conversion {
         } else if self.block.is_none() && self.is_too_low(rates) {
             self.close(rates, named(), now);
         }
-        self.block.as_ref().and_then(|block| block.wait(rates, now))
+        match &self.block {
+            Some(block) => block.wait(rates, now),
+            None => self.flood(rates, now),
+        }
     }
 
     /// Counts a code that is on its way.
@@ -189,6 +192,18 @@ impl Conversion {
         self.tallies.iter_mut().for_each(|tally| tally.sends += matured as f32);
     }
 
+    /// Until the oldest send that is under way counts, when so many are that hardly any can be honest. Most codes come
+    /// back long before a send counts, but some people are still typing: so half of the least rate must be out of reach.
+    fn flood(&self, rates: &Rates, now: Timestamp) -> Option<Duration> {
+        let (oldest, _) = self.young.first()?;
+        #[expect(clippy::cast_precision_loss, reason = "counts of some minutes")]
+        let young = self.young.iter().map(|(_, count)| count).sum::<u32>() as f32;
+        let [of_late, _] = self.tallies;
+        let all = Tally { sends: of_late.sends + young, ..of_late };
+        let half = Rates { least: rates.least / 2.0, ..*rates };
+        all.is_below(&half).then(|| start_of_bin(rates, oldest + BINS + 1).since(now).max(Duration::from_secs(1)))
+    }
+
     fn is_too_low(&self, rates: &Rates) -> bool {
         self.tallies.iter().any(|tally| tally.is_below(rates))
     }
@@ -249,6 +264,11 @@ impl Block {
 fn bin_of(rates: &Rates, at: Timestamp) -> u64 {
     let bin = u64::try_from(rates.matures_after.as_millis()).unwrap_or(u64::MAX) / BINS;
     at.as_millis() / bin.max(1)
+}
+
+fn start_of_bin(rates: &Rates, bin: u64) -> Timestamp {
+    let length = u64::try_from(rates.matures_after.as_millis()).unwrap_or(u64::MAX) / BINS;
+    Timestamp::from_millis(bin.saturating_mul(length.max(1)))
 }
 
 #[cfg(test)]

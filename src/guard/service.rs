@@ -20,6 +20,7 @@ use crate::guard::names::Names;
 use crate::guard::rule::{Mode, Rule};
 use crate::guard::sequence::Sequence;
 use crate::guard::settings::{Answers, Config, OnFailure};
+use crate::guard::standing::{Person, Standing};
 use crate::guard::table::Table;
 use crate::id::TenantName;
 use crate::recipient::Recipient;
@@ -41,6 +42,8 @@ pub struct Guard {
     safelist: Vec<Area>,
     pub(crate) buckets: Table<Bucket>,
     pub(crate) conversions: Table<Conversion>,
+    pub(crate) people: Table<Person>,
+    pub(crate) standings: Table<Standing>,
     pub(crate) sequences: Mutex<std::collections::HashMap<u64, Sequence>>,
     pub(crate) ledger: Ledger,
     authorizer: Option<Arc<dyn Authorizer>>,
@@ -72,6 +75,8 @@ impl Guard {
             safelist: config.safelist.iter().filter_map(|entry| Area::of_digits(entry)).collect(),
             buckets: Table::new(),
             conversions: Table::new(),
+            people: Table::new(),
+            standings: Table::new(),
             sequences: Mutex::default(),
             authorizer: None,
         }
@@ -108,7 +113,7 @@ impl Guard {
             false => self.ask_all(rules, ask, &mut admitted, now).await?,
         };
         let Some(broken) = broken else {
-            self.note_probe(rules, ask, now);
+            self.note(rules, ask, admitted.excused, now);
             return Ok(admitted);
         };
         self.give_all_back(&mut admitted, now);
@@ -132,7 +137,8 @@ impl Guard {
         admitted: &mut Admitted,
         now: Timestamp,
     ) -> Result<Option<Broken>> {
-        let broken = self.suspect(rules, ask, now).or_else(|| self.take_rates(rules, ask, admitted, now));
+        let broken = self.suspect(rules, ask, admitted, now);
+        let broken = broken.or_else(|| self.take_rates(rules, ask, admitted, now));
         if broken.is_some() {
             return Ok(broken);
         }

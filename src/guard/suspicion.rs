@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 
 use crate::clock::Timestamp;
 use crate::guard::area::{self, Area};
-use crate::guard::ask::Ask;
+use crate::guard::ask::{Admitted, Ask};
 use crate::guard::conversion::{Conversion, Place, Rates};
 use crate::guard::rule::{Mode, Rule};
 use crate::guard::service::{Broken, Guard, MOST_SEQUENCES, found};
@@ -22,14 +22,20 @@ type Areas = [Option<(Area, u64)>; 3];
 impl Guard {
     /// The first rule that a send breaks. The numbers of people whom the caller vouches for are only looked up in the
     /// list of countries.
-    pub(crate) fn suspect(&self, rules: &Config, ask: &Ask<'_>, now: Timestamp) -> Option<Broken> {
+    pub(crate) fn suspect(
+        &self,
+        rules: &Config,
+        ask: &Ask<'_>,
+        admitted: &mut Admitted,
+        now: Timestamp,
+    ) -> Option<Broken> {
         let Recipient::Phone(phone) = ask.recipient else { return None };
         let country = country(rules, phone);
         if country.is_some() || ask.origin.trusted {
             return country;
         }
         number_type(rules, phone)
-            .or_else(|| self.conversion(rules, ask.tenant, phone, now))
+            .or_else(|| self.conversion(rules, ask, phone, admitted, now))
             .or_else(|| self.sequence(rules, ask.tenant, phone, now))
     }
 
@@ -41,12 +47,16 @@ impl Guard {
     /// Counts a code that came back.
     pub fn approved(&self, tenant: &TenantName, recipient: &Recipient) {
         self.count(tenant, recipient, |conversion, rates, now| conversion.approved(rates, now));
+        self.note_answer(tenant, recipient, self.clock.now());
     }
 
-    /// Notes a send that may go to an area whose block is over, to see whether it comes to something.
-    pub(crate) fn note_probe(&self, rules: &Config, ask: &Ask<'_>, now: Timestamp) {
+    /// Notes a send that may be made: from where, and, if its area's block is over, that it is to see whether a code
+    /// comes back.
+    pub(crate) fn note(&self, rules: &Config, ask: &Ask<'_>, excused: bool, now: Timestamp) {
+        let is_apart = excused || self.is_known(ask, now);
+        self.note_ask(rules, ask, excused, now);
         let Recipient::Phone(phone) = ask.recipient else { return };
-        if rules.conversion.mode == Mode::Off || ask.origin.trusted {
+        if rules.conversion.mode == Mode::Off || ask.origin.trusted || is_apart {
             return;
         }
         for (_, name) in self.areas(ask.tenant, phone).into_iter().flatten() {
@@ -54,8 +64,16 @@ impl Guard {
         }
     }
 
-    fn conversion(&self, rules: &Config, tenant: &TenantName, phone: &Phone, now: Timestamp) -> Option<Broken> {
-        if rules.conversion.mode == Mode::Off {
+    fn conversion(
+        &self,
+        rules: &Config,
+        ask: &Ask<'_>,
+        phone: &Phone,
+        admitted: &mut Admitted,
+        now: Timestamp,
+    ) -> Option<Broken> {
+        let tenant = ask.tenant;
+        if rules.conversion.mode == Mode::Off || self.is_known(ask, now) {
             return None;
         }
         let rates = rules.conversion.rates();
@@ -64,7 +82,12 @@ impl Guard {
             let named = || Place { tenant: tenant.clone(), area, country: phone.country() };
             self.conversions.with(name, now, |conversion| conversion.wait(&rates, named, now))
         });
-        found(Rule::Conversion, rules.conversion.mode, waits.max().map(Some))
+        let wait = waits.max()?;
+        if self.is_from_good_place(rules, ask, now) {
+            admitted.excused = true;
+            return None;
+        }
+        found(Rule::Conversion, rules.conversion.mode, Some(Some(wait)))
     }
 
     fn sequence(&self, rules: &Config, tenant: &TenantName, phone: &Phone, now: Timestamp) -> Option<Broken> {
@@ -95,6 +118,9 @@ impl Guard {
             return;
         }
         let (rates, now) = (config.rates(), self.clock.now());
+        if self.is_apart(tenant, recipient, now) {
+            return;
+        }
         for (_, name) in self.areas(tenant, phone).into_iter().flatten() {
             self.conversions.with(name, now, |conversion| count(conversion, &rates, now));
         }

@@ -13,6 +13,8 @@ const KEEP: Duration = Duration::from_secs(31 * 24 * 3600);
 /// The kinds of pages, as keys name them.
 const BUCKETS: u8 = b'b';
 const CONVERSIONS: u8 = b'c';
+const PEOPLE: u8 = b'p';
+const STANDINGS: u8 = b's';
 
 // === impl Guard ===
 
@@ -20,13 +22,17 @@ impl Guard {
     /// Takes up what an earlier process has written. To be called before anything is asked.
     pub async fn load(&self) -> Result<()> {
         self.load_table(BUCKETS, &self.buckets).await?;
-        self.load_table(CONVERSIONS, &self.conversions).await
+        self.load_table(CONVERSIONS, &self.conversions).await?;
+        self.load_table(PEOPLE, &self.people).await?;
+        self.load_table(STANDINGS, &self.standings).await
     }
 
     /// Writes what has changed.
     pub async fn save(&self) -> Result<()> {
         self.save_table(BUCKETS, &self.buckets).await?;
-        self.save_table(CONVERSIONS, &self.conversions).await
+        self.save_table(CONVERSIONS, &self.conversions).await?;
+        self.save_table(PEOPLE, &self.people).await?;
+        self.save_table(STANDINGS, &self.standings).await
     }
 
     /// The same, and gives back money that was not spent: for when no more is asked.

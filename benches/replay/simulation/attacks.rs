@@ -3,6 +3,7 @@
 //! They know nothing of the guard and do not stop when they are refused; no code of theirs comes back. One in twenty of
 //! their machines sits behind an address that honest people share.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use verigate::recipient::Recipient;
@@ -53,8 +54,8 @@ pub(crate) fn all(seed: u64, days: u64) -> Vec<Shot> {
     let end = days as f64 * DAY;
     let mut shots = Vec::new();
     for day in 0..days {
-        one_prefix(&mut dice, day as f64 * DAY, named(if day % 3 == 2 { "MY" } else { "AZ" }), &mut shots);
-        sequence(&mut dice, day as f64 * DAY, named(if day % 3 == 1 { "SG" } else { "PK" }), &mut shots);
+        one_prefix(&mut dice, day as f64 * DAY, named(if day % 3 == 2 { "MY" } else { "GE" }), &mut shots);
+        sequence(&mut dice, day as f64 * DAY, named(if day % 3 == 1 { "SG" } else { "BD" }), &mut shots);
     }
     drip(&mut dice, end, &mut shots);
     spray(&mut dice, end, &mut shots);
@@ -78,8 +79,12 @@ fn one_prefix(dice: &mut Dice, day: f64, land: &'static Land, shots: &mut Vec<Sh
 /// From the sixth hour on, one each quarter of an hour, to each of a hundred prefixes.
 fn drip(dice: &mut Dice, end: f64, shots: &mut Vec<Shot>) {
     for land in DRIPPED.map(named) {
-        for _ in 0..10 {
-            let (prefix, mut at) = (land.prefix(dice), 6.0 * HOUR);
+        let mut prefixes = BTreeSet::new();
+        while prefixes.len() < 10 {
+            prefixes.insert(land.prefix(dice));
+        }
+        for prefix in prefixes {
+            let mut at = 6.0 * HOUR;
             while at < end {
                 at += dice.exponential(HOUR / 4.0);
                 let recipient = land.number_in(&prefix, dice.below(1_000_000));

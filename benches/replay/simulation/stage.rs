@@ -25,6 +25,7 @@ use verigate::verification::policy::Limits;
 use verigate::verification::recipient_state::RecipientState;
 
 use crate::simulation::attacks::{self, Shape};
+use crate::simulation::countries::named;
 use crate::simulation::dice::{Bytes, Dice};
 use crate::simulation::people::{DAY, Person, Town};
 use crate::simulation::tally::Tally;
@@ -132,7 +133,8 @@ impl Stage {
                 };
                 let Recipient::Phone(phone) = &recipient else { return };
                 let prefix = area::prefix(phone).unwrap_or_default().to_owned();
-                self.tally.count_attack(at, shape, prefix, refused);
+                let country = phone.country().map_or("", |country| named(country.as_str()).name);
+                self.tally.count_attack(at, shape, country, prefix, refused);
             }
             Happening::Asks(person, tries) => self.person_asks(at, person, tries).await,
         }

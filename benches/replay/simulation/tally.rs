@@ -1,6 +1,6 @@
 //! What is counted, and what is told of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::simulation::attacks::Shape;
 
@@ -8,6 +8,7 @@ use crate::simulation::attacks::Shape;
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Prefix {
     began_at: f64,
+    country: &'static str,
     pub(crate) offered: u64,
     pub(crate) through: u64,
     /// Within a day of the first.
@@ -54,9 +55,9 @@ impl Tally {
         }
     }
 
-    pub(crate) fn count_attack(&mut self, at: f64, shape: Shape, prefix: String, rule: Option<String>) {
+    pub(crate) fn count_attack(&mut self, at: f64, shape: Shape, country: &'static str, prefix: String, rule: Option<String>) {
         count(hour(self.by_hour.entry(shape).or_default(), at), rule.is_none());
-        let prefix = self.prefixes.entry((shape, prefix)).or_insert(Prefix { began_at: at, ..Prefix::default() });
+        let prefix = self.prefixes.entry((shape, prefix)).or_insert(Prefix { began_at: at, country, ..Prefix::default() });
         let is_through = u64::from(rule.is_none());
         if prefix.through >= 50 {
             prefix.offered_after_50 += 1;
@@ -74,6 +75,14 @@ impl Tally {
         if let Some(rule) = rule {
             *self.stopped.entry((shape, rule)).or_default() += 1;
         }
+    }
+
+    pub(crate) fn countries(&self) -> BTreeSet<&'static str> {
+        self.prefixes.values().map(|prefix| prefix.country).collect()
+    }
+
+    pub(crate) fn of_country(&self, country: &str) -> impl Iterator<Item = &Prefix> + Clone {
+        self.prefixes.values().filter(move |prefix| prefix.country == country)
     }
 
     pub(crate) fn of_shape(&self, shape: Shape) -> impl Iterator<Item = &Prefix> + Clone {
