@@ -100,7 +100,11 @@ async fn main() -> Result<(), Failure> {
         if round > 0 {
             let each = |took: Duration| took.as_secs_f64() * 1e6 / arguments.starts as f64;
             let ratio = with.as_secs_f64() / without.as_secs_f64();
-            println!("round {round:>2}: {:>7.1} µs a start with, {:>7.1} without: {ratio:.3}", each(with), each(without));
+            println!(
+                "round {round:>2}: {:>7.1} µs a start with, {:>7.1} without: {ratio:.3}",
+                each(with),
+                each(without)
+            );
             ratios.push(ratio);
         }
     }
@@ -167,7 +171,8 @@ async fn admit(rules: &GuardConfig) -> Result<u128, Failure> {
     let (store, keys) = open(&place).await?;
     let guard = Guard::new(rules, store, keys, Arc::new(SystemClock));
     let tenant: TenantName = "acme".parse()?;
-    let recipients: Vec<Recipient> = (0..CALLS).map(|turn| address(turn as usize).parse(None)).collect::<Result<_, _>>()?;
+    let recipients: Vec<Recipient> =
+        (0..CALLS).map(|turn| address(turn as usize).parse(None)).collect::<Result<_, _>>()?;
     let mut least = u128::MAX;
     for _ in 0..5 {
         let began = Instant::now();
@@ -259,11 +264,8 @@ impl Service {
             tokio::spawn(async move {
                 for turn in first..first + each {
                     let origin = Origin { client_address: Some(client(turn)), ..Origin::default() };
-                    let new = NewVerification {
-                        channel: Some(Channel::Sms),
-                        origin,
-                        ..NewVerification::to(address(turn))
-                    };
+                    let new =
+                        NewVerification { channel: Some(Channel::Sms), origin, ..NewVerification::to(address(turn)) };
                     verifications.start(&tenant, new).await?;
                 }
                 Ok::<_, verigate::error::Error>(())

@@ -46,7 +46,11 @@ pub(crate) fn draw(tally: &Tally) -> String {
         let _ = write!(svg, "{}: {}. ", panel.name, panel.note);
     }
     let _ = write!(svg, "</desc>\n{STYLE}<text x=\"{LEFT}\" y=\"24\" font-weight=\"600\">Sends an hour</text>\n");
-    let legend = [("offered", "asked for", LEFT), ("through", "gone through", LEFT + 110.0), ("honest", "honest, refused", LEFT + 240.0)];
+    let legend = [
+        ("offered", "asked for", LEFT),
+        ("through", "gone through", LEFT + 110.0),
+        ("honest", "honest, refused", LEFT + 240.0),
+    ];
     for (class, text, x) in legend {
         let _ = writeln!(
             svg,
@@ -88,8 +92,17 @@ impl Panel<'_> {
         let most = self.behind.iter().chain(&self.before).copied().max().unwrap_or_default().max(1);
         let each = (WIDTH - LEFT - 16.0) / hours as f64;
         let (base, y) = (top + 20.0 + PANEL, top + 14.0);
-        let _ = writeln!(svg, "<text x=\"{LEFT}\" y=\"{y}\">{} <tspan class=\"faint\">· {}</tspan></text>", self.name, self.note);
-        let _ = writeln!(svg, "<text class=\"faint\" text-anchor=\"end\" x=\"{}\" y=\"{}\">{most}</text>", LEFT - 8.0, top + 30.0);
+        let _ = writeln!(
+            svg,
+            "<text x=\"{LEFT}\" y=\"{y}\">{} <tspan class=\"faint\">· {}</tspan></text>",
+            self.name, self.note
+        );
+        let _ = writeln!(
+            svg,
+            "<text class=\"faint\" text-anchor=\"end\" x=\"{}\" y=\"{}\">{most}</text>",
+            LEFT - 8.0,
+            top + 30.0
+        );
         for (class, counts) in [("offered", &self.behind), (self.class, &self.before)] {
             let mut path = format!("M{LEFT} {base}");
             for (hour, count) in counts.iter().enumerate() {
@@ -102,7 +115,11 @@ impl Panel<'_> {
         let _ = writeln!(svg, "<path class=\"axis\" d=\"M{LEFT} {base}H{}\"/>", WIDTH - 16.0);
         for day in 0..=hours / 24 {
             let x = LEFT + (day * 24) as f64 * each;
-            let _ = writeln!(svg, "<text class=\"faint\" text-anchor=\"middle\" x=\"{x:.1}\" y=\"{}\">{day}d</text>", base + 15.0);
+            let _ = writeln!(
+                svg,
+                "<text class=\"faint\" text-anchor=\"middle\" x=\"{x:.1}\" y=\"{}\">{day}d</text>",
+                base + 15.0
+            );
         }
     }
 }

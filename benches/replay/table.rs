@@ -20,7 +20,11 @@ pub(crate) fn print(tally: &Tally, price: f64) {
     }
     row("all", tally.prefixes.values());
     let (offered, through) = sum(tally.prefixes.values());
-    println!("money saved: {:.2} of {:.2} at {price} a send", (offered - through) as f64 * price, offered as f64 * price);
+    println!(
+        "money saved: {:.2} of {:.2} at {price} a send",
+        (offered - through) as f64 * price,
+        offered as f64 * price
+    );
     let mut rules: BTreeMap<&str, u64> = BTreeMap::new();
     tally.stopped.iter().for_each(|((_, rule), count)| *rules.entry(rule).or_default() += count);
     println!("stopped by: {}", list(rules.into_iter()));
@@ -37,7 +41,12 @@ pub(crate) fn print(tally: &Tally, price: f64) {
 pub(crate) fn print_worst(runs: &[Tally]) {
     let stopped = runs.iter().map(Tally::share_stopped).fold(1.0, f64::min);
     let refused = runs.iter().map(Tally::share_refused).fold(0.0, f64::max);
-    println!("\nworst of {}: {:.2} % of attacks stopped, {:.4} % of honest sends refused", runs.len(), stopped * 100.0, refused * 100.0);
+    println!(
+        "\nworst of {}: {:.2} % of attacks stopped, {:.4} % of honest sends refused",
+        runs.len(),
+        stopped * 100.0,
+        refused * 100.0
+    );
 }
 
 fn row<'a>(name: &str, prefixes: impl Iterator<Item = &'a Prefix> + Clone) {

@@ -87,6 +87,10 @@ pub struct Block {
     /// The country of an area of numbers.
     #[n(6)]
     country: Option<Country>,
+    /// What was counted here no longer counts against the areas around it.
+    #[n(7)]
+    #[cbor(default)]
+    explains: bool,
 }
 
 /// Whose area it is.
@@ -97,8 +101,9 @@ pub struct Place {
     pub country: Option<Country>,
 }
 
+/// Sends that count and codes that came back, both faded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Encode, Decode)]
-struct Tally {
+pub struct Tally {
     #[n(0)]
     sends: f32,
     #[n(1)]
@@ -163,6 +168,23 @@ impl Conversion {
         self.young.clear();
     }
 
+    /// What was counted before a block: once, for the areas around this one.
+    pub fn explain(&mut self) -> Option<[Tally; 2]> {
+        let block = self.block.as_mut().filter(|block| !block.explains)?;
+        block.explains = true;
+        Some(self.tallies)
+    }
+
+    /// Counts no longer what an area within this one explains, for nothing goes there any more. A block stays.
+    pub fn take_off(&mut self, explained: &[Tally; 2]) {
+        if self.block.is_none() {
+            for (tally, part) in self.tallies.iter_mut().zip(explained) {
+                tally.sends = (tally.sends - part.sends).max(0.0);
+                tally.approvals = (tally.approvals - part.approvals).max(0.0);
+            }
+        }
+    }
+
     pub fn block(&self) -> Option<&Block> {
         self.block.as_ref()
     }
@@ -173,7 +195,8 @@ impl Conversion {
         self.blocks = if is_new { 1 } else { self.blocks + 1 };
         let longer = 1_u32.checked_shl(self.blocks - 1).unwrap_or(u32::MAX);
         let until = now + rates.block.saturating_mul(longer).min(LONGEST_BLOCK.max(rates.block));
-        self.block = Some(Block { tenant, area, since: now, until, probes: 0, probed_at: now, country });
+        self.block =
+            Some(Block { tenant, area, since: now, until, probes: 0, probed_at: now, country, explains: false });
     }
 
     /// Lets time pass: what weighs less, and what counts from now on.

@@ -82,7 +82,8 @@ impl State for Person {
     const MOST_ON_PAGE: usize = 1_000;
 
     fn matters_until(&self) -> Timestamp {
-        let known = if self.answered_at == Timestamp::default() { self.answered_at } else { self.answered_at + KNOWN_FOR };
+        let known =
+            if self.answered_at == Timestamp::default() { self.answered_at } else { self.answered_at + KNOWN_FOR };
         known.max(self.asked_at + ASKED_FOR)
     }
 }

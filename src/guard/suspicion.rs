@@ -78,11 +78,21 @@ impl Guard {
         }
         let rates = rules.conversion.rates();
         // All of them are asked, so that they are blocked together and not one after the other.
-        let waits = self.areas(tenant, phone).into_iter().flatten().filter_map(|(area, name)| {
+        let (mut longest, mut wider) = (None, Vec::new());
+        for (area, name) in self.areas(tenant, phone).into_iter().flatten() {
             let named = || Place { tenant: tenant.clone(), area, country: phone.country() };
-            self.conversions.with(name, now, |conversion| conversion.wait(&rates, named, now))
-        });
-        let wait = waits.max()?;
+            let (wait, explained) = self
+                .conversions
+                .with(name, now, |conversion| (conversion.wait(&rates, named, now), conversion.explain()));
+            // The others who live around an area must not pay for what comes from it.
+            if let Some(explained) = explained {
+                let take_off = |name: &u64| self.conversions.with(*name, now, |around| around.take_off(&explained));
+                wider.iter().for_each(take_off);
+            }
+            longest = longest.max(wait);
+            wider.push(name);
+        }
+        let wait = longest?;
         if self.is_from_good_place(rules, ask, now) {
             admitted.excused = true;
             return None;
@@ -118,10 +128,9 @@ impl Guard {
             return;
         }
         let (rates, now) = (config.rates(), self.clock.now());
-        if self.is_apart(tenant, recipient, now) {
-            return;
-        }
-        for (_, name) in self.areas(tenant, phone).into_iter().flatten() {
+        // Newcomers alone judge small areas, but a country is judged by all who live there.
+        let counted = if self.is_apart(tenant, recipient, now) { 1 } else { 3 };
+        for (_, name) in self.areas(tenant, phone).into_iter().take(counted).flatten() {
             self.conversions.with(name, now, |conversion| count(conversion, &rates, now));
         }
     }

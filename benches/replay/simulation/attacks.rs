@@ -8,9 +8,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use verigate::recipient::Recipient;
 
-use crate::simulation::countries::{LANDS, Land, named};
-use crate::simulation::dice::Dice;
-use crate::simulation::people::{DAY, HOUR, address};
+use super::countries::{LANDS, Land, named};
+use super::dice::Dice;
+use super::people::{DAY, HOUR, address};
 
 /// How an attack looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,7 +2,7 @@
 
 use verigate::recipient::Recipient;
 
-use crate::simulation::dice::Dice;
+use super::dice::Dice;
 
 /// A country and the people in it.
 #[derive(Debug)]

@@ -9,8 +9,8 @@ pub(crate) mod tally;
 
 use verigate::guard::settings::Config;
 
-use crate::simulation::stage::Stage;
-use crate::simulation::tally::Tally;
+use self::stage::Stage;
+use self::tally::Tally;
 
 /// What comes of so many days, with the rules of a configuration.
 pub(crate) async fn run(guard: &Config, limits: verigate::verification::policy::Limits, seed: u64, days: u64) -> Tally {

@@ -8,8 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use verigate::recipient::Recipient;
 
-use crate::simulation::countries::{LANDS, Land};
-use crate::simulation::dice::Dice;
+use super::countries::{LANDS, Land};
+use super::dice::Dice;
 
 /// Starts a day, before the marketing push.
 pub(crate) const STARTS_A_DAY: f64 = 24_000.0;

@@ -24,11 +24,11 @@ use verigate::store::sled::{Config as StoreConfig, SledStore};
 use verigate::verification::policy::Limits;
 use verigate::verification::recipient_state::RecipientState;
 
-use crate::simulation::attacks::{self, Shape};
-use crate::simulation::countries::named;
-use crate::simulation::dice::{Bytes, Dice};
-use crate::simulation::people::{DAY, Person, Town};
-use crate::simulation::tally::Tally;
+use super::attacks::{self, Shape};
+use super::countries::named;
+use super::dice::{Bytes, Dice};
+use super::people::{DAY, Person, Town};
+use super::tally::Tally;
 
 /// 2026-11-23, a Monday.
 const BEGIN: u64 = 1_795_392_000_000;
@@ -146,7 +146,8 @@ impl Stage {
             return self.plan(at + wait.as_secs_f64() + 1.0, Happening::Asks(person, tries));
         }
         let asked = self.ask(person.tenant, &person.recipient, person.address).await;
-        self.tally.count_honest(at, asked.as_ref().err().map(rule_of));
+        self.tally
+            .count_honest(at, asked.as_ref().err().map(|error| format!("{} in {}", rule_of(error), person.land.name)));
         // Those who ask again have the same chance again; in the end as many codes come back as the country's share.
         let each = 1.0 - (1.0 - person.land.conversion).powf(1.0 / 1.35);
         if asked.is_ok() && self.dice.chance(each) {
@@ -189,7 +190,11 @@ impl Stage {
 }
 
 fn rule_of(error: &Error) -> String {
-    error.details().iter().find(|(key, _)| *key == "rule").map_or_else(|| "none".to_owned(), |(_, rule)| rule.to_string())
+    error
+        .details()
+        .iter()
+        .find(|(key, _)| *key == "rule")
+        .map_or_else(|| "none".to_owned(), |(_, rule)| rule.to_string())
 }
 
 // === impl Planned ===

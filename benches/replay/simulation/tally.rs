@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::simulation::attacks::Shape;
+use super::attacks::Shape;
 
 /// Sends to one prefix that a shape of attack asked for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -55,9 +55,17 @@ impl Tally {
         }
     }
 
-    pub(crate) fn count_attack(&mut self, at: f64, shape: Shape, country: &'static str, prefix: String, rule: Option<String>) {
+    pub(crate) fn count_attack(
+        &mut self,
+        at: f64,
+        shape: Shape,
+        country: &'static str,
+        prefix: String,
+        rule: Option<String>,
+    ) {
         count(hour(self.by_hour.entry(shape).or_default(), at), rule.is_none());
-        let prefix = self.prefixes.entry((shape, prefix)).or_insert(Prefix { began_at: at, country, ..Prefix::default() });
+        let prefix =
+            self.prefixes.entry((shape, prefix)).or_insert(Prefix { began_at: at, country, ..Prefix::default() });
         let is_through = u64::from(rule.is_none());
         if prefix.through >= 50 {
             prefix.offered_after_50 += 1;

@@ -1,6 +1,7 @@
 //! A simulated day of honest people and five attacks, before the guard with the rules as they come: the bar that
 //! `benches/replay.rs` measures over a week.
 
+#[expect(dead_code, reason = "the bench tells more of a run")]
 #[path = "../../../benches/replay/simulation/mod.rs"]
 mod simulation;
 
