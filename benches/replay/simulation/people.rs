@@ -1,8 +1,7 @@
 //! Honest people: when they come, from where, how long they take to type a code, and what they do when it does not come.
 //!
-//! Knows nothing of the guard. Its figures are what operators of such services tell of theirs, rounded: four of ten come
-//! for the first time; half take less than 25 s to type a code, one in a hundred more than two minutes; whoever has no code
-//! after a minute mostly asks again.
+//! Knows nothing of the guard. Its figures are assumptions, not anybody's records: four of ten come for the first time;
+//! half take less than 25 s from the send to the code; of those who have none, not quite half ask again.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
