@@ -10,16 +10,17 @@
 //! | 7 | `config` · `grpc` · `rest` · `receipts` · `console` | services, `auth status proto`, words; no concrete store or vendor |
 //! | 6 | `verification` · `contacts` | messaging, event, store port, words |
 //! | 5 | `messaging` · `webhook` | vendor port, event, store port, words |
-//! | 4 | `vendor` · `event` · `auth` | store port, words |
+//! | 4 | `vendor` · `guard` · `event` · `auth` | store port, words |
 //! | 3 | `store` | words |
-//! | 1–2 | `error clock http_client random id network recipient segment shedding status proto telemetry` | nothing of ours, or each other downwards |
+//! | 1–2 | `error clock http_client random id network number_type page_token recipient segment shedding status proto telemetry` | nothing of ours, or each other downwards |
 //!
 //! Invariants, checked by `tests/it/architecture.rs`:
-//! 1. `verification`, `contacts`, `messaging` and `event` name no tonic, prost, axum, reqwest, sled or redis type.
+//! 1. `verification`, `contacts`, `messaging`, `guard` and `event` name no tonic, prost, axum, reqwest, sled or redis type.
 //! 2. Nothing outside `store/` parses a key; nothing outside its own file spells a vendor's name.
 //! 3. `verification.rs`, `judging.rs`, `message.rs`, `callback.rs`, `segment.rs`, `route.rs`, `policy.rs`, `code.rs`, what
 //!    limits calls of vendors (`breaker.rs`, `budget.rs`, `rate.rs`, `backoff.rs`, `rounds.rs`, `health.rs`), what a contact
-//!    may be (`table.rs`, `column.rs`, `row.rs`, `cell.rs`, `filter.rs`), and who may call (`roster.rs`, `scope.rs`,
+//!    may be (`table.rs`, `column.rs`, `row.rs`, `cell.rs`, `filter.rs`), what the guard counts by (`gcra.rs`, `conversion.rs`,
+//!    `sequence.rs`, `area.rs`, `price.rs`), and who may call (`roster.rs`, `scope.rs`,
 //!    `act.rs`, `key.rs`, `changes.rs`), are synchronous and take `now`.
 //! 4. A `mod.rs` is a port (imports none of its children) or an assembler (no child imports it), never both;
 //!    this file re-exports nothing.
@@ -34,6 +35,7 @@ pub mod http_client;
 pub mod id;
 pub mod network;
 pub mod number_type;
+pub mod page_token;
 pub mod proto;
 pub mod random;
 pub mod recipient;

@@ -1,7 +1,7 @@
 //! Networks of IP addresses, as configuration names them. Pure.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
@@ -12,6 +12,19 @@ pub struct Network {
     address: IpAddr,
     /// How many bits they share.
     bits: u8,
+}
+
+/// What one subscriber has: an address of IPv4, however it is written, or the first `bits` of IPv6: 64 on one link, 48 at
+/// most in one place (RFC 6177).
+pub fn subscriber(address: IpAddr, bits: u8) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            let rest = 128 - u32::from(bits.min(128));
+            let mask = u128::MAX.checked_shl(rest).unwrap_or_default();
+            Ipv6Addr::from_bits(address.to_bits() & mask).into()
+        }
+    }
 }
 
 // === impl Network ===

@@ -2,10 +2,8 @@
 //!
 //! The plan is a library's, which stays behind this type, as behind `recipient`.
 
-use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumberType};
+use rlibphonenumber::PhoneNumberType;
 use serde::Deserialize;
-
-use crate::recipient::Phone;
 
 /// The types that libphonenumber tells apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
@@ -30,10 +28,9 @@ pub enum NumberType {
 
 // === impl NumberType ===
 
-impl NumberType {
-    pub fn of(phone: &Phone) -> Self {
-        let Ok(number) = PHONE_NUMBER_UTIL.parse(phone.e164(), None) else { return Self::Unknown };
-        match PHONE_NUMBER_UTIL.get_number_type(&number) {
+impl From<PhoneNumberType> for NumberType {
+    fn from(kind: PhoneNumberType) -> Self {
+        match kind {
             PhoneNumberType::FixedLine => Self::FixedLine,
             PhoneNumberType::Mobile => Self::Mobile,
             PhoneNumberType::FixedLineOrMobile => Self::FixedLineOrMobile,
@@ -53,6 +50,7 @@ impl NumberType {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipient::Phone;
 
     #[test]
     fn numbers_have_the_types_of_their_plans() {
@@ -68,7 +66,7 @@ mod tests {
         ];
         for (number, expected) in rows {
             let phone = Phone::parse(number, None).unwrap_or_else(|error| panic!("{number}: {error}"));
-            assert_eq!(NumberType::of(&phone), expected, "{number}");
+            assert_eq!(phone.number_type(), expected, "{number}");
         }
     }
 }

@@ -13,6 +13,7 @@ use std::str::FromStr;
 use rlibphonenumber::{PHONE_NUMBER_UTIL, ParseError, PhoneNumber, PhoneNumberFormat, Region, ValidationError};
 
 use crate::error::{Error, Result};
+use crate::number_type::NumberType;
 
 /// Longest written phone number in bytes that is looked at.
 const MAX_PHONE_BYTES: usize = 64;
@@ -42,6 +43,8 @@ pub enum Recipient {
 pub struct Phone {
     e164: Box<str>,
     country: Option<Country>,
+    /// Known from when the number was found in its plan; a stored one is not looked up.
+    number_type: Option<NumberType>,
 }
 
 /// An e-mail address.
@@ -105,7 +108,7 @@ impl Recipient {
             && digits.starts_with(|c| matches!(c, '1'..='9'))
             && digits.bytes().all(|b| b.is_ascii_digit())
         {
-            return Ok(Self::Phone(Phone { e164: text.into(), country }));
+            return Ok(Self::Phone(Phone { e164: text.into(), country, number_type: None }));
         }
         if text.len() <= MAX_EMAIL_BYTES && text.contains('@') && text.bytes().all(|b| b.is_ascii_graphic()) {
             return Ok(Self::Email(Email { address: text.into() }));
@@ -225,6 +228,15 @@ impl Phone {
         self.country
     }
 
+    /// What it is for, as its country's plan has it.
+    pub fn number_type(&self) -> NumberType {
+        let look_up = || {
+            let number = PHONE_NUMBER_UTIL.parse(&*self.e164, None).ok();
+            number.map_or(NumberType::Unknown, |number| PHONE_NUMBER_UTIL.get_number_type(&number).into())
+        };
+        self.number_type.unwrap_or_else(look_up)
+    }
+
     fn read(text: &str, default: Option<Country>) -> Result<Self, &'static str> {
         let (international, digits) = dialled(text)?;
         let from_abroad = |digits: &str| Self::look_up(&format!("+{digits}"), None);
@@ -256,15 +268,17 @@ impl Phone {
 
     fn find(digits: &str, default: Option<Country>) -> Result<Self, &'static str> {
         let number = PHONE_NUMBER_UTIL.parse(digits, default.and_then(Country::region)).map_err(describe)?;
-        let region = PHONE_NUMBER_UTIL
-            .get_region_for_number(&number)
-            .filter(|region| PHONE_NUMBER_UTIL.is_valid_number_for_region(&number, *region))
-            .ok_or_else(|| describe_length(&number))?;
+        let region = PHONE_NUMBER_UTIL.get_region_for_number(&number).ok_or_else(|| describe_length(&number))?;
+        // A valid number is one that has a type.
+        let number_type = NumberType::from(PHONE_NUMBER_UTIL.get_number_type(&number));
+        if number_type == NumberType::Unknown {
+            return Err(describe_length(&number));
+        }
         let e164 = PHONE_NUMBER_UTIL.format(&number, PhoneNumberFormat::E164);
         if e164.len() > 1 + MAX_E164_DIGITS {
             return Err(TOO_LONG);
         }
-        Ok(Self { e164: e164.into(), country: Country::of(region) })
+        Ok(Self { e164: e164.into(), country: Country::of(region), number_type: Some(number_type) })
     }
 }
 

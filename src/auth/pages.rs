@@ -5,8 +5,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use minicbor::{Decode, Encode};
 
 use crate::auth::account::Account;
@@ -15,6 +13,7 @@ use crate::auth::key::Key;
 use crate::auth::registry::Registry;
 use crate::error::{Error, Result};
 use crate::id::TenantName;
+use crate::page_token;
 use crate::store::keys::Fingerprint;
 
 /// Which page.
@@ -86,11 +85,9 @@ fn take<'a, T: 'a>(
 
 // === impl NameToken ===
 
-/// Opaque to callers: base64url.
 impl fmt::Display for NameToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = minicbor::to_vec(self).map_err(|_| fmt::Error)?;
-        f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
+        page_token::write(self, f)
     }
 }
 
@@ -98,10 +95,6 @@ impl FromStr for NameToken {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok();
-        let token = bytes.and_then(|bytes| minicbor::decode::<Self>(&bytes).ok());
-        // Bytes behind the end are not read, and would make two tokens of one.
-        let token = token.filter(|token| token.to_string() == text);
-        token.ok_or_else(|| Error::invalid("page_token", "must be a next_page_token as it was returned"))
+        page_token::read(text)
     }
 }

@@ -29,6 +29,19 @@ pub enum Area {
     Prefix(#[n(0)] Box<str>),
 }
 
+/// The same, without anything of its own: to be looked up at each send.
+#[derive(Debug, Clone, Copy)]
+pub enum AreaRef<'a> {
+    Country(Country),
+    Prefix(&'a str),
+}
+
+/// The areas that a number lies in, from its country to its block.
+pub fn areas(phone: &Phone) -> impl Iterator<Item = AreaRef<'_>> {
+    let country = phone.country().map(AreaRef::Country);
+    [country, prefix(phone).map(AreaRef::Prefix), block(phone).map(AreaRef::Prefix)].into_iter().flatten()
+}
+
 /// The first digits of a number that all numbers of its block have, which are ten thousand.
 pub fn block(phone: &Phone) -> Option<&str> {
     without_last(phone, BLOCK_DIGITS)
@@ -56,6 +69,15 @@ impl Area {
         match self {
             Self::Country(country) => phone.country() == Some(*country),
             Self::Prefix(digits) => phone.digits().starts_with(&**digits),
+        }
+    }
+}
+
+impl From<AreaRef<'_>> for Area {
+    fn from(area: AreaRef<'_>) -> Self {
+        match area {
+            AreaRef::Country(country) => Self::Country(country),
+            AreaRef::Prefix(digits) => Self::Prefix(digits.into()),
         }
     }
 }

@@ -48,6 +48,8 @@ pub struct Admitted {
     pub nearest: Option<(Rule, u32)>,
     /// It goes to a blocked area, because codes come back from where it is asked for.
     pub(crate) excused: bool,
+    /// Areas for which it is a probe.
+    pub(crate) probed: Vec<u64>,
     pub(crate) taken: Vec<(u64, Limit)>,
     pub(crate) paid: Vec<(u64, Micros)>,
 }

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use minicbor::{Decode, Encode};
 
 use crate::clock::Timestamp;
@@ -13,6 +11,7 @@ use crate::guard::area::Area;
 use crate::guard::conversion::Block;
 use crate::guard::service::Guard;
 use crate::id::TenantName;
+use crate::page_token;
 use crate::store::keys::Fingerprint;
 
 /// A page of blocks and, if there are more, the token of the next.
@@ -81,11 +80,9 @@ fn place(block: &Block) -> (&TenantName, &Area) {
 
 // === impl BlockToken ===
 
-/// Opaque to callers: base64url.
 impl fmt::Display for BlockToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = minicbor::to_vec(self).map_err(|_| fmt::Error)?;
-        f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
+        page_token::write(self, f)
     }
 }
 
@@ -93,10 +90,6 @@ impl FromStr for BlockToken {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok();
-        let token = bytes.and_then(|bytes| minicbor::decode::<Self>(&bytes).ok());
-        // Bytes behind the end are not read, and would make two tokens of one.
-        let token = token.filter(|token| token.to_string() == text);
-        token.ok_or_else(|| Error::invalid("page_token", "must be a next_page_token as it was returned"))
+        page_token::read(text)
     }
 }

@@ -25,6 +25,9 @@ const BINS: u64 = 8;
 /// After these times what was counted weighs half.
 const HALF_LIVES: [Duration; 2] = [Duration::from_secs(3600), Duration::from_secs(24 * 3600)];
 
+/// How often it is weighed.
+const LEAST_FADE: Duration = Duration::from_secs(1);
+
 /// How long the sends and blocks of an area are remembered after the last one.
 const MEMORY: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -101,6 +104,15 @@ pub struct Place {
     pub country: Option<Country>,
 }
 
+/// Whether something may be sent to an area.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    Free,
+    /// To see whether a block still holds.
+    Probe,
+    Wait(Duration),
+}
+
 /// Sends that count and codes that came back, both faded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Encode, Decode)]
 pub struct Tally {
@@ -113,8 +125,9 @@ pub struct Tally {
 // === impl Conversion ===
 
 impl Conversion {
-    /// How long nothing may be sent; `None` when it may now. `named` says whose area it is, should it be blocked here.
-    pub fn wait(&mut self, rates: &Rates, named: impl FnOnce() -> Place, now: Timestamp) -> Option<Duration> {
+    /// Whether something may be sent. A probe is counted with the leave to make it, so that no more go than should,
+    /// however many ask at once. `named` says whose area it is, should it be blocked here.
+    pub fn ask(&mut self, rates: &Rates, named: impl FnOnce() -> Place, now: Timestamp) -> Leave {
         self.mature(rates, now);
         if let Some(block) = self.block.take_if(|block| block.is_settled(rates, now)) {
             // From when it was clear, whenever somebody looks.
@@ -122,11 +135,22 @@ impl Conversion {
             let place = Place { tenant: block.tenant, area: block.area, country: block.country };
             self.close(rates, place, since);
         } else if self.block.is_none() && self.is_too_low(rates) {
+            // One that was open for long after a block is as if it had never had one.
+            if now.since(self.opened_at) >= LONGEST_BLOCK {
+                self.blocks = 0;
+            }
             self.close(rates, named(), now);
         }
-        match &self.block {
-            Some(block) => block.wait(rates, now),
-            None => self.flood(rates, now),
+        match &mut self.block {
+            Some(block) => block.ask(rates, now),
+            None => self.flood(rates, now).map_or(Leave::Free, Leave::Wait),
+        }
+    }
+
+    /// Takes back a probe that is not made after all.
+    pub fn unprobe(&mut self) {
+        if let Some(block) = &mut self.block {
+            block.probes = block.probes.saturating_sub(1);
         }
     }
 
@@ -139,14 +163,6 @@ impl Conversion {
             None => self.young.push((bin, 1)),
         }
         self.last_sent_at = now;
-    }
-
-    /// Lets a probe through.
-    pub fn probe(&mut self, now: Timestamp) {
-        if let Some(block) = self.block.as_mut().filter(|block| now >= block.until) {
-            block.probes += 1;
-            block.probed_at = now;
-        }
     }
 
     /// Counts a code that came back. Ends a block when it was a probe's, or when it makes the rate less than certain.
@@ -190,9 +206,7 @@ impl Conversion {
     }
 
     fn close(&mut self, rates: &Rates, Place { tenant, area, country }: Place, now: Timestamp) {
-        // One that holds well for a while after a block is as if it had never had one.
-        let is_new = now.since(self.opened_at) >= LONGEST_BLOCK && self.opened_at != Timestamp::default();
-        self.blocks = if is_new { 1 } else { self.blocks + 1 };
+        self.blocks = self.blocks.saturating_add(1);
         let longer = 1_u32.checked_shl(self.blocks - 1).unwrap_or(u32::MAX);
         let until = now + rates.block.saturating_mul(longer).min(LONGEST_BLOCK.max(rates.block));
         self.block =
@@ -201,12 +215,15 @@ impl Conversion {
 
     /// Lets time pass: what weighs less, and what counts from now on.
     fn mature(&mut self, rates: &Rates, now: Timestamp) {
+        // What fades in days does not change from one send to the next.
         let passed = now.since(self.weighed_at);
-        for (tally, half_life) in self.tallies.iter_mut().zip(HALF_LIVES) {
-            let kept = 0.5_f32.powf(passed.as_secs_f32() / half_life.as_secs_f32());
-            *tally = Tally { sends: tally.sends * kept, approvals: tally.approvals * kept };
+        if passed >= LEAST_FADE || now < self.weighed_at {
+            for (tally, half_life) in self.tallies.iter_mut().zip(HALF_LIVES) {
+                let kept = 0.5_f32.powf(passed.as_secs_f32() / half_life.as_secs_f32());
+                *tally = Tally { sends: tally.sends * kept, approvals: tally.approvals * kept };
+            }
+            self.weighed_at = now;
         }
-        self.weighed_at = now;
         let bin = bin_of(rates, now);
         let is_young = |(sent, _): &(u64, u32)| sent + BINS >= bin;
         let matured: u32 = self.young.iter().filter(|sent| !is_young(sent)).map(|(_, count)| count).sum();
@@ -266,11 +283,16 @@ impl Block {
         }
     }
 
-    fn wait(&self, rates: &Rates, now: Timestamp) -> Option<Duration> {
+    fn ask(&mut self, rates: &Rates, now: Timestamp) -> Leave {
         if now < self.until {
-            return Some(self.until.since(now));
+            return Leave::Wait(self.until.since(now));
         }
-        (self.probes >= rates.probes).then(|| self.answered_at(rates).since(now).max(Duration::from_secs(1)))
+        if self.probes >= rates.probes {
+            return Leave::Wait(self.answered_at(rates).since(now).max(Duration::from_secs(1)));
+        }
+        self.probes += 1;
+        self.probed_at = now;
+        Leave::Probe
     }
 
     /// When the last probe is old enough to have been answered.
@@ -315,7 +337,10 @@ mod tests {
     }
 
     fn wait(conversion: &mut Conversion, now: Timestamp) -> Option<u64> {
-        conversion.wait(&RATES, named, now).map(|wait| wait.as_secs() / 60)
+        match conversion.ask(&RATES, named, now) {
+            Leave::Free | Leave::Probe => None,
+            Leave::Wait(wait) => Some(wait.as_secs() / 60),
+        }
     }
 
     /// Sends, one a minute, until it is blocked; how many went.
@@ -375,16 +400,14 @@ mod tests {
             assert_eq!(wait(&mut conversion, at(now)), Some(hours * 60));
             now += hours * 60;
             for _ in 0..3 {
-                assert_eq!(wait(&mut conversion, at(now)), None, "a probe");
-                conversion.probe(at(now));
+                assert_eq!(conversion.ask(&RATES, named, at(now)), Leave::Probe);
                 conversion.sent(&RATES, at(now));
             }
             assert_eq!(wait(&mut conversion, at(now)), Some(10), "until the probes are answered");
             now += 10;
         }
         now += 24 * 60;
-        assert_eq!(wait(&mut conversion, at(now)), None);
-        conversion.probe(at(now));
+        assert_eq!(conversion.ask(&RATES, named, at(now)), Leave::Probe);
         conversion.approved(&RATES, at(now + 1));
         assert_eq!((wait(&mut conversion, at(now + 1)), conversion.block()), (None, None));
         assert!(flood(&mut conversion, now + 2, 100) < 50, "and it is watched again");
@@ -399,6 +422,34 @@ mod tests {
         let mut again: Conversion = crate::store::record::decode(&bytes).unwrap();
         assert_eq!(again, conversion);
         assert_eq!(wait(&mut again, at(now + 30)), Some(30));
+    }
+
+    #[test]
+    fn a_block_after_a_long_good_time_begins_small_and_grows_like_the_first() {
+        let mut conversion = Conversion::default();
+        let mut now = flood(&mut conversion, 0, 100) + 60;
+        assert_eq!(conversion.ask(&RATES, named, at(now)), Leave::Probe);
+        conversion.approved(&RATES, at(now));
+        now += 25 * 60;
+        now += flood(&mut conversion, now, 100);
+        for hours in [1, 2, 4] {
+            assert_eq!(wait(&mut conversion, at(now)), Some(hours * 60));
+            now += hours * 60;
+            (0..3).for_each(|_| assert_eq!(conversion.ask(&RATES, named, at(now)), Leave::Probe));
+            now += 10;
+        }
+    }
+
+    #[test]
+    fn a_probe_that_is_not_made_is_made_by_another() {
+        let mut conversion = Conversion::default();
+        let now = flood(&mut conversion, 0, 100) + 60;
+        for _ in 0..10 {
+            assert_eq!(conversion.ask(&RATES, named, at(now)), Leave::Probe);
+            conversion.unprobe();
+        }
+        (0..3).for_each(|_| assert_eq!(conversion.ask(&RATES, named, at(now)), Leave::Probe));
+        assert!(matches!(conversion.ask(&RATES, named, at(now)), Leave::Wait(_)));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Under which names what is counted lies: keyed hashes, so that nobody who chooses numbers can choose where they count.
 
 use std::hash::Hasher;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use siphasher::sip::SipHasher24;
 
 use crate::guard::rule::Rule;
+use crate::network::subscriber;
 
 /// Makes names. Cheap to copy.
 #[derive(Clone, Copy)]
@@ -37,22 +38,20 @@ impl Names {
 /// What of an address tells a client apart: all of IPv4, and the first 64 bits of IPv6, for whoever has one has all
 /// behind it.
 pub fn client(address: IpAddr) -> Vec<u8> {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => head(address, 8),
-    }
+    bytes(subscriber(address, 64))
 }
 
 /// The network of a client: the first 48 bits of IPv6, which is what a household or a company is given. IPv4 has none.
 pub fn network(address: IpAddr) -> Option<Vec<u8>> {
-    match address.to_canonical() {
-        IpAddr::V4(_) => None,
-        IpAddr::V6(address) => Some(head(address, 6)),
-    }
+    let network = subscriber(address, 48);
+    network.is_ipv6().then(|| bytes(network))
 }
 
-fn head(address: Ipv6Addr, bytes: usize) -> Vec<u8> {
-    address.octets()[..bytes].to_vec()
+fn bytes(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
 }
 
 #[cfg(test)]

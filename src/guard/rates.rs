@@ -3,6 +3,7 @@
 use crate::clock::Timestamp;
 use crate::guard::area;
 use crate::guard::ask::{Admitted, Ask};
+use crate::guard::conversion::Conversion;
 use crate::guard::gcra::{Bucket, Decision, Limit};
 use crate::guard::names::{client, network};
 use crate::guard::rule::{Mode, Rule};
@@ -22,7 +23,7 @@ impl State for Bucket {
 // === impl Guard ===
 
 impl Guard {
-    /// Takes one from each limit, or from none and says which is reached.
+    /// Takes one from each limit until one is reached, and says which. What was taken is noted, to be given back.
     pub(crate) fn take_rates(
         &self,
         rules: &Config,
@@ -30,6 +31,7 @@ impl Guard {
         admitted: &mut Admitted,
         now: Timestamp,
     ) -> Option<Broken> {
+        admitted.taken.reserve(8);
         for (rule, rate, name) in self.counted(rules, ask) {
             let wait = match self.take(name, rate.limit(), now) {
                 Decision::Pass { left, .. } => {
@@ -42,7 +44,6 @@ impl Guard {
                 Decision::Wait(wait) => Some(Some(wait)),
             };
             if let Some(broken) = found(rule, rate.mode, wait) {
-                self.give_all_back(admitted, now);
                 return Some(broken);
             }
         }
@@ -52,6 +53,9 @@ impl Guard {
     /// Gives back what was taken for a send that is not to be.
     pub(crate) fn give_all_back(&self, admitted: &mut Admitted, now: Timestamp) {
         admitted.taken.drain(..).for_each(|(name, limit)| self.give_back(name, limit, now));
+        for name in admitted.probed.drain(..) {
+            self.conversions.with(name, now, Conversion::unprobe);
+        }
     }
 
     pub(crate) fn take(&self, name: u64, limit: Limit, now: Timestamp) -> Decision {

@@ -3,10 +3,11 @@
 //! A rule that is only monitored is asked and counted like the others, and stops nothing. What a send took from the
 //! limits before a later one refused it is given back, so that who is refused does not use up what others need.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use tracing::info;
+use tracing::debug;
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Reason, Result};
@@ -44,7 +45,7 @@ pub struct Guard {
     pub(crate) conversions: Table<Conversion>,
     pub(crate) people: Table<Person>,
     pub(crate) standings: Table<Standing>,
-    pub(crate) sequences: Mutex<std::collections::HashMap<u64, Sequence>>,
+    pub(crate) sequences: Mutex<HashMap<u64, Sequence>>,
     pub(crate) ledger: Ledger,
     authorizer: Option<Arc<dyn Authorizer>>,
 }
@@ -53,7 +54,7 @@ pub struct Guard {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Broken {
     pub(crate) rule: Rule,
-    pub(crate) wait: Option<std::time::Duration>,
+    pub(crate) wait: Option<Duration>,
 }
 
 // === impl Guard ===
@@ -73,10 +74,10 @@ impl Guard {
             everybody: config.clone(),
             own,
             safelist: config.safelist.iter().filter_map(|entry| Area::of_digits(entry)).collect(),
-            buckets: Table::new(),
-            conversions: Table::new(),
-            people: Table::new(),
-            standings: Table::new(),
+            buckets: Table::default(),
+            conversions: Table::default(),
+            people: Table::default(),
+            standings: Table::default(),
             sequences: Mutex::default(),
             authorizer: None,
         }
@@ -108,15 +109,20 @@ impl Guard {
             return Err(may_not_trust());
         }
         let mut admitted = Admitted::default();
-        let broken = match self.is_safe(ask.recipient) {
-            true => self.spend(ask, &mut admitted, now).await?,
-            false => self.ask_all(rules, ask, &mut admitted, now).await?,
+        let asked = match self.is_safe(ask.recipient) {
+            true => self.spend(ask, &mut admitted, now).await,
+            false => self.ask_all(rules, ask, &mut admitted, now).await,
         };
-        let Some(broken) = broken else {
-            self.note(rules, ask, admitted.excused, now);
-            return Ok(admitted);
+        let broken = match asked {
+            Ok(None) => {
+                self.note_ask(rules, ask, admitted.excused, now);
+                return Ok(admitted);
+            }
+            Ok(Some(broken)) => Ok(broken),
+            Err(error) => Err(error),
         };
         self.give_all_back(&mut admitted, now);
+        let broken = broken?;
         if rules.answers == Answers::Shadow && broken.rule.may_be_hidden() {
             return Ok(Admitted { shadow: Some(broken.rule), ..Admitted::default() });
         }
@@ -137,8 +143,7 @@ impl Guard {
         admitted: &mut Admitted,
         now: Timestamp,
     ) -> Result<Option<Broken>> {
-        let broken = self.suspect(rules, ask, admitted, now);
-        let broken = broken.or_else(|| self.take_rates(rules, ask, admitted, now));
+        let broken = self.suspect(rules, ask, admitted, now).or_else(|| self.take_rates(rules, ask, admitted, now));
         if broken.is_some() {
             return Ok(broken);
         }
@@ -170,18 +175,19 @@ impl Guard {
 }
 
 /// Counts what a rule says, and passes on what it forbids. `broken`: with how long until it is so no more.
-pub(crate) fn found(rule: Rule, mode: Mode, broken: Option<Option<std::time::Duration>>) -> Option<Broken> {
+pub(crate) fn found(rule: Rule, mode: Mode, broken: Option<Option<Duration>>) -> Option<Broken> {
     let wait = broken?;
     let verdict = if mode == Mode::Enforce { "refused" } else { "monitored" };
     metrics::counter!("verigate_guard_total", "rule" => rule.as_str(), "verdict" => verdict).increment(1);
-    info!(rule = rule.as_str(), verdict, "a rule of the guard does not hold");
+    // Under attack these are as many as the calls.
+    debug!(rule = rule.as_str(), verdict, "a rule of the guard does not hold");
     (mode == Mode::Enforce).then_some(Broken { rule, wait })
 }
 
 pub(crate) fn refusal(Broken { rule, wait }: Broken) -> Error {
-    let error = Error::new(rule.kind(), rule.reason(), rule.message())
-        .with_detail("rule", rule.as_str())
-        .with_detail("left", "0");
+    let error = Error::new(rule.kind(), rule.reason(), rule.message()).with_detail("rule", rule.as_str());
+    // Of what is never allowed, there is nothing to be left.
+    let error = if rule.kind() == Kind::Limited { error.with_detail("left", "0") } else { error };
     match wait {
         Some(wait) => error.with_retry_after(wait),
         None => error,

@@ -252,11 +252,16 @@ impl RateConfig {
     }
 
     fn violations(&self) -> Vec<Violation> {
-        let mut found = Violations::default();
-        found.range("sends", &self.sends, 1..=1_000_000_000);
-        found.range("window", &self.window, Duration::from_secs(1)..=30 * DAY);
-        found.0
+        limit_violations("sends", self.limit())
     }
+}
+
+/// What is out of range of a limit whose count has this key.
+fn limit_violations(count: &str, Limit { sends, window }: Limit) -> Vec<Violation> {
+    let mut found = Violations::default();
+    found.range(count, &sends, 1..=1_000_000_000);
+    found.range("window", &window, Duration::from_secs(1)..=30 * DAY);
+    found.0
 }
 
 // === impl FailuresConfig ===
@@ -267,10 +272,7 @@ impl FailuresConfig {
     }
 
     fn violations(&self) -> Vec<Violation> {
-        let mut found = Violations::default();
-        found.range("failures", &self.failures, 1..=1_000_000_000);
-        found.range("window", &self.window, Duration::from_secs(1)..=30 * DAY);
-        found.0
+        limit_violations("failures", self.limit())
     }
 }
 

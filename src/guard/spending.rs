@@ -1,5 +1,7 @@
 //! Money: what a send costs is taken from every budget that it belongs to, or from none.
 
+use tracing::warn;
+
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::guard::ask::{Admitted, Ask};
@@ -53,20 +55,24 @@ impl Guard {
             let parts = budget.account(item);
             let parts: Vec<_> = parts.iter().map(|part| part.as_bytes()).collect();
             let account = self.names.of(Rule::Budget, &parts);
-            let spent = self.ledger.spend(account, price, budget.limit(), now).await;
-            if let Ok(true) = spent {
-                paid.push((account, price));
-                continue;
-            }
-            let over = match &spent {
-                Ok(_) => found(Rule::Budget, budget.mode, Some(Some(next_day(now).since(now)))),
-                Err(_) => None,
+            let over = match self.ledger.spend(account, price, budget.limit(), now).await {
+                Ok(true) => {
+                    paid.push((account, price));
+                    continue;
+                }
+                Ok(false) => found(Rule::Budget, budget.mode, Some(Some(next_day(now).since(now)))),
+                // What is only watched stops nothing.
+                Err(error) if budget.mode == Mode::Monitor => {
+                    warn!(?error, "a budget could not be read");
+                    None
+                }
+                Err(error) => {
+                    self.refund(&mut paid, now).await;
+                    return Err(error);
+                }
             };
-            if spent.is_err() || over.is_some() {
-                self.refund(&mut paid, now).await;
-                spent?;
-            }
             if let Some(over) = over {
+                self.refund(&mut paid, now).await;
                 return Ok(Err((budget, over)));
             }
         }

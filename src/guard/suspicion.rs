@@ -4,18 +4,14 @@
 use std::sync::PoisonError;
 
 use crate::clock::Timestamp;
-use crate::guard::area::{self, Area};
+use crate::guard::area::{self, AreaRef};
 use crate::guard::ask::{Admitted, Ask};
-use crate::guard::conversion::{Conversion, Place, Rates};
+use crate::guard::conversion::{Conversion, Leave, Place, Rates};
 use crate::guard::rule::{Mode, Rule};
 use crate::guard::service::{Broken, Guard, MOST_SEQUENCES, found};
 use crate::guard::settings::{Config, ConversionConfig};
 use crate::id::TenantName;
-use crate::number_type::NumberType;
 use crate::recipient::{Phone, Recipient};
-
-/// From a country to a block, an area and the name under which it is counted.
-type Areas = [Option<(Area, u64)>; 3];
 
 // === impl Guard ===
 
@@ -50,20 +46,6 @@ impl Guard {
         self.note_answer(tenant, recipient, self.clock.now());
     }
 
-    /// Notes a send that may be made: from where, and, if its area's block is over, that it is to see whether a code
-    /// comes back.
-    pub(crate) fn note(&self, rules: &Config, ask: &Ask<'_>, excused: bool, now: Timestamp) {
-        let is_apart = excused || self.is_known(ask, now);
-        self.note_ask(rules, ask, excused, now);
-        let Recipient::Phone(phone) = ask.recipient else { return };
-        if rules.conversion.mode == Mode::Off || ask.origin.trusted || is_apart {
-            return;
-        }
-        for (_, name) in self.areas(ask.tenant, phone).into_iter().flatten() {
-            self.conversions.with(name, now, |conversion| conversion.probe(now));
-        }
-    }
-
     fn conversion(
         &self,
         rules: &Config,
@@ -72,32 +54,38 @@ impl Guard {
         admitted: &mut Admitted,
         now: Timestamp,
     ) -> Option<Broken> {
-        let tenant = ask.tenant;
         if rules.conversion.mode == Mode::Off || self.is_known(ask, now) {
             return None;
         }
-        let rates = rules.conversion.rates();
+        let (rates, tenant) = (rules.conversion.rates(), ask.tenant);
         // All of them are asked, so that they are blocked together and not one after the other.
-        let (mut longest, mut wider) = (None, Vec::new());
-        for (area, name) in self.areas(tenant, phone).into_iter().flatten() {
-            let named = || Place { tenant: tenant.clone(), area, country: phone.country() };
-            let (wait, explained) = self
+        let (mut longest, mut names) = (None, [0; 3]);
+        for (place, area) in area::areas(phone).enumerate() {
+            let name = self.name_of(tenant, area);
+            let named = || Place { tenant: tenant.clone(), area: area.into(), country: phone.country() };
+            let (leave, explained) = self
                 .conversions
-                .with(name, now, |conversion| (conversion.wait(&rates, named, now), conversion.explain()));
+                .with(name, now, |conversion| (conversion.ask(&rates, named, now), conversion.explain()));
             // The others who live around an area must not pay for what comes from it.
             if let Some(explained) = explained {
-                let take_off = |name: &u64| self.conversions.with(*name, now, |around| around.take_off(&explained));
-                wider.iter().for_each(take_off);
+                names[..place].iter().for_each(|name| self.conversions.with(*name, now, |wider| wider.take_off(&explained)));
             }
-            longest = longest.max(wait);
-            wider.push(name);
+            match leave {
+                Leave::Free => {}
+                Leave::Probe => admitted.probed.push(name),
+                Leave::Wait(wait) => longest = longest.max(Some(wait)),
+            }
+            names[place] = name;
         }
-        let wait = longest?;
+        if longest.is_none() && admitted.probed.is_empty() {
+            return None;
+        }
         if self.is_from_good_place(rules, ask, now) {
+            self.give_all_back(admitted, now);
             admitted.excused = true;
             return None;
         }
-        found(Rule::Conversion, rules.conversion.mode, Some(Some(wait)))
+        found(Rule::Conversion, rules.conversion.mode, longest.map(Some))
     }
 
     fn sequence(&self, rules: &Config, tenant: &TenantName, phone: &Phone, now: Timestamp) -> Option<Broken> {
@@ -130,23 +118,17 @@ impl Guard {
         let (rates, now) = (config.rates(), self.clock.now());
         // Newcomers alone judge small areas, but a country is judged by all who live there.
         let counted = if self.is_apart(tenant, recipient, now) { 1 } else { 3 };
-        for (_, name) in self.areas(tenant, phone).into_iter().take(counted).flatten() {
+        for area in area::areas(phone).take(counted) {
+            let name = self.name_of(tenant, area);
             self.conversions.with(name, now, |conversion| count(conversion, &rates, now));
         }
     }
 
-    fn areas(&self, tenant: &TenantName, phone: &Phone) -> Areas {
-        let country = phone.country().map(Area::Country);
-        let digits = |digits: &str| Area::Prefix(digits.into());
-        let areas = [country, area::prefix(phone).map(digits), area::block(phone).map(digits)];
-        areas.map(|area| area.map(|area| (area.clone(), self.name_of(tenant, &area))))
-    }
-
     /// The name under which it is counted how many codes come back from an area.
-    pub(crate) fn name_of(&self, tenant: &TenantName, area: &Area) -> u64 {
-        let (kind, text): (&[u8], &str) = match area {
-            Area::Country(country) => (b"country", country.as_str()),
-            Area::Prefix(digits) => (b"prefix", digits),
+    fn name_of(&self, tenant: &TenantName, area: AreaRef<'_>) -> u64 {
+        let (kind, text): (&[u8], &str) = match &area {
+            AreaRef::Country(country) => (b"country", country.as_str()),
+            AreaRef::Prefix(digits) => (b"prefix", digits),
         };
         self.names.of(Rule::Conversion, &[tenant.as_str().as_bytes(), kind, text.as_bytes()])
     }
@@ -154,10 +136,13 @@ impl Guard {
 
 fn country(rules: &Config, phone: &Phone) -> Option<Broken> {
     let countries = &rules.countries;
+    if countries.mode == Mode::Off {
+        return None;
+    }
     let holds = |list: &[_]| phone.country().is_some_and(|country| list.contains(&country));
     let denied = holds(&countries.deny) || !(countries.allow.is_empty() || holds(&countries.allow));
     if denied {
-        return found(Rule::Country, countries.mode, (countries.mode != Mode::Off).then_some(None));
+        return found(Rule::Country, countries.mode, Some(None));
     }
     found(Rule::Country, Mode::Monitor, holds(&countries.monitor).then_some(None))
 }
@@ -167,7 +152,7 @@ fn number_type(rules: &Config, phone: &Phone) -> Option<Broken> {
     if types.mode == Mode::Off || types.deny.is_empty() {
         return None;
     }
-    found(Rule::NumberType, types.mode, types.deny.contains(&NumberType::of(phone)).then_some(None))
+    found(Rule::NumberType, types.mode, types.deny.contains(&phone.number_type()).then_some(None))
 }
 
 // === impl ConversionConfig ===

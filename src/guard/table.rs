@@ -30,7 +30,6 @@ pub struct Table<S> {
     pages: Box<[Mutex<Page<S>>]>,
 }
 
-#[derive(Default)]
 struct Page<S> {
     states: HashMap<u64, S>,
     changed: bool,
@@ -61,12 +60,14 @@ pub struct Change<'a, S: State> {
 
 // === impl Table ===
 
-impl<S: State> Table<S> {
-    pub fn new() -> Self {
+impl<S> Default for Table<S> {
+    fn default() -> Self {
         let page = || Mutex::new(Page { states: HashMap::new(), changed: false });
         Self { pages: (0..PAGES).map(|_| page()).collect() }
     }
+}
 
+impl<S: State> Table<S> {
     /// Looks at a state, and changes it if `work` does. `name` must be as good as random.
     pub fn with<R>(&self, name: u64, now: Timestamp, work: impl FnOnce(&mut S) -> R) -> R {
         let mut page = self.page(page_of(name));
@@ -185,13 +186,13 @@ mod tests {
 
     #[test]
     fn what_is_written_is_there_again_and_what_matters_no_more_is_not() {
-        let table = Table::<Bucket>::new();
+        let table = Table::<Bucket>::default();
         let (one, other) = (7 << 54, (8 << 54) + 3);
         assert!(pass(&table, one, at(0)) && pass(&table, one, at(0)) && !pass(&table, one, at(0)));
         assert!(pass(&table, other, at(0)));
         drop(table.change(7, at(1)).unwrap().expect("changed"));
         let change = table.change(7, at(1)).unwrap().expect("what was not written is to be written again");
-        let again = Table::<Bucket>::new();
+        let again = Table::<Bucket>::default();
         again.restore(change.bytes()).unwrap();
         change.written();
         assert!(table.change(7, at(1)).unwrap().is_none(), "nothing is written twice");
@@ -201,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_full_page_forgets_what_fades_first() {
-        let table = Table::<Bucket>::new();
+        let table = Table::<Bucket>::default();
         pass(&table, 0, at(1));
         pass(&table, 0, at(1));
         for name in 1..5000 {
@@ -213,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_full_page_fits_a_record() {
-        let table = Table::<Bucket>::new();
+        let table = Table::<Bucket>::default();
         let name = |number: u64| (u64::MAX >> 10) - number;
         for number in 0..Bucket::MOST_ON_PAGE as u64 {
             pass(&table, name(number), at(1_700_000_000));

@@ -37,8 +37,8 @@ impl Guard {
 
     /// The same, and gives back money that was not spent: for when no more is asked.
     pub async fn close(&self) -> Result<()> {
-        self.ledger.close(self.clock.now()).await?;
-        self.save().await
+        let closed = self.ledger.close(self.clock.now()).await;
+        self.save().await.and(closed)
     }
 
     async fn load_table<S: State>(&self, kind: u8, table: &Table<S>) -> Result<()> {

@@ -6,14 +6,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use minicbor::{Decode, Encode};
 
 use crate::error::{Error, Result};
 use crate::messaging::conversion::{Place, Tally};
 use crate::messaging::measuring::Measuring;
 use crate::messaging::page::{DEFAULT_SIZE, MAX_SIZE};
+use crate::page_token;
 use crate::recipient::Country;
 use crate::store::keys::Fingerprint;
 use crate::vendor::Channel;
@@ -94,11 +93,9 @@ impl Measuring {
 
 // === impl ConversionToken ===
 
-/// Opaque to callers: base64url.
 impl fmt::Display for ConversionToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = minicbor::to_vec(self).map_err(|_| fmt::Error)?;
-        f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
+        page_token::write(self, f)
     }
 }
 
@@ -106,10 +103,6 @@ impl FromStr for ConversionToken {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok();
-        let token = bytes.and_then(|bytes| minicbor::decode::<Self>(&bytes).ok());
-        // Bytes behind the end are not read, and would make two tokens of one.
-        let token = token.filter(|token| token.to_string() == text);
-        token.ok_or_else(|| Error::invalid("page_token", "must be a next_page_token as it was returned"))
+        page_token::read(text)
     }
 }

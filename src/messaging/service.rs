@@ -20,6 +20,7 @@ use crate::messaging::outbox::Outbox;
 use crate::messaging::request::{DEFAULT_VALIDITY, NewMessage};
 use crate::messaging::sending::{SendStatus, Sending, Step};
 use crate::messaging::template::Templates;
+use crate::messaging::vendors::Permit;
 use crate::recipient::Recipient;
 use crate::store::keys::{Fingerprint, Holder, SendRef};
 use crate::store::{Batch, Commit, Condition, record};
@@ -199,28 +200,32 @@ impl Messaging {
         let mark = self.ground.keys.message_of(send.tenant, of_recipient, id);
         let batch = batch.put(mark, Vec::new(), Some(message.ends_at() + self.retention));
         let batch = put_record(batch, &self.ground, &send, &Marks::default(), &message, self.retention)?;
+        let accepted = self.commit(message, send, batch, permit).await;
+        if let Err(error) = &accepted {
+            self.outbox.give_back(admitted, error).await;
+        }
+        accepted
+    }
+
+    /// Commits an accepted message and launches its send, even when nobody waits for it any more.
+    async fn commit(&self, message: Message, send: SendRef, batch: Batch, permit: Option<Permit>) -> Result<Message> {
         let errand = self.records.errand(&message, &send)?;
         let (outbox, store) = (Arc::clone(&self.outbox), Arc::clone(&self.ground.store));
         let records = Arc::clone(&self.records);
-        let accepted = self
-            .outbox
+        self.outbox
             .run_to_end(async move {
                 let Commit::Committed(version) = store.commit(batch).await? else { return Err(contention()) };
                 if permit.is_some() {
-                    records.remember(id, version, message.clone());
+                    records.remember(send.id, version, message.clone());
                 }
                 // With an attempt under way too: should its outcome get lost, the lease must be known to run out.
-                outbox.note(id.partition(), &message.sending);
+                outbox.note(send.id.partition(), &message.sending);
                 if let Some(permit) = permit {
                     drop(outbox.launch(permit, send, message.sending.attempts, errand));
                 }
                 Ok(message)
             })
-            .await;
-        if let Err(error) = &accepted {
-            self.outbox.give_back(admitted, error).await;
-        }
-        accepted
+            .await
     }
 
     /// What a request with an idempotency key asks for.

@@ -239,6 +239,11 @@ impl Server {
         &self.addresses
     }
 
+    /// What the http listener serves, for who calls it without a connection.
+    pub fn http(&self) -> axum::Router {
+        self.http.clone()
+    }
+
     /// Whether there is something that can be read again while it runs.
     pub fn has_certificates(&self) -> bool {
         !self.listeners.certificates().is_empty()

@@ -49,6 +49,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::store::sled::committer::{Committer, Tally};
 use crate::store::sled::files::Files;
+use crate::store::sled::journal::Found;
 use crate::store::sled::queue::{Job, Queue};
 use crate::store::sled::record::PART_SPACE;
 use crate::store::sled::settler::Settler;
@@ -106,8 +107,19 @@ pub struct Figures {
     pub groups: u64,
 }
 
+/// A key, and what lies under it from then on; `None` for nothing.
+pub type JournalEntry = (Vec<u8>, Option<Vec<u8>>);
+
 /// Records that a scan looks at in one turn at the table, so that nobody waits long for a scan.
 const SCAN_TURN_RECORDS: usize = 128;
+
+/// What the two files of a journal hold, in the order in which it was written; `None` when they are damaged. For who
+/// looks at a journal without opening the store.
+pub fn read_journal(files: &[Vec<u8>; 2]) -> Option<Vec<JournalEntry>> {
+    let found = Found::read(files, false).ok()?;
+    let entry = |(key, stored): (IVec, Option<IVec>)| (key.to_vec(), stored.map(|stored| stored.to_vec()));
+    Some(found.changes.into_iter().map(entry).collect())
+}
 
 // === impl Config ===
 

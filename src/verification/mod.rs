@@ -5,6 +5,7 @@ pub mod answers;
 pub mod beginning;
 pub mod code;
 pub mod delivery;
+pub(crate) mod dispatch;
 pub mod feedback;
 pub mod fields;
 pub mod fitting;

@@ -8,9 +8,9 @@ use crate::messaging::admission::Admission;
 use crate::messaging::holder::{MAX_ROUNDS, SendRecord, StepTaker, Taken, contention, count_conflict};
 use crate::store::Batch;
 use crate::store::keys::SendRef;
+use crate::verification::dispatch::{Plan, Sent};
 use crate::verification::recipient_state::RecipientState;
 use crate::verification::service::Verifications;
-use crate::verification::start::{Plan, Sent};
 use crate::verification::storage::Loaded;
 use crate::verification::verification::Verification;
 

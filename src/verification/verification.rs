@@ -214,6 +214,11 @@ impl Verification {
     /// verification.
     pub fn check(&mut self, candidate: &Candidate, now: Timestamp) -> Verdict {
         let code = match (self.status(now), &self.code) {
+            // No transition leaves one like this, but a record may come from anywhere.
+            (Status::Pending, Some(_)) if self.checks_left() == 0 => {
+                self.end(Status::ChecksExhausted, EventKind::ChecksExhausted, now);
+                return Verdict::Ended(Status::ChecksExhausted);
+            }
             (Status::Pending, Some(code)) => code,
             (status, _) => {
                 self.end_by_time(now);

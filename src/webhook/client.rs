@@ -172,6 +172,10 @@ impl Target {
         if !matches!(url.scheme(), "http" | "https") {
             return wrong("must begin with http:// or https://");
         }
+        // A dot at its end says that a name is whole, and leaves nothing of one that is all dots.
+        if url.host_str().unwrap_or_default().trim_end_matches('.').is_empty() {
+            return wrong("must name a host");
+        }
         if !url.username().is_empty() || url.password().is_some() {
             return wrong("must not hold a user name or password");
         }
@@ -276,6 +280,8 @@ mod tests {
             ("http://example.com:22/hunter2", "must have a port"),
             ("http://example.com:25/hunter2", "must have a port"),
             ("http://example.com:0/hunter2", "must have a port"),
+            ("http://./hunter2", "must name a host"),
+            ("http://.../hunter2", "must name a host"),
             ("http://127.0.0.1/hunter2", "must lead"),
             ("http://[fe80::1]/hunter2", "must lead"),
         ] {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use crate::architecture::source::Source;
 
 /// Where Rust files of ours lie.
-const FOLDERS: &[&str] = &["src", "tests", "benches", "examples", "build.rs"];
+const FOLDERS: &[&str] = &["src", "tests", "benches", "examples", "fuzz", "build.rs"];
 
 /// What lies at the root of the repository, beside names that begin with a dot.
 const TOP_LEVEL: &[&str] = &[
@@ -23,12 +23,14 @@ const TOP_LEVEL: &[&str] = &[
     "Cargo.toml",
     "LICENSE",
     "README.md",
+    "SECURITY.md",
     "benches",
     "build.rs",
     "deny.toml",
     "deploy",
     "docs",
     "examples",
+    "fuzz",
     "proto",
     "rust-toolchain.toml",
     "src",

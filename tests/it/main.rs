@@ -2,6 +2,9 @@
 #![cfg(test)] // lets helpers unwrap, as tests may
 
 mod support;
+/// The same functions that the fuzzer runs.
+#[path = "../../fuzz/src/targets/mod.rs"]
+mod targets;
 
 mod access;
 mod admin;
@@ -20,6 +23,7 @@ mod deadlines;
 mod dialects;
 mod faults;
 mod feedback;
+mod fuzz_corpus;
 mod guard;
 mod idempotency;
 mod interruptions;
@@ -32,6 +36,7 @@ mod queues;
 mod readme;
 mod receipts;
 mod routes;
+mod security;
 mod store;
 mod templates;
 mod transitions;

@@ -17,6 +17,7 @@ mod shell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -162,6 +163,11 @@ async fn every_configuration_starts_a_server() {
         let folder = place.path().to_str().unwrap();
         let here = |text: &str| text.replace("/etc/verigate", folder).replace("/var/lib/verigate", folder);
         fs::write(place.path().join("esms.secret"), "secret\n").unwrap();
+        let rcgen::CertifiedKey { cert, signing_key } =
+            rcgen::generate_simple_self_signed(["sms.example.com".to_owned()]).unwrap();
+        fs::write(place.path().join("tls.crt"), cert.pem()).unwrap();
+        fs::write(place.path().join("tls.key"), signing_key.serialize_pem()).unwrap();
+        fs::set_permissions(place.path().join("tls.key"), fs::Permissions::from_mode(0o600)).unwrap();
         let file = place.path().join("verigate.toml");
         fs::write(&file, here(&text)).unwrap();
         for command in commands.iter().filter(|command| !command.starts_with("serve")) {

@@ -17,12 +17,10 @@ use verigate::store::seal::{KeyRing, SealedStore};
 use verigate::store::sled::SledStore;
 use verigate::store::{Batch, Commit, Condition, Key, MAX_SCAN_ROWS, MAX_VALUE_BYTES, Prefix, Record, Store, Version};
 
+use crate::support::store_model::ModelStore;
+
 #[path = "support/store_child.rs"]
 mod store_child;
-#[path = "support/store_model.rs"]
-mod store_model;
-
-use store_model::ModelStore;
 
 const KEYS: &str = "1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const START: Timestamp = Timestamp::from_millis(1_795_324_560_125);

@@ -42,7 +42,8 @@ const MACHINES: u64 = 2_000;
 
 const IN_USE: f64 = 0.05;
 
-/// Where drips go: ten prefixes in each; in the last two honest people live, too.
+/// Where drips go: ten blocks of ten thousand numbers in each, which is what is let to such people; in the last two
+/// countries honest people live, too.
 const DRIPPED: [&str; 10] = ["AZ", "TN", "UZ", "PK", "LK", "KG", "TJ", "MG", "ID", "NG"];
 
 /// Where sprays go, and what of them; in the last one honest people live, too.
@@ -76,18 +77,18 @@ fn one_prefix(dice: &mut Dice, day: f64, land: &'static Land, shots: &mut Vec<Sh
     }
 }
 
-/// From the sixth hour on, one each quarter of an hour, to each of a hundred prefixes.
+/// From the sixth hour on, one each quarter of an hour, to each of a hundred blocks of ten thousand numbers.
 fn drip(dice: &mut Dice, end: f64, shots: &mut Vec<Shot>) {
     for land in DRIPPED.map(named) {
-        let mut prefixes = BTreeSet::new();
-        while prefixes.len() < 10 {
-            prefixes.insert(land.prefix(dice));
+        let mut blocks = BTreeSet::new();
+        while blocks.len() < 10 {
+            blocks.insert((land.prefix(dice), dice.below(100)));
         }
-        for prefix in prefixes {
+        for (prefix, block) in blocks {
             let mut at = 6.0 * HOUR;
             while at < end {
                 at += dice.exponential(HOUR / 4.0);
-                let recipient = land.number_in(&prefix, dice.below(1_000_000));
+                let recipient = land.number_in(&prefix, block * 10_000 + dice.below(10_000));
                 shots.push(Shot { at, shape: Shape::Drip, tenant: 0, recipient, address: machine(dice, land) });
             }
         }

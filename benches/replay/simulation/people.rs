@@ -94,7 +94,7 @@ impl Town {
     fn push(&mut self, day: u64, visits: &mut Vec<Visit>) {
         let (days, hour, land, people) = PUSH;
         let place = LANDS.iter().position(|other| other.name == land).unwrap_or_default();
-        if day % days == 0 {
+        if day.is_multiple_of(days) {
             for _ in 0..people as u64 {
                 let after = self.dice.exponential(600.0 / std::f64::consts::LN_2);
                 let person = Person { tenant: 0, ..self.somebody(place, NEW) };

@@ -2,6 +2,7 @@
 //!
 //! The guard is the real one. Of what stands before it in a start, only the cool-down is here, with its own code; no
 //! send fails for any other cause, and each that is let through reaches who it is for within seconds.
+#![expect(clippy::expect_used, reason = "a simulation stops at what it cannot do")]
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -132,7 +133,8 @@ impl Stage {
                     None => self.ask(tenant, &recipient, address).await.err().map(|error| rule_of(&error)),
                 };
                 let Recipient::Phone(phone) = &recipient else { return };
-                let prefix = area::prefix(phone).unwrap_or_default().to_owned();
+                let prefix = if shape == Shape::Drip { area::block(phone) } else { area::prefix(phone) };
+                let prefix = prefix.unwrap_or_default().to_owned();
                 let country = phone.country().map_or("", |country| named(country.as_str()).name);
                 self.tally.count_attack(at, shape, country, prefix, refused);
             }

@@ -58,7 +58,7 @@ impl Wording {
     /// A message of the client's own goes before its brand.
     pub(super) fn parse(brand: Option<String>, message: Option<String>) -> Result<Self, Refusal> {
         match (message, brand) {
-            (Some(message), _) if !message.contains("#otp#") => {
+            (Some(message), _) if !message_parts(&message).contains(&Part::Code) => {
                 Err(Refusal::rule(12, "The message must contain #otp#"))
             }
             // Line breaks as handsets know them.
@@ -77,7 +77,7 @@ impl Wording {
             Self::Message(text) => {
                 check_plain(text, to)?;
                 check_controls(text, "\n")?;
-                CodeText::split(text, &[("#otp#", Part::Code), ("#duration#", Part::Minutes)])
+                message_parts(text)
             }
             Self::Brand(brand) => {
                 let parts = brand_parts(brand, language.unwrap_or("en"))?;
@@ -88,6 +88,11 @@ impl Wording {
         // All that can still be wrong with it is that no part has room for it by far.
         CodeText::new(parts).map_err(|_| too_long())
     }
+}
+
+/// Two marks may share no `#`: of `#duration#otp#` the second is none.
+fn message_parts(text: &str) -> Vec<Part> {
+    CodeText::split(text, &[("#otp#", Part::Code), ("#duration#", Part::Minutes)])
 }
 
 fn check_controls(text: &str, allowed: &str) -> Result<(), Refusal> {

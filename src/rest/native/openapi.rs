@@ -289,6 +289,8 @@ fn problem(contract: &DescriptorPool, comments: &Comments) -> Value {
                 },
             },
             "retry_after": { "type": "integer", "description": "As the header `Retry-After`." },
+            "rule": { "type": "string", "description": "Of a limit that was reached or another rule of the guard: its name." },
+            "left": { "type": "integer", "description": "Of such a rule: how many more it lets pass now." },
             "request_id": { "type": "string", "description": "As the header `X-Request-Id`." },
         },
         "required": ["type", "title", "status", "detail"],

@@ -29,6 +29,11 @@ pub(crate) struct Problem {
     /// Whole seconds, rounded up.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<u64>,
+    /// The rule of the guard that was broken, and how many more it lets pass now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
 }
@@ -53,6 +58,8 @@ impl Problem {
             reason: String::new(),
             violations: Vec::new(),
             retry_after: None,
+            rule: None,
+            left: None,
             request_id: None,
         }
     }
@@ -65,12 +72,15 @@ impl Problem {
             field: violation.field,
             description: violation.description,
         };
+        let fact = |name| details.error_info()?.metadata.get(name).cloned();
         // What tonic itself has to say, about frames and the like, is none of the caller's concern.
         let detail = match details.error_info() {
             None if matches!(status.code(), Code::Internal | Code::Unknown) => "internal error",
             _ => status.message(),
         };
         Self {
+            rule: fact("rule"),
+            left: fact("left").and_then(|left| left.parse().ok()),
             reason: details.error_info().map(|info| info.reason.clone()).unwrap_or_default(),
             violations: fields.into_iter().map(violation).collect(),
             retry_after: details.retry_info().and_then(|info| info.retry_delay).map(whole_seconds),

@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -16,6 +17,7 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::rt::Sleep;
 use hyper::{Request, Response};
 use pin_project_lite::pin_project;
+use tokio::runtime::Handle;
 use tower::util::Oneshot;
 use tower::{Service, ServiceExt};
 use tracing::error;
@@ -27,6 +29,10 @@ use crate::server::listen::patience::after;
 use crate::status::to_status;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// Most bytes of a body that are read though nobody wants them, and for how long they are waited for.
+const MOST_READ_OUT: usize = 64 * 1024;
+const READ_OUT_TIME: Duration = Duration::from_secs(1);
 
 /// The rpcs whose requests are streams, which have no end that could be waited for.
 const STREAMS: &str = "/grpc.reflection.";
@@ -62,15 +68,15 @@ pub(crate) struct Activity {
 #[derive(Debug)]
 struct UnderWay(Arc<Activity>);
 
-pin_project! {
-    /// The body of a request, which must be here in time.
-    pub(crate) struct Timely {
-        #[pin]
-        body: Incoming,
-        limit: Option<Duration>,
-        // Set when the body has to be waited for.
-        timer: Option<Pin<Box<dyn Sleep>>>,
-    }
+/// The body of a request, which must be here in time. What nobody wanted to read of it is read all the same, when it is
+/// dropped: HTTP/2 counts what arrives on a stream that we have left as an error of the peer's, and closes the
+/// connections of those who make many, with the calls of everybody else on them.
+pub(crate) struct Timely {
+    /// There until it is dropped.
+    body: Option<Incoming>,
+    limit: Option<Duration>,
+    /// Set when the body has to be waited for.
+    timer: Option<Pin<Box<dyn Sleep>>>,
 }
 
 pin_project! {
@@ -106,7 +112,7 @@ where
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let call = Some(UnderWay::begin(&self.activity));
         let limit = (!request.uri().path().starts_with(STREAMS)).then_some(self.read);
-        let mut request = request.map(|body| Timely { body, limit, timer: None });
+        let mut request = request.map(|body| Timely { body: Some(body), limit, timer: None });
         let peer = match &self.origin {
             Origin::Address(address) => Some(Peer(address.to_canonical())),
             Origin::Proxy(address, proxies) => Some(Peer(proxies.client(*address, request.headers()))),
@@ -159,12 +165,13 @@ impl Body for Timely {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = self.project();
-        if let Poll::Ready(frame) = this.body.poll_frame(context) {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        let Some(limit) = *this.limit else { return Poll::Pending };
+        let Some(limit) = this.limit else { return Poll::Pending };
         ready!(this.timer.get_or_insert_with(|| after(limit)).as_mut().poll(context));
         let message = "the message of the call took too long to come in";
         let late = to_status(&Error::new(Kind::Deadline, Reason::DeadlineExceeded, message));
@@ -172,11 +179,38 @@ impl Body for Timely {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(SizeHint::default, Incoming::size_hint)
+    }
+}
+
+impl Drop for Timely {
+    fn drop(&mut self) {
+        let rest = self.body.take().filter(|body| !body.is_end_stream());
+        if let (Some(rest), Ok(runtime)) = (rest, Handle::try_current()) {
+            drop(runtime.spawn(read_out(rest)));
+        }
+    }
+}
+
+/// Reads what is left of a small body that will be here soon; a larger or later one is left to itself.
+async fn read_out(mut body: Incoming) {
+    let mut left = MOST_READ_OUT;
+    let reading = async {
+        while let Some(Ok(frame)) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(length) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    tokio::select! {
+        () = reading => {}
+        () = after(READ_OUT_TIME) => {}
     }
 }
 

@@ -1,8 +1,10 @@
 //! How many connections a listener has open, in all and with one address.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::network::subscriber;
 
 /// The connections of one listener.
 #[derive(Debug)]
@@ -41,7 +43,7 @@ impl Caps {
 
     /// `address`: where the connection comes from; `None` for those that are not counted by address.
     pub(crate) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Place, Full> {
-        let address = address.map(site);
+        let address = address.map(|address| subscriber(address, 64));
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.all >= self.most {
             return Err(Full::All);
@@ -55,14 +57,6 @@ impl Caps {
         }
         open.all += 1;
         Ok(Place { caps: Arc::clone(self), address })
-    }
-}
-
-/// What one subscriber has: an address of IPv4, or 64 bits of IPv6 (RFC 6177).
-fn site(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
 

@@ -45,6 +45,16 @@ pub(crate) struct Recovered {
     pub(crate) journal: Journal,
 }
 
+/// What the texts of both files hold.
+pub(crate) struct Found {
+    /// Oldest first.
+    pub(crate) changes: Vec<(IVec, Option<IVec>)>,
+    /// The place of the file that was written last.
+    newest: usize,
+    turn: u64,
+    end: u64,
+}
+
 struct Head {
     turn: u64,
     previous_end: u64,
@@ -80,28 +90,9 @@ impl Journal {
         });
         let (first, second) = (first.map_err(cannot)?, second.map_err(cannot)?);
         let texts = [read_all(&first).map_err(cannot)?, read_all(&second).map_err(cannot)?];
-        let mut found: Vec<_> =
-            texts.iter().enumerate().filter_map(|(at, text)| Some((at, Head::read(text)?, text))).collect();
-        found.sort_by_key(|(_, head, _)| head.turn);
-        // From the second turn on both files are there, though the head of one may be torn.
-        let lost = found.iter().all(|(_, head, _)| head.turn > 1) && texts.iter().any(Vec::is_empty);
-        if known && (found.is_empty() || lost) {
-            return Err(cannot_open(directory, "a file of its journal is missing; restore it from a backup"));
-        }
-        let mut changes = Vec::new();
-        let mut end_before = None;
-        for (_, head, text) in &found {
-            let replay = Replay::read(text, head.turn);
-            let damaged = end_before.is_some_and(|end| end != head.previous_end) || replay.goes_on(text, head.turn);
-            if damaged {
-                return Err(cannot_open(directory, "its journal is damaged; restore it from a backup"));
-            }
-            end_before = Some(replay.end);
-            changes.extend(replay.changes);
-        }
-        let (newest, turn) = found.last().map_or((1, 0), |(at, head, _)| (*at, head.turn));
+        let Found { changes, newest, turn, end } =
+            Found::read(&texts, known).map_err(|problem| cannot_open(directory, problem))?;
         let allotted = texts.map(|text| text.len() as u64);
-        let end = end_before.unwrap_or(HEAD_BYTES);
         let mut journal = Self { files: [first, second], capacity, turn, end, allotted, frame: Vec::new() };
         if newest == 1 {
             journal.swap();
@@ -171,6 +162,35 @@ impl Journal {
     fn swap(&mut self) {
         self.files.swap(0, 1);
         self.allotted.swap(0, 1);
+    }
+}
+
+// === impl Found ===
+
+impl Found {
+    /// `known` says that the files must be there. Error: what to tell the operator.
+    pub(crate) fn read(texts: &[Vec<u8>; 2], known: bool) -> Result<Self, &'static str> {
+        let mut found: Vec<_> =
+            texts.iter().enumerate().filter_map(|(at, text)| Some((at, Head::read(text)?, text))).collect();
+        found.sort_by_key(|(_, head, _)| head.turn);
+        // From the second turn on both files are there, though the head of one may be torn.
+        let lost = found.iter().all(|(_, head, _)| head.turn > 1) && texts.iter().any(Vec::is_empty);
+        if known && (found.is_empty() || lost) {
+            return Err("a file of its journal is missing; restore it from a backup");
+        }
+        let mut changes = Vec::new();
+        let mut end_before = None;
+        for (_, head, text) in &found {
+            let replay = Replay::read(text, head.turn);
+            let damaged = end_before.is_some_and(|end| end != head.previous_end) || replay.goes_on(text, head.turn);
+            if damaged {
+                return Err("its journal is damaged; restore it from a backup");
+            }
+            end_before = Some(replay.end);
+            changes.extend(replay.changes);
+        }
+        let (newest, turn) = found.last().map_or((1, 0), |(at, head, _)| (*at, head.turn));
+        Ok(Self { changes, newest, turn, end: end_before.unwrap_or(HEAD_BYTES) })
     }
 }
 

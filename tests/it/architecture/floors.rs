@@ -42,6 +42,7 @@ const HOUSE: &[Module] = &[
     assembler("network", 2, ALL),
     assembler("recipient", 2, ALL),
     assembler("number_type", 2, ALL),
+    assembler("page_token", 2, ALL),
     assembler("segment", 2, ALL),
     assembler("shedding", 2, SURFACES),
     assembler("tenant", 2, ALL),

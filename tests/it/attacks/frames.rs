@@ -218,6 +218,30 @@ async fn streams_that_we_have_to_reset_end_the_connection() {
     assert_unharmed(&mut other).await;
 }
 
+/// Whoever is refused before their message came has done nothing wrong by sending it, however often: their connection may
+/// be a proxy's, with everybody else's calls on it.
+#[tokio::test]
+async fn messages_of_calls_that_were_refused_already_harm_no_connection() {
+    let (gateway, _) = start().await;
+    let (mut peer, _) = Peer::connect(&gateway).await;
+    let headers = call_headers();
+    for round in 0..4 {
+        // Many at once, for what arrives late on the last few streams is forgiven anyway.
+        let streams: Vec<_> = (0..200).map(|call| 1 + 2 * (round * 200 + call)).collect();
+        let calls: Vec<_> = streams.iter().flat_map(|stream| frame(HEADERS, END_HEADERS, *stream, &headers)).collect();
+        peer.0.write_all(&calls).await.unwrap();
+        let mut refused = 0;
+        while refused < streams.len() {
+            let frame = peer.next().await.expect("the connection is open");
+            assert_ne!(frame.kind, GOAWAY, "round {round}: {frame:?}");
+            refused += usize::from(frame.kind == HEADERS && frame.flags & END_STREAM != 0);
+        }
+        let messages: Vec<_> = streams.iter().flat_map(|stream| frame(DATA, END_STREAM, *stream, &[0; 5])).collect();
+        peer.0.write_all(&messages).await.unwrap();
+    }
+    assert!(!calm(&peer.until_pong().await));
+}
+
 #[tokio::test]
 async fn headers_above_the_limit_are_not_kept() {
     let (gateway, mut other) = start().await;

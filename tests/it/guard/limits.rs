@@ -11,6 +11,7 @@ use crate::guard::{detail, guarded, number, try_number, try_start, until_refused
 use crate::support::gateway::{
     CONFIG, Gateway, PHONE, check, phone, reason, resend, retry_after, start, text_to, wrong,
 };
+use crate::support::http::call;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -97,6 +98,38 @@ async fn clients_are_known_by_their_addresses_and_devices() {
     let (passed, status) = until_refused(&mut client, (40..49).map(|place| from_device(place, "phone 1"))).await;
     assert_eq!((passed, reason(&status).as_str()), (2, "DEVICE_LIMIT"));
     try_start(&mut client, from_device(50, "phone 2")).await.unwrap();
+}
+
+/// Whoever is told of by a proxy of ours counts, and nobody else's headers do.
+#[tokio::test]
+async fn without_a_client_address_the_callers_own_counts_whatever_headers_say() {
+    let rules = "[guard]\nclient_address_of_peer = true\nclient_address = { sends = 3 }";
+    let config = with(rules);
+    let behind = config.replace("[server]\n", "[server]\nproxies = [\"127.0.0.1/32\"]\n");
+    for (config, spoof, passes) in [
+        // The hop that our proxy saw is the client; what the client wrote before it is not.
+        (&behind, "198.51.100.9, 203.0.113.7", 3),
+        // From a stranger no header counts, and who calls from this machine is not counted.
+        (&config, "203.0.113.7", 8),
+    ] {
+        let gateway = Gateway::start_with(config).await;
+        let mut passed = 0;
+        for place in 0..8 {
+            let body = format!(r#"{{"recipient": {{"phone": "{}"}}, "delivery_wait": "5s"}}"#, number(place));
+            let fields = [
+                "Authorization: Bearer acme.acme-secret-of-some-length".to_owned(),
+                "Content-Type: application/json".to_owned(),
+                format!("X-Forwarded-For: 192.0.2.{place}, {spoof}"),
+                format!("X-Real-IP: 192.0.2.{place}"),
+                format!("Forwarded: for=192.0.2.{place}"),
+            ];
+            let fields: Vec<_> = fields.iter().map(String::as_str).collect();
+            let answer = call(gateway.addresses.http, "POST", "/v1/verifications", &fields, &body).await;
+            assert!(answer.status == 200 || answer.body.contains("CLIENT_ADDRESS_LIMIT"), "{}", answer.body);
+            passed += usize::from(answer.status == 200);
+        }
+        assert_eq!(passed, passes, "{spoof}");
+    }
 }
 
 #[tokio::test]

@@ -140,6 +140,9 @@ async fn administrators_see_vendors_and_others_do_not() {
     let carrier =
         format!("[vendors.carrier]\nkind = \"esms\"\nuser = \"u\"\npass = \"p\"\nbase_url = \"{}\"\n", server.url());
     let config = CONFIG.replace("brand = \"Acme\"", "brand = \"Acme\"\nadmin = true");
+    // One code without an answer is enough.
+    let strict = "[guard.conversion]\nmode = \"enforce\"\nleast = 0.9\ncertainty = 0.8\nmatures_after = \"10s\"";
+    let config = config.replace("[guard.conversion]\nmode = \"off\"", strict);
     let gateway = Gateway::start_with(&format!("{config}{carrier}")).await;
     let mut walker = Walker { caller: Caller::acme(&gateway), seen: BTreeSet::new() };
     let vendors = walker.get("/v1/admin/vendors", "/v1/admin/vendors").await["vendors"].take();
@@ -162,7 +165,24 @@ async fn administrators_see_vendors_and_others_do_not() {
     let rows = walker.get(path, "/v1/admin/conversions?vendor=inbox&channel=CHANNEL_SMS&country=MY").await;
     assert_eq!((&rows["conversions"][0]["vendor"], &rows["conversions"][1]), (&json!("inbox"), &Value::Null));
     look_after_callers(&mut walker).await;
+    look_after_blocks(&gateway, &mut walker).await;
     walker.assert_walked("admin.");
+}
+
+async fn look_after_blocks(gateway: &Gateway, walker: &mut Walker) {
+    let start = |phone: &str| json!({"recipient": {"phone": phone}, "delivery_wait": "5s"});
+    walker.caller.post("/v1/verifications", &start("+6591234567")).await.ok();
+    gateway.clock.advance(Duration::from_secs(60));
+    let refused = walker.caller.post("/v1/verifications", &start("+6591234568")).await;
+    assert_eq!(refused.refused_with(429), "CONVERSION_TOO_LOW");
+    let path = "/v1/admin/blocks";
+    let blocks = walker.get(path, "/v1/admin/blocks?tenant=acme&page_size=1").await;
+    assert_eq!((&blocks["blocks"][0]["area"], &blocks["blocks"][1]), (&json!("SG"), &Value::Null));
+    let rest = format!("{path}?tenant=acme&page_token={}", blocks["next_page_token"].as_str().unwrap());
+    let areas = walker.get(path, &rest).await["blocks"].as_array().unwrap().len();
+    assert_eq!(areas, 2, "the prefix and the block of numbers");
+    walker.post("/v1/admin/blocks/end", "/v1/admin/blocks/end", json!({"area": "SG"})).await;
+    walker.caller.post("/v1/verifications", &start("+6591234568")).await.ok();
 }
 
 async fn look_after_callers(walker: &mut Walker) {

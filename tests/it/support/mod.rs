@@ -12,4 +12,5 @@ pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod process;
 pub(crate) mod reporting;
+pub(crate) mod store_model;
 pub(crate) mod vendor_server;

@@ -1,0 +1,5 @@
+//! Runs the target of its name.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| verigate_fuzz::run("hasun", data));
