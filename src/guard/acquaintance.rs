@@ -7,6 +7,7 @@ use crate::guard::names::{client, network};
 use crate::guard::rule::{Mode, Rule};
 use crate::guard::service::Guard;
 use crate::guard::settings::Config;
+use crate::guard::standing::Apart;
 use crate::id::TenantName;
 use crate::recipient::Recipient;
 
@@ -15,7 +16,7 @@ use crate::recipient::Recipient;
 impl Guard {
     /// Whether codes came back from a recipient before.
     pub(crate) fn is_known(&self, ask: &Ask<'_>, now: Timestamp) -> bool {
-        self.people.with(self.person(ask.tenant, ask.recipient), now, |person| person.is_known(now))
+        self.people.peek(self.person(ask.tenant, ask.recipient), |person| person.is_known(now))
     }
 
     /// Whether codes come back from where it is asked for.
@@ -36,9 +37,9 @@ impl Guard {
         self.people.with(name, now, |person| person.asks(from, excused, now));
     }
 
-    /// Whether what becomes of the last send to a recipient says nothing of where it lies.
-    pub(crate) fn is_apart(&self, tenant: &TenantName, recipient: &Recipient, now: Timestamp) -> bool {
-        self.people.with(self.person(tenant, recipient), now, |person| person.is_apart(now))
+    /// Whether what becomes of the last send to a recipient says nothing of where it lies, and why.
+    pub(crate) fn apart(&self, tenant: &TenantName, recipient: &Recipient, now: Timestamp) -> Apart {
+        self.people.peek(self.person(tenant, recipient), |person| person.apart(now))
     }
 
     /// Notes a code that came back. What it took from the limits of its recipient and of where it was asked for is given

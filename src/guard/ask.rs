@@ -46,7 +46,7 @@ pub struct Admitted {
     pub passed_over: Vec<String>,
     /// The limit that is nearest, and how many more sends it lets pass now.
     pub nearest: Option<(Rule, u32)>,
-    /// It goes to a blocked area, because codes come back from where it is asked for.
+    /// It goes to a blocked area all the same, because codes come back from where it is asked for.
     pub(crate) excused: bool,
     /// Areas for which it is a probe.
     pub(crate) probed: Vec<u64>,

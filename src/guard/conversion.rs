@@ -14,7 +14,7 @@ use minicbor::{Decode, Encode};
 use statrs::function::beta::beta_reg;
 
 use crate::clock::Timestamp;
-use crate::guard::area::Area;
+use crate::guard::area::{Area, Width};
 use crate::guard::table::State;
 use crate::id::TenantName;
 use crate::recipient::Country;
@@ -41,6 +41,9 @@ pub struct Rates {
     pub least: f64,
     /// How certain it must be that fewer do: above 0.5 and below 1.
     pub certainty: f64,
+    /// The wider an area, the more honest people live there: it must be certain as often over as it is wide, for what comes
+    /// from a small part of it to be found there first.
+    pub width: Width,
     /// How old a send must be to count.
     pub matures_after: Duration,
     /// The first block.
@@ -52,9 +55,9 @@ pub struct Rates {
 /// What is known of one area.
 #[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
 pub struct Conversion {
-    /// Sends too young to count, by the bin of time in which they went.
+    /// What is too young to count, by the bin of time in which it was.
     #[n(0)]
-    young: Vec<(u64, u32)>,
+    young: Vec<Bin>,
     #[n(1)]
     tallies: [Tally; 2],
     #[n(2)]
@@ -68,6 +71,21 @@ pub struct Conversion {
     blocks: u32,
     #[n(6)]
     opened_at: Timestamp,
+    /// Sends that went though it was blocked, and codes of theirs that came back.
+    #[n(7)]
+    #[cbor(default)]
+    excused: Tally,
+}
+
+/// Sends and codes that came back, within an eighth of the time after which sends count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+struct Bin {
+    #[n(0)]
+    number: u64,
+    #[n(1)]
+    sends: u32,
+    #[n(2)]
+    approvals: u32,
 }
 
 /// An area to which nothing is sent for now.
@@ -157,18 +175,33 @@ impl Conversion {
     /// Counts a code that is on its way.
     pub fn sent(&mut self, rates: &Rates, now: Timestamp) {
         self.mature(rates, now);
-        let bin = bin_of(rates, now);
-        match self.young.last_mut().filter(|(last, _)| *last == bin) {
-            Some((_, count)) => *count = count.saturating_add(1),
-            None => self.young.push((bin, 1)),
-        }
+        let bin = self.bin(rates, now);
+        bin.sends = bin.sends.saturating_add(1);
         self.last_sent_at = now;
+    }
+
+    /// Whether one more send may go though it is blocked, to somebody who is probably a person: not when too few of
+    /// these give their codes back.
+    pub fn may_excuse(&self, rates: &Rates) -> bool {
+        !self.excused.is_below(rates)
+    }
+
+    /// Counts a send that goes though it is blocked.
+    pub fn excused_sent(&mut self) {
+        self.excused.sends += 1.0;
+    }
+
+    /// Counts a code that came back from such a send.
+    pub fn excused_approved(&mut self) {
+        self.excused.approvals += 1.0;
     }
 
     /// Counts a code that came back. Ends a block when it was a probe's, or when it makes the rate less than certain.
     pub fn approved(&mut self, rates: &Rates, now: Timestamp) {
         self.mature(rates, now);
         self.tallies.iter_mut().for_each(|tally| tally.approvals += 1.0);
+        let bin = self.bin(rates, now);
+        bin.approvals = bin.approvals.saturating_add(1);
         let probed = self.block.as_ref().is_some_and(|block| block.probes > 0);
         if probed || (self.block.is_some() && !self.is_too_low(rates)) {
             self.open(now);
@@ -218,15 +251,17 @@ impl Conversion {
         // What fades in days does not change from one send to the next.
         let passed = now.since(self.weighed_at);
         if passed >= LEAST_FADE || now < self.weighed_at {
-            for (tally, half_life) in self.tallies.iter_mut().zip(HALF_LIVES) {
+            let [of_hours, of_days] = &mut self.tallies;
+            let fading = [(of_hours, HALF_LIVES[0]), (of_days, HALF_LIVES[1]), (&mut self.excused, HALF_LIVES[1])];
+            for (tally, half_life) in fading {
                 let kept = 0.5_f32.powf(passed.as_secs_f32() / half_life.as_secs_f32());
                 *tally = Tally { sends: tally.sends * kept, approvals: tally.approvals * kept };
             }
             self.weighed_at = now;
         }
-        let bin = bin_of(rates, now);
-        let is_young = |(sent, _): &(u64, u32)| sent + BINS >= bin;
-        let matured: u32 = self.young.iter().filter(|sent| !is_young(sent)).map(|(_, count)| count).sum();
+        let now = bin_of(rates, now);
+        let is_young = |bin: &Bin| bin.number + BINS >= now;
+        let matured: u32 = self.young.iter().filter(|bin| !is_young(bin)).map(|bin| bin.sends).sum();
         self.young.retain(is_young);
         #[expect(clippy::cast_precision_loss, reason = "counts of some minutes")]
         self.tallies.iter_mut().for_each(|tally| tally.sends += matured as f32);
@@ -235,16 +270,26 @@ impl Conversion {
     /// Until the oldest send that is under way counts, when so many are that hardly any can be honest. Most codes come
     /// back long before a send counts, but some people are still typing: so half of the least rate must be out of reach.
     fn flood(&self, rates: &Rates, now: Timestamp) -> Option<Duration> {
-        let (oldest, _) = self.young.first()?;
+        let oldest = self.young.first()?.number;
+        let sum = |of: fn(&Bin) -> u32| self.young.iter().map(of).sum::<u32>();
         #[expect(clippy::cast_precision_loss, reason = "counts of some minutes")]
-        let young = self.young.iter().map(|(_, count)| count).sum::<u32>() as f32;
-        let [of_late, _] = self.tallies;
-        let all = Tally { sends: of_late.sends + young, ..of_late };
+        let young = Tally { sends: sum(|bin| bin.sends) as f32, approvals: sum(|bin| bin.approvals) as f32 };
         let half = Rates { least: rates.least / 2.0, ..*rates };
-        all.is_below(&half).then(|| start_of_bin(rates, oldest + BINS + 1).since(now).max(Duration::from_secs(1)))
+        young.is_below(&half).then(|| start_of_bin(rates, oldest + BINS + 1).since(now).max(Duration::from_secs(1)))
+    }
+
+    fn bin(&mut self, rates: &Rates, now: Timestamp) -> &mut Bin {
+        let number = bin_of(rates, now);
+        if self.young.last().is_none_or(|last| last.number != number) {
+            self.young.push(Bin { number, sends: 0, approvals: 0 });
+        }
+        let last = self.young.len() - 1;
+        &mut self.young[last]
     }
 
     fn is_too_low(&self, rates: &Rates) -> bool {
+        let certainty = 1.0 - (1.0 - rates.certainty).powi(rates.width.0);
+        let rates = &Rates { certainty, ..*rates };
         self.tallies.iter().any(|tally| tally.is_below(rates))
     }
 }
@@ -323,6 +368,7 @@ mod tests {
     const RATES: Rates = Rates {
         least: 0.2,
         certainty: 0.99,
+        width: Width(1),
         matures_after: Duration::from_secs(600),
         block: Duration::from_secs(3600),
         probes: 3,
@@ -364,6 +410,72 @@ mod tests {
         assert!((20..=40).contains(&went), "{went}");
         assert_eq!(wait(&mut conversion, at(went)), Some(60));
         assert_eq!(conversion.block().unwrap().area.to_string(), "+6012345");
+    }
+
+    #[test]
+    fn the_wider_an_area_the_more_it_takes() {
+        let most = |width| {
+            let rates = Rates { width: Width(width), ..RATES };
+            let mut conversion = Conversion::default();
+            let went = (0..200).find(|minute| {
+                let free = conversion.ask(&rates, named, at(*minute)) == Leave::Free;
+                conversion.sent(&rates, at(*minute));
+                !free
+            });
+            went.unwrap()
+        };
+        let (block, prefix, country) = (most(1), most(2), most(3));
+        // Ten minutes of them are too young to count.
+        assert!(prefix - block > 15 && country - prefix > 15, "{block} {prefix} {country}");
+        assert!(country < 80, "{country}");
+    }
+
+    #[test]
+    fn a_flood_is_held_back_before_it_counts_and_people_who_type_are_not() {
+        let mut conversion = Conversion::default();
+        let went = (0..100).find(|_| {
+            let leave = conversion.ask(&RATES, named, at(0));
+            conversion.sent(&RATES, at(0));
+            leave != Leave::Free
+        });
+        assert!((30..50).contains(&went.unwrap()), "{went:?}");
+        assert!(conversion.block().is_none(), "it is no block");
+        assert!(wait(&mut conversion, at(0)).is_some_and(|minutes| (9..=12).contains(&minutes)));
+
+        let mut conversion = Conversion::default();
+        for turn in 0..1_000 {
+            assert_eq!(conversion.ask(&RATES, named, at(0)), Leave::Free, "{turn}");
+            conversion.sent(&RATES, at(0));
+            if turn % 3 == 0 {
+                conversion.approved(&RATES, at(0));
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_blocked_area_explains_no_longer_counts_around_it() {
+        let (mut block, mut around) = (Conversion::default(), Conversion::default());
+        let rates = Rates { width: Width(2), ..RATES };
+        let went = flood(&mut block, 0, 100);
+        (0..went).for_each(|minute| around.sent(&rates, at(minute)));
+        assert_eq!(wait(&mut block, at(went)), Some(60));
+        let explained = block.explain().unwrap();
+        assert_eq!(block.explain(), None, "once");
+        around.ask(&rates, named, at(went));
+        around.take_off(&explained);
+        assert!(around.tallies.iter().all(|tally| tally.sends < 1.0), "{around:?}");
+        assert_eq!(around.ask(&rates, named, at(went + 20)), Leave::Free);
+    }
+
+    #[test]
+    fn excuses_end_when_those_who_are_excused_give_nothing_back() {
+        let mut conversion = Conversion::default();
+        let excused =
+            (0..100).take_while(|_| conversion.may_excuse(&RATES).then(|| conversion.excused_sent()).is_some());
+        assert!((15..25).contains(&excused.count()));
+        conversion.excused_approved();
+        (0..3).for_each(|_| conversion.excused_approved());
+        assert!(conversion.may_excuse(&RATES), "until some do");
     }
 
     #[test]
@@ -473,7 +585,9 @@ mod tests {
     fn a_full_page_fits_a_record() {
         let mut conversion = Conversion::default();
         let now = flood(&mut conversion, 0, 100);
-        (0..20).for_each(|minute| conversion.sent(&RATES, at(now + minute)));
+        (0..20).for_each(|minute| {
+            (conversion.sent(&RATES, at(now + minute)), conversion.approved(&RATES, at(now + minute))).0
+        });
         if let Some(block) = &mut conversion.block {
             block.tenant = "t".repeat(63).parse().unwrap();
         }

@@ -42,6 +42,16 @@ pub struct Person {
     excused: bool,
 }
 
+/// Whether what becomes of a send says nothing of the area that it goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Apart {
+    No,
+    /// A code came back from there before.
+    Known,
+    /// The area is blocked, but others gave theirs back where this one was asked for.
+    Excused,
+}
+
 /// What is known of a place from which sends are asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Encode, Decode)]
 pub struct Standing {
@@ -72,9 +82,15 @@ impl Person {
         self.answered_at + KNOWN_FOR > now
     }
 
-    /// Whether what becomes of the last send says nothing of the area.
-    pub fn is_apart(&self, now: Timestamp) -> bool {
-        self.excused || self.is_known(now)
+    /// Whether what becomes of the last send says nothing of the area, and why.
+    pub fn apart(&self, now: Timestamp) -> Apart {
+        if self.excused {
+            Apart::Excused
+        } else if self.is_known(now) {
+            Apart::Known
+        } else {
+            Apart::No
+        }
     }
 }
 
@@ -133,11 +149,11 @@ mod tests {
     fn a_person_is_known_for_a_month_after_a_code_came_back() {
         let mut person = Person::default();
         person.asks([1, 2, 3], false, at(0));
-        assert!(!person.is_known(at(0)) && !person.is_apart(at(0)));
+        assert!(!person.is_known(at(0)) && person.apart(at(0)) == Apart::No);
         assert_eq!((person.answers(at(0)), person.answers(at(0))), ([1, 2, 3], [0; 3]), "one answer for one ask");
         assert!(person.is_known(at(30 * 24 - 1)) && !person.is_known(at(30 * 24)));
         person.asks([1, 2, 3], true, at(30 * 24));
-        assert!(person.is_apart(at(30 * 24)));
+        assert_eq!(person.apart(at(30 * 24)), Apart::Excused);
     }
 
     #[test]

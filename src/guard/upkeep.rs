@@ -30,15 +30,20 @@ impl Guard {
     /// Writes what has changed.
     pub async fn save(&self) -> Result<()> {
         self.save_table(BUCKETS, &self.buckets).await?;
-        self.save_table(CONVERSIONS, &self.conversions).await?;
+        self.save_table(CONVERSIONS, &self.conversions).await
+    }
+
+    /// Writes whom it knows: much more, of which losing the last minutes costs little.
+    pub async fn save_acquaintances(&self) -> Result<()> {
         self.save_table(PEOPLE, &self.people).await?;
         self.save_table(STANDINGS, &self.standings).await
     }
 
-    /// The same, and gives back money that was not spent: for when no more is asked.
+    /// Writes all, and gives back money that was not spent: for when no more is asked.
     pub async fn close(&self) -> Result<()> {
         let closed = self.ledger.close(self.clock.now()).await;
-        self.save().await.and(closed)
+        self.save().await?;
+        self.save_acquaintances().await.and(closed)
     }
 
     async fn load_table<S: State>(&self, kind: u8, table: &Table<S>) -> Result<()> {
