@@ -161,7 +161,8 @@ mod tests {
         let mut place = Standing::default();
         (0..2).for_each(|_| (place.sent(at(0)), place.answered(at(0))).1);
         assert!(!place.is_good(at(0)), "two may be chance");
-        (place.sent(at(0)), place.answered(at(0))).1;
+        place.sent(at(0));
+        place.answered(at(0));
         assert!(place.is_good(at(0)));
         (0..5).for_each(|_| place.sent(at(0)));
         assert!(!place.is_good(at(0)), "three of eight");
