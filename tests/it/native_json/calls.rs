@@ -183,8 +183,9 @@ async fn look_after_blocks(gateway: &Gateway, walker: &mut Walker) {
     let blocks = walker.get(path, "/v1/admin/blocks?tenant=acme&page_size=1").await;
     assert_eq!((&blocks["blocks"][0]["area"], &blocks["blocks"][1]), (&json!("SG"), &Value::Null));
     let rest = format!("{path}?tenant=acme&page_token={}", blocks["next_page_token"].as_str().unwrap());
-    let rest = walker.get(path, &rest).await;
-    assert_eq!((&rest["blocks"][0]["area"], &rest["blocks"][1]["area"]), (&json!("+658123"), &json!("+659123")));
+    let rest = walker.get(path, &rest).await["blocks"].take();
+    let listed = |area: &str| rest.as_array().unwrap().iter().any(|block| block["area"] == area);
+    assert!(listed("+658123") && listed("+659123") && !listed("SG"), "{rest}");
     walker.post("/v1/admin/blocks/end", "/v1/admin/blocks/end", json!({"area": "SG"})).await;
     walker.caller.post("/v1/verifications", &start("+6591234568")).await.ok();
 }
