@@ -45,6 +45,10 @@ struct Arguments {
     #[arg(long, default_value_t = 0.08)]
     price: f64,
 
+    /// Drips go to a hundred whole prefixes of a million numbers, in place of blocks of ten thousand.
+    #[arg(long)]
+    wide_drip: bool,
+
     /// Given by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -56,7 +60,10 @@ async fn main() -> Result<(), Failure> {
     let config = verigate::config::load(arguments.config.as_deref(), std::iter::empty())?.config;
     let mut runs = Vec::new();
     for seed in arguments.seed..arguments.seed + arguments.seeds {
-        let tally = simulation::run(&config.guard, config.verification.limits.clone(), seed, arguments.days).await;
+        let tally = {
+            let plan = simulation::Plan { seed, days: arguments.days, wide_drip: arguments.wide_drip };
+            simulation::run(&config.guard, config.verification.limits.clone(), plan).await
+        };
         println!("\nseed {seed}, {} days", arguments.days);
         table::print(&tally, arguments.price);
         runs.push(tally);

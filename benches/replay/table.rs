@@ -9,7 +9,7 @@ use crate::simulation::tally::{Prefix, Tally, sum};
 pub(crate) fn print(tally: &Tally, price: f64) {
     println!(
         "{:<24} {:>8} {:>8} {:>8} {:>9} {:>12} {:>13}",
-        "attack", "asked", "through", "stopped", "prefixes", "worst prefix", "its first day"
+        "attack", "asked", "through", "stopped", "prefixes", "first stop", "worst prefix"
     );
     for shape in Shape::ALL {
         row(shape.as_str(), tally.of_shape(shape));
@@ -52,10 +52,10 @@ pub(crate) fn print_worst(runs: &[Tally]) {
 fn row<'a>(name: &str, prefixes: impl Iterator<Item = &'a Prefix> + Clone) {
     let (offered, through) = sum(prefixes.clone());
     let worst = prefixes.clone().map(|prefix| prefix.through).max().unwrap_or_default();
-    let first_day = prefixes.clone().map(|prefix| prefix.through_first_day).max().unwrap_or_default();
+    let first = prefixes.clone().map(|prefix| prefix.before_stop).max().unwrap_or_default();
     let share = 100.0 - 100.0 * through as f64 / offered.max(1) as f64;
     let count = prefixes.count();
-    println!("{name:<24} {offered:>8} {through:>8} {share:>7.2}% {count:>9} {worst:>12} {first_day:>13}");
+    println!("{name:<24} {offered:>8} {through:>8} {share:>7.2}% {count:>9} {first:>12} {worst:>13}");
 }
 
 fn list<'a>(counts: impl Iterator<Item = (&'a str, u64)>) -> String {

@@ -29,6 +29,16 @@ pub enum Area {
     Prefix(#[n(0)] Box<str>),
 }
 
+/// How wide an area is: 1 for a block, 2 for a prefix, 3 for a country.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Width(pub i32);
+
+impl Width {
+    pub fn is_country(self) -> bool {
+        self == Self(3)
+    }
+}
+
 /// The same, without anything of its own: to be looked up at each send.
 #[derive(Debug, Clone, Copy)]
 pub enum AreaRef<'a> {
@@ -36,10 +46,12 @@ pub enum AreaRef<'a> {
     Prefix(&'a str),
 }
 
-/// The areas that a number lies in, from its country to its block.
-pub fn areas(phone: &Phone) -> impl Iterator<Item = AreaRef<'_>> {
-    let country = phone.country().map(AreaRef::Country);
-    [country, prefix(phone).map(AreaRef::Prefix), block(phone).map(AreaRef::Prefix)].into_iter().flatten()
+/// The areas that a number lies in, from its country to its block, which is the first of them in width.
+pub fn areas(phone: &Phone) -> impl Iterator<Item = (AreaRef<'_>, Width)> {
+    let country = phone.country().map(|country| (AreaRef::Country(country), Width(3)));
+    let prefix = prefix(phone).map(|digits| (AreaRef::Prefix(digits), Width(2)));
+    let block = block(phone).map(|digits| (AreaRef::Prefix(digits), Width(1)));
+    [country, prefix, block].into_iter().flatten()
 }
 
 /// The first digits of a number that all numbers of its block have, which are ten thousand.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use crate::guard::gcra::Limit;
 use crate::guard::price::Micros;
 use crate::guard::rule::Rule;
+use crate::guard::settings::Config;
 use crate::id::TenantName;
 use crate::recipient::Recipient;
 
@@ -45,10 +46,22 @@ pub struct Admitted {
     pub passed_over: Vec<String>,
     /// The limit that is nearest, and how many more sends it lets pass now.
     pub nearest: Option<(Rule, u32)>,
+    /// It goes to a blocked area all the same, because codes come back from where it is asked for.
+    pub(crate) excused: bool,
     /// Areas for which it is a probe.
     pub(crate) probed: Vec<u64>,
     pub(crate) taken: Vec<(u64, Limit)>,
     pub(crate) paid: Vec<(u64, Micros)>,
+}
+
+// === impl Ask ===
+
+impl Ask<'_> {
+    /// Where the person's client is, as far as it counts.
+    pub(crate) fn client(&self, rules: &Config) -> Option<IpAddr> {
+        let peer = self.origin.peer.filter(|peer| rules.client_address_of_peer && !peer.to_canonical().is_loopback());
+        self.origin.client_address.or(peer)
+    }
 }
 
 // === impl Admitted ===

@@ -14,7 +14,7 @@ use minicbor::{Decode, Encode};
 use statrs::function::beta::beta_reg;
 
 use crate::clock::Timestamp;
-use crate::guard::area::Area;
+use crate::guard::area::{Area, Width};
 use crate::guard::table::State;
 use crate::id::TenantName;
 use crate::recipient::Country;
@@ -41,6 +41,9 @@ pub struct Rates {
     pub least: f64,
     /// How certain it must be that fewer do: above 0.5 and below 1.
     pub certainty: f64,
+    /// The wider an area, the more honest people live there: it must be certain as often over as it is wide, for what comes
+    /// from a small part of it to be found there first.
+    pub width: Width,
     /// How old a send must be to count.
     pub matures_after: Duration,
     /// The first block.
@@ -52,9 +55,9 @@ pub struct Rates {
 /// What is known of one area.
 #[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
 pub struct Conversion {
-    /// Sends too young to count, by the bin of time in which they went.
+    /// What is too young to count, by the bin of time in which it was.
     #[n(0)]
-    young: Vec<(u64, u32)>,
+    young: Vec<Bin>,
     #[n(1)]
     tallies: [Tally; 2],
     #[n(2)]
@@ -68,6 +71,21 @@ pub struct Conversion {
     blocks: u32,
     #[n(6)]
     opened_at: Timestamp,
+    /// Sends that went though it was blocked, and codes of theirs that came back.
+    #[n(7)]
+    #[cbor(default)]
+    excused: Tally,
+}
+
+/// Sends and codes that came back, within an eighth of the time after which sends count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+struct Bin {
+    #[n(0)]
+    number: u64,
+    #[n(1)]
+    sends: u32,
+    #[n(2)]
+    approvals: u32,
 }
 
 /// An area to which nothing is sent for now.
@@ -90,6 +108,10 @@ pub struct Block {
     /// The country of an area of numbers.
     #[n(6)]
     country: Option<Country>,
+    /// What was counted here no longer counts against the areas around it.
+    #[n(7)]
+    #[cbor(default)]
+    explains: bool,
 }
 
 /// Whose area it is.
@@ -109,8 +131,9 @@ pub enum Leave {
     Wait(Duration),
 }
 
+/// Sends that count and codes that came back, both faded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Encode, Decode)]
-struct Tally {
+pub struct Tally {
     #[n(0)]
     sends: f32,
     #[n(1)]
@@ -136,7 +159,12 @@ impl Conversion {
             }
             self.close(rates, named(), now);
         }
-        self.block.as_mut().map_or(Leave::Free, |block| block.ask(rates, now))
+        match &mut self.block {
+            Some(block) => block.ask(rates, now),
+            // In a country many people may begin to type at once; among a million numbers hardly.
+            None if rates.width.is_country() => Leave::Free,
+            None => self.flood(rates, now).map_or(Leave::Free, Leave::Wait),
+        }
     }
 
     /// Takes back a probe that is not made after all.
@@ -149,18 +177,33 @@ impl Conversion {
     /// Counts a code that is on its way.
     pub fn sent(&mut self, rates: &Rates, now: Timestamp) {
         self.mature(rates, now);
-        let bin = bin_of(rates, now);
-        match self.young.last_mut().filter(|(last, _)| *last == bin) {
-            Some((_, count)) => *count = count.saturating_add(1),
-            None => self.young.push((bin, 1)),
-        }
+        let bin = self.bin(rates, now);
+        bin.sends = bin.sends.saturating_add(1);
         self.last_sent_at = now;
+    }
+
+    /// Whether one more send may go though it is blocked, to somebody who is probably a person: not when too few of
+    /// these give their codes back.
+    pub fn may_excuse(&self, rates: &Rates) -> bool {
+        !self.excused.is_below(rates)
+    }
+
+    /// Counts a send that goes though it is blocked.
+    pub fn excused_sent(&mut self) {
+        self.excused.sends += 1.0;
+    }
+
+    /// Counts a code that came back from such a send.
+    pub fn excused_approved(&mut self) {
+        self.excused.approvals += 1.0;
     }
 
     /// Counts a code that came back. Ends a block when it was a probe's, or when it makes the rate less than certain.
     pub fn approved(&mut self, rates: &Rates, now: Timestamp) {
         self.mature(rates, now);
         self.tallies.iter_mut().for_each(|tally| tally.approvals += 1.0);
+        let bin = self.bin(rates, now);
+        bin.approvals = bin.approvals.saturating_add(1);
         let probed = self.block.as_ref().is_some_and(|block| block.probes > 0);
         if probed || (self.block.is_some() && !self.is_too_low(rates)) {
             self.open(now);
@@ -176,6 +219,23 @@ impl Conversion {
         self.young.clear();
     }
 
+    /// What was counted before a block: once, for the areas around this one.
+    pub fn explain(&mut self) -> Option<[Tally; 2]> {
+        let block = self.block.as_mut().filter(|block| !block.explains)?;
+        block.explains = true;
+        Some(self.tallies)
+    }
+
+    /// Counts no longer what an area within this one explains, for nothing goes there any more. A block stays.
+    pub fn take_off(&mut self, explained: &[Tally; 2]) {
+        if self.block.is_none() {
+            for (tally, part) in self.tallies.iter_mut().zip(explained) {
+                tally.sends = (tally.sends - part.sends).max(0.0);
+                tally.approvals = (tally.approvals - part.approvals).max(0.0);
+            }
+        }
+    }
+
     pub fn block(&self) -> Option<&Block> {
         self.block.as_ref()
     }
@@ -184,7 +244,8 @@ impl Conversion {
         self.blocks = self.blocks.saturating_add(1);
         let longer = 1_u32.checked_shl(self.blocks - 1).unwrap_or(u32::MAX);
         let until = now + rates.block.saturating_mul(longer).min(LONGEST_BLOCK.max(rates.block));
-        self.block = Some(Block { tenant, area, since: now, until, probes: 0, probed_at: now, country });
+        self.block =
+            Some(Block { tenant, area, since: now, until, probes: 0, probed_at: now, country, explains: false });
     }
 
     /// Lets time pass: what weighs less, and what counts from now on.
@@ -192,21 +253,45 @@ impl Conversion {
         // What fades in days does not change from one send to the next.
         let passed = now.since(self.weighed_at);
         if passed >= LEAST_FADE || now < self.weighed_at {
-            for (tally, half_life) in self.tallies.iter_mut().zip(HALF_LIVES) {
+            let [of_hours, of_days] = &mut self.tallies;
+            let fading = [(of_hours, HALF_LIVES[0]), (of_days, HALF_LIVES[1]), (&mut self.excused, HALF_LIVES[1])];
+            for (tally, half_life) in fading {
                 let kept = 0.5_f32.powf(passed.as_secs_f32() / half_life.as_secs_f32());
                 *tally = Tally { sends: tally.sends * kept, approvals: tally.approvals * kept };
             }
             self.weighed_at = now;
         }
-        let bin = bin_of(rates, now);
-        let is_young = |(sent, _): &(u64, u32)| sent + BINS >= bin;
-        let matured: u32 = self.young.iter().filter(|sent| !is_young(sent)).map(|(_, count)| count).sum();
+        let now = bin_of(rates, now);
+        let is_young = |bin: &Bin| bin.number + BINS >= now;
+        let matured: u32 = self.young.iter().filter(|bin| !is_young(bin)).map(|bin| bin.sends).sum();
         self.young.retain(is_young);
         #[expect(clippy::cast_precision_loss, reason = "counts of some minutes")]
         self.tallies.iter_mut().for_each(|tally| tally.sends += matured as f32);
     }
 
+    /// Until the oldest send that is under way counts, when so many are that hardly any can be honest. Most codes come
+    /// back long before a send counts, but some people are still typing: so half of the least rate must be out of reach.
+    fn flood(&self, rates: &Rates, now: Timestamp) -> Option<Duration> {
+        let oldest = self.young.first()?.number;
+        let sum = |of: fn(&Bin) -> u32| self.young.iter().map(of).sum::<u32>();
+        #[expect(clippy::cast_precision_loss, reason = "counts of some minutes")]
+        let young = Tally { sends: sum(|bin| bin.sends) as f32, approvals: sum(|bin| bin.approvals) as f32 };
+        let half = Rates { least: rates.least / 2.0, ..*rates };
+        young.is_below(&half).then(|| start_of_bin(rates, oldest + BINS + 1).since(now).max(Duration::from_secs(1)))
+    }
+
+    fn bin(&mut self, rates: &Rates, now: Timestamp) -> &mut Bin {
+        let number = bin_of(rates, now);
+        if self.young.last().is_none_or(|last| last.number != number) {
+            self.young.push(Bin { number, sends: 0, approvals: 0 });
+        }
+        let last = self.young.len() - 1;
+        &mut self.young[last]
+    }
+
     fn is_too_low(&self, rates: &Rates) -> bool {
+        let certainty = 1.0 - (1.0 - rates.certainty).powi(rates.width.0);
+        let rates = &Rates { certainty, ..*rates };
         self.tallies.iter().any(|tally| tally.is_below(rates))
     }
 }
@@ -273,6 +358,11 @@ fn bin_of(rates: &Rates, at: Timestamp) -> u64 {
     at.as_millis() / bin.max(1)
 }
 
+fn start_of_bin(rates: &Rates, bin: u64) -> Timestamp {
+    let length = u64::try_from(rates.matures_after.as_millis()).unwrap_or(u64::MAX) / BINS;
+    Timestamp::from_millis(bin.saturating_mul(length.max(1)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,6 +370,7 @@ mod tests {
     const RATES: Rates = Rates {
         least: 0.2,
         certainty: 0.99,
+        width: Width(1),
         matures_after: Duration::from_secs(600),
         block: Duration::from_secs(3600),
         probes: 3,
@@ -321,6 +412,72 @@ mod tests {
         assert!((20..=40).contains(&went), "{went}");
         assert_eq!(wait(&mut conversion, at(went)), Some(60));
         assert_eq!(conversion.block().unwrap().area.to_string(), "+6012345");
+    }
+
+    #[test]
+    fn the_wider_an_area_the_more_it_takes() {
+        let most = |width| {
+            let rates = Rates { width: Width(width), ..RATES };
+            let mut conversion = Conversion::default();
+            let went = (0..200).find(|minute| {
+                let free = conversion.ask(&rates, named, at(*minute)) == Leave::Free;
+                conversion.sent(&rates, at(*minute));
+                !free
+            });
+            went.unwrap()
+        };
+        let (block, prefix, country) = (most(1), most(2), most(3));
+        // Ten minutes of them are too young to count.
+        assert!(prefix - block > 15 && country - prefix > 15, "{block} {prefix} {country}");
+        assert!(country < 80, "{country}");
+    }
+
+    #[test]
+    fn a_flood_is_held_back_before_it_counts_and_people_who_type_are_not() {
+        let mut conversion = Conversion::default();
+        let went = (0..100).find(|_| {
+            let leave = conversion.ask(&RATES, named, at(0));
+            conversion.sent(&RATES, at(0));
+            leave != Leave::Free
+        });
+        assert!((30..50).contains(&went.unwrap()), "{went:?}");
+        assert!(conversion.block().is_none(), "it is no block");
+        assert!(wait(&mut conversion, at(0)).is_some_and(|minutes| (9..=12).contains(&minutes)));
+
+        let mut conversion = Conversion::default();
+        for turn in 0..1_000 {
+            assert_eq!(conversion.ask(&RATES, named, at(0)), Leave::Free, "{turn}");
+            conversion.sent(&RATES, at(0));
+            if turn % 3 == 0 {
+                conversion.approved(&RATES, at(0));
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_blocked_area_explains_no_longer_counts_around_it() {
+        let (mut block, mut around) = (Conversion::default(), Conversion::default());
+        let rates = Rates { width: Width(2), ..RATES };
+        let went = flood(&mut block, 0, 100);
+        (0..went).for_each(|minute| around.sent(&rates, at(minute)));
+        assert_eq!(wait(&mut block, at(went)), Some(60));
+        let explained = block.explain().unwrap();
+        assert_eq!(block.explain(), None, "once");
+        around.ask(&rates, named, at(went));
+        around.take_off(&explained);
+        assert!(around.tallies.iter().all(|tally| tally.sends < 1.0), "{around:?}");
+        assert_eq!(around.ask(&rates, named, at(went + 20)), Leave::Free);
+    }
+
+    #[test]
+    fn excuses_end_when_those_who_are_excused_give_nothing_back() {
+        let mut conversion = Conversion::default();
+        let excused =
+            (0..100).take_while(|_| conversion.may_excuse(&RATES).then(|| conversion.excused_sent()).is_some());
+        assert!((15..25).contains(&excused.count()));
+        conversion.excused_approved();
+        (0..3).for_each(|_| conversion.excused_approved());
+        assert!(conversion.may_excuse(&RATES), "until some do");
     }
 
     #[test]
@@ -430,7 +587,9 @@ mod tests {
     fn a_full_page_fits_a_record() {
         let mut conversion = Conversion::default();
         let now = flood(&mut conversion, 0, 100);
-        (0..20).for_each(|minute| conversion.sent(&RATES, at(now + minute)));
+        (0..20).for_each(|minute| {
+            (conversion.sent(&RATES, at(now + minute)), conversion.approved(&RATES, at(now + minute))).0
+        });
         if let Some(block) = &mut conversion.block {
             block.tenant = "t".repeat(63).parse().unwrap();
         }

@@ -2,6 +2,7 @@
 //!
 //! Rules are pure where they count and judge; the service asks them in order and keeps what they count.
 
+pub mod acquaintance;
 pub mod area;
 pub mod ask;
 pub mod authorization;
@@ -18,6 +19,7 @@ pub mod sequence;
 pub mod service;
 pub mod settings;
 pub mod spending;
+pub mod standing;
 pub mod suspicion;
 pub mod table;
 pub mod upkeep;

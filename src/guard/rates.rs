@@ -82,8 +82,7 @@ impl Guard {
             _ => None,
         };
         let country = phone.and_then(|phone| phone.country());
-        let peer = ask.origin.peer.filter(|peer| rules.client_address_of_peer && !peer.to_canonical().is_loopback());
-        let address = ask.origin.client_address.or(peer);
+        let address = ask.client(rules);
         let of_area = |rule, area: Option<&str>| area.and_then(|area| of(rule, &[tenant, area.as_bytes()]));
         let rows = [
             // Whoever is bombarded does not care by whom.

@@ -21,6 +21,7 @@ use crate::guard::names::Names;
 use crate::guard::rule::{Mode, Rule};
 use crate::guard::sequence::Sequence;
 use crate::guard::settings::{Answers, Config, OnFailure};
+use crate::guard::standing::{Person, Standing};
 use crate::guard::table::Table;
 use crate::id::TenantName;
 use crate::recipient::Recipient;
@@ -42,6 +43,8 @@ pub struct Guard {
     safelist: Vec<Area>,
     pub(crate) buckets: Table<Bucket>,
     pub(crate) conversions: Table<Conversion>,
+    pub(crate) people: Table<Person>,
+    pub(crate) standings: Table<Standing>,
     pub(crate) sequences: Mutex<HashMap<u64, Sequence>>,
     pub(crate) ledger: Ledger,
     authorizer: Option<Arc<dyn Authorizer>>,
@@ -73,6 +76,8 @@ impl Guard {
             safelist: config.safelist.iter().filter_map(|entry| Area::of_digits(entry)).collect(),
             buckets: Table::default(),
             conversions: Table::default(),
+            people: Table::default(),
+            standings: Table::default(),
             sequences: Mutex::default(),
             authorizer: None,
         }
@@ -109,7 +114,10 @@ impl Guard {
             false => self.ask_all(rules, ask, &mut admitted, now).await,
         };
         let broken = match asked {
-            Ok(None) => return Ok(admitted),
+            Ok(None) => {
+                self.note_ask(rules, ask, admitted.excused, now);
+                return Ok(admitted);
+            }
             Ok(Some(broken)) => Ok(broken),
             Err(error) => Err(error),
         };

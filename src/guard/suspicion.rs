@@ -4,12 +4,13 @@
 use std::sync::PoisonError;
 
 use crate::clock::Timestamp;
-use crate::guard::area::{self, AreaRef};
+use crate::guard::area::{self, AreaRef, Width};
 use crate::guard::ask::{Admitted, Ask};
 use crate::guard::conversion::{Conversion, Leave, Place, Rates};
 use crate::guard::rule::{Mode, Rule};
 use crate::guard::service::{Broken, Guard, MOST_SEQUENCES, found};
 use crate::guard::settings::{Config, ConversionConfig};
+use crate::guard::standing::Apart;
 use crate::id::TenantName;
 use crate::recipient::{Phone, Recipient};
 
@@ -31,41 +32,76 @@ impl Guard {
             return country;
         }
         number_type(rules, phone)
-            .or_else(|| self.conversion(rules, (ask.tenant, phone), admitted, now))
+            .or_else(|| self.conversion(rules, ask, phone, admitted, now))
             .or_else(|| self.sequence(rules, ask.tenant, phone, now))
     }
 
     /// Counts a code that is on its way to somebody.
     pub fn sent(&self, tenant: &TenantName, recipient: &Recipient) {
-        self.count(tenant, recipient, |conversion, rates, now| conversion.sent(rates, now));
+        let apart = self.apart(tenant, recipient, self.clock.now());
+        self.count(tenant, recipient, |conversion, (rates, now)| {
+            // Newcomers alone judge small areas, but a country is judged by all who live there.
+            if apart == Apart::No || rates.width.is_country() {
+                conversion.sent(rates, now);
+            }
+            if apart == Apart::Excused {
+                conversion.excused_sent();
+            }
+        });
     }
 
     /// Counts a code that came back.
     pub fn approved(&self, tenant: &TenantName, recipient: &Recipient) {
-        self.count(tenant, recipient, |conversion, rates, now| conversion.approved(rates, now));
+        let apart = self.apart(tenant, recipient, self.clock.now());
+        self.count(tenant, recipient, |conversion, (rates, now)| {
+            if apart == Apart::No || rates.width.is_country() {
+                conversion.approved(rates, now);
+            }
+            if apart == Apart::Excused {
+                conversion.excused_approved();
+            }
+        });
+        self.note_answer(tenant, recipient, self.clock.now());
     }
 
     fn conversion(
         &self,
         rules: &Config,
-        (tenant, phone): (&TenantName, &Phone),
+        ask: &Ask<'_>,
+        phone: &Phone,
         admitted: &mut Admitted,
         now: Timestamp,
     ) -> Option<Broken> {
-        if rules.conversion.mode == Mode::Off {
+        if rules.conversion.mode == Mode::Off || self.is_known(ask, now) {
             return None;
         }
-        let rates = rules.conversion.rates();
-        // All of them are asked, so that they are blocked together and not one after the other.
-        let mut longest = None;
-        for area in area::areas(phone) {
-            let name = self.name_of(tenant, area);
-            let named = || Place { tenant: tenant.clone(), area: area.into(), country: phone.country() };
-            match self.conversions.with(name, now, |conversion| conversion.ask(&rates, named, now)) {
+        // All areas are asked, so that they are blocked together and not one after the other.
+        let (mut longest, mut may_excuse, mut names) = (None, true, [0; 3]);
+        for (place, (area, width)) in area::areas(phone).enumerate() {
+            let rates = rules.conversion.rates(width);
+            names[place] = self.name_of(ask.tenant, area);
+            let named = || Place { tenant: ask.tenant.clone(), area: area.into(), country: phone.country() };
+            let (leave, explained) = self.conversions.with(names[place], now, |conversion| {
+                let leave = conversion.ask(&rates, named, now);
+                may_excuse &= conversion.may_excuse(&rates);
+                (leave, conversion.explain())
+            });
+            match leave {
                 Leave::Free => {}
-                Leave::Probe => admitted.probed.push(name),
+                Leave::Probe => admitted.probed.push(names[place]),
                 Leave::Wait(wait) => longest = longest.max(Some(wait)),
             }
+            // The others who live around an area must not pay for what comes from it.
+            let Some(explained) = explained else { continue };
+            names[..place]
+                .iter()
+                .for_each(|wider| self.conversions.with(*wider, now, |wider| wider.take_off(&explained)));
+        }
+        let is_closed = longest.is_some() || !admitted.probed.is_empty();
+        if is_closed && may_excuse && self.is_from_good_place(rules, ask, now) {
+            self.give_all_back(admitted, now);
+            admitted.excused = true;
+            return None;
         }
         found(Rule::Conversion, rules.conversion.mode, longest.map(Some))
     }
@@ -92,15 +128,15 @@ impl Guard {
         found(Rule::Sequence, settings.mode, counts.then_some(Some(settings.window)))
     }
 
-    fn count(&self, tenant: &TenantName, recipient: &Recipient, count: impl Fn(&mut Conversion, &Rates, Timestamp)) {
+    fn count(&self, tenant: &TenantName, recipient: &Recipient, count: impl Fn(&mut Conversion, (&Rates, Timestamp))) {
         let (Recipient::Phone(phone), config) = (recipient, &self.rules(tenant).conversion) else { return };
         if config.mode == Mode::Off {
             return;
         }
-        let (rates, now) = (config.rates(), self.clock.now());
-        for area in area::areas(phone) {
-            let name = self.name_of(tenant, area);
-            self.conversions.with(name, now, |conversion| count(conversion, &rates, now));
+        let now = self.clock.now();
+        for (area, width) in area::areas(phone) {
+            let (name, rates) = (self.name_of(tenant, area), config.rates(width));
+            self.conversions.with(name, now, |conversion| count(conversion, (&rates, now)));
         }
     }
 
@@ -138,10 +174,11 @@ fn number_type(rules: &Config, phone: &Phone) -> Option<Broken> {
 // === impl ConversionConfig ===
 
 impl ConversionConfig {
-    pub(crate) fn rates(&self) -> Rates {
+    pub(crate) fn rates(&self, width: Width) -> Rates {
         Rates {
             least: self.least,
             certainty: self.certainty,
+            width,
             matures_after: self.matures_after,
             block: self.block,
             probes: self.probes,

@@ -78,6 +78,14 @@ impl<S: State> Table<S> {
         work(page.states.entry(name).or_default())
     }
 
+    /// Looks at a state as it is.
+    pub fn peek<R>(&self, name: u64, look: impl FnOnce(&S) -> R) -> R {
+        match self.page(page_of(name)).states.get(&name) {
+            Some(state) => look(state),
+            None => look(&S::default()),
+        }
+    }
+
     /// What of all states `pick` wants to know.
     pub fn collect<R>(&self, mut pick: impl FnMut(u64, &S) -> Option<R>) -> Vec<R> {
         let mut found = Vec::new();

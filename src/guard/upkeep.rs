@@ -13,6 +13,8 @@ const KEEP: Duration = Duration::from_secs(31 * 24 * 3600);
 /// The kinds of pages, as keys name them.
 const BUCKETS: u8 = b'b';
 const CONVERSIONS: u8 = b'c';
+const PEOPLE: u8 = b'p';
+const STANDINGS: u8 = b's';
 
 // === impl Guard ===
 
@@ -20,7 +22,9 @@ impl Guard {
     /// Takes up what an earlier process has written. To be called before anything is asked.
     pub async fn load(&self) -> Result<()> {
         self.load_table(BUCKETS, &self.buckets).await?;
-        self.load_table(CONVERSIONS, &self.conversions).await
+        self.load_table(CONVERSIONS, &self.conversions).await?;
+        self.load_table(PEOPLE, &self.people).await?;
+        self.load_table(STANDINGS, &self.standings).await
     }
 
     /// Writes what has changed.
@@ -29,10 +33,17 @@ impl Guard {
         self.save_table(CONVERSIONS, &self.conversions).await
     }
 
-    /// The same, and gives back money that was not spent: for when no more is asked.
+    /// Writes whom it knows: much more, of which losing the last minutes costs little.
+    pub async fn save_acquaintances(&self) -> Result<()> {
+        self.save_table(PEOPLE, &self.people).await?;
+        self.save_table(STANDINGS, &self.standings).await
+    }
+
+    /// Writes all, and gives back money that was not spent: for when no more is asked.
     pub async fn close(&self) -> Result<()> {
         let closed = self.ledger.close(self.clock.now()).await;
-        self.save().await.and(closed)
+        self.save().await?;
+        self.save_acquaintances().await.and(closed)
     }
 
     async fn load_table<S: State>(&self, kind: u8, table: &Table<S>) -> Result<()> {

@@ -75,6 +75,8 @@ const MEASURES_INTERVAL: Duration = Duration::from_secs(120);
 
 /// How often it is written down what limits have counted.
 const LIMITS_INTERVAL: Duration = Duration::from_secs(30);
+/// And, each so many times, whom it knows.
+const ACQUAINTANCES_EVERY: u64 = 20;
 
 /// The services whose health is told, beside that of the whole.
 const SERVICES: [&str; 6] = [
@@ -376,9 +378,13 @@ async fn keep_measures(outbox: Arc<Outbox>, clock: Arc<dyn Clock>) {
 
 /// Writes down now and then what the guard has counted.
 async fn keep_limits(guard: Arc<Guard>, clock: Arc<dyn Clock>) {
-    loop {
+    for turn in 1_u64.. {
         clock.sleep_until(clock.now() + LIMITS_INTERVAL).await;
-        if let Err(error) = guard.save().await {
+        let mut saved = guard.save().await;
+        if turn.is_multiple_of(ACQUAINTANCES_EVERY) {
+            saved = saved.and(guard.save_acquaintances().await);
+        }
+        if let Err(error) = saved {
             warn!(?error, "what the guard has counted could not be written down");
         }
     }

@@ -4,6 +4,7 @@ mod authorization;
 mod fraud;
 mod limits;
 mod money;
+mod replay;
 mod settings;
 
 use tonic::Status;

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use verigate::recipient::Recipient;
 
+use super::Plan;
 use super::countries::{LANDS, Land, named};
 use super::dice::Dice;
 use super::people::{DAY, HOUR, address};
@@ -42,14 +43,15 @@ const MACHINES: u64 = 2_000;
 
 const IN_USE: f64 = 0.05;
 
-/// Where drips go: ten prefixes in each; in the last two honest people live, too.
+/// Where drips go: ten blocks of ten thousand numbers in each, which is what is let to such people; in the last two
+/// countries honest people live, too.
 const DRIPPED: [&str; 10] = ["AZ", "TN", "UZ", "PK", "LK", "KG", "TJ", "MG", "ID", "NG"];
 
 /// Where sprays go, and what of them; in the last one honest people live, too.
 const SPRAYED: [(&str, f64); 4] = [("UZ", 0.4), ("TN", 0.3), ("LK", 0.2), ("MY", 0.1)];
 
-/// All that is wanted within so many days.
-pub(crate) fn all(seed: u64, days: u64) -> Vec<Shot> {
+/// All that is wanted.
+pub(crate) fn all(Plan { seed, days, wide_drip }: Plan) -> Vec<Shot> {
     let mut dice = Dice::new(seed ^ 0xa77a_c4ed);
     let end = days as f64 * DAY;
     let mut shots = Vec::new();
@@ -57,7 +59,7 @@ pub(crate) fn all(seed: u64, days: u64) -> Vec<Shot> {
         one_prefix(&mut dice, day as f64 * DAY, named(if day % 3 == 2 { "MY" } else { "GE" }), &mut shots);
         sequence(&mut dice, day as f64 * DAY, named(if day % 3 == 1 { "SG" } else { "BD" }), &mut shots);
     }
-    drip(&mut dice, end, &mut shots);
+    drip(&mut dice, end, wide_drip, &mut shots);
     spray(&mut dice, end, &mut shots);
     bombing(&mut dice, end, &mut shots);
     shots.retain(|shot| shot.at < end);
@@ -76,18 +78,19 @@ fn one_prefix(dice: &mut Dice, day: f64, land: &'static Land, shots: &mut Vec<Sh
     }
 }
 
-/// From the sixth hour on, one each quarter of an hour, to each of a hundred prefixes.
-fn drip(dice: &mut Dice, end: f64, shots: &mut Vec<Shot>) {
+/// From the sixth hour on, one each quarter of an hour, to each of a hundred blocks of ten thousand numbers.
+fn drip(dice: &mut Dice, end: f64, is_wide: bool, shots: &mut Vec<Shot>) {
     for land in DRIPPED.map(named) {
-        let mut prefixes = BTreeSet::new();
-        while prefixes.len() < 10 {
-            prefixes.insert(land.prefix(dice));
+        let mut blocks = BTreeSet::new();
+        while blocks.len() < 10 {
+            blocks.insert((land.prefix(dice), dice.below(100)));
         }
-        for prefix in prefixes {
+        for (prefix, block) in blocks {
             let mut at = 6.0 * HOUR;
             while at < end {
                 at += dice.exponential(HOUR / 4.0);
-                let recipient = land.number_in(&prefix, dice.below(1_000_000));
+                let last = block * 10_000 + dice.below(10_000);
+                let recipient = land.number_in(&prefix, if is_wide { dice.below(1_000_000) } else { last });
                 shots.push(Shot { at, shape: Shape::Drip, tenant: 0, recipient, address: machine(dice, land) });
             }
         }

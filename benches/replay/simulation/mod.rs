@@ -8,11 +8,21 @@ mod stage;
 pub(crate) mod tally;
 
 use verigate::guard::settings::Config;
+use verigate::verification::policy::Limits;
 
 use self::stage::Stage;
 use self::tally::Tally;
 
-/// What comes of so many days, with the rules of a configuration.
-pub(crate) async fn run(guard: &Config, limits: verigate::verification::policy::Limits, seed: u64, days: u64) -> Tally {
-    Stage::new(guard, limits, seed, days).await.play().await
+/// What is played.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) days: u64,
+    /// Drips go to prefixes of a million numbers, and not to blocks of ten thousand.
+    pub(crate) wide_drip: bool,
+}
+
+/// What comes of it, with the rules of a configuration.
+pub(crate) async fn run(guard: &Config, limits: Limits, plan: Plan) -> Tally {
+    Stage::new(guard, limits, plan).await.play().await
 }

@@ -2,7 +2,7 @@
 //!
 //! The guard is the real one. Of what stands before it in a start, only the cool-down is here, with its own code; no
 //! send fails for any other cause, and each that is let through reaches who it is for within seconds.
-#![expect(clippy::expect_used, reason = "a simulation stops at what it cannot do")]
+#![allow(clippy::expect_used, reason = "a simulation stops at what it cannot do; tests may expect anyway")]
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -25,6 +25,7 @@ use verigate::store::sled::{Config as StoreConfig, SledStore};
 use verigate::verification::policy::Limits;
 use verigate::verification::recipient_state::RecipientState;
 
+use super::Plan;
 use super::attacks::{self, Shape};
 use super::countries::named;
 use super::dice::{Bytes, Dice};
@@ -66,6 +67,7 @@ pub(crate) struct Stage {
     town: Town,
     dice: Dice,
     days: u64,
+    wide_drip: bool,
     tally: Tally,
     _place: TempDir,
 }
@@ -73,7 +75,8 @@ pub(crate) struct Stage {
 // === impl Stage ===
 
 impl Stage {
-    pub(crate) async fn new(guard: &Config, limits: Limits, seed: u64, days: u64) -> Self {
+    pub(crate) async fn new(guard: &Config, limits: Limits, plan: Plan) -> Self {
+        let Plan { seed, days, wide_drip } = plan;
         let clock = ManualClock::new(Timestamp::from_millis(BEGIN));
         let place = TempDir::new().expect("a folder for temporary files");
         let config = StoreConfig { path: place.path().join("data"), ..StoreConfig::default() };
@@ -92,10 +95,11 @@ impl Stage {
             town: Town::new(seed),
             dice: Dice::new(seed.wrapping_add(1 << 32)),
             days,
+            wide_drip,
             tally: Tally::default(),
             _place: place,
         };
-        for shot in attacks::all(seed, days) {
+        for shot in attacks::all(plan) {
             stage.plan(shot.at, Happening::Attacks(shot.shape, shot.tenant, shot.recipient, shot.address));
         }
         stage
@@ -133,7 +137,9 @@ impl Stage {
                     None => self.ask(tenant, &recipient, address).await.err().map(|error| rule_of(&error)),
                 };
                 let Recipient::Phone(phone) = &recipient else { return };
-                let prefix = area::prefix(phone).unwrap_or_default().to_owned();
+                let prefix =
+                    if shape == Shape::Drip && !self.wide_drip { area::block(phone) } else { area::prefix(phone) };
+                let prefix = prefix.unwrap_or_default().to_owned();
                 let country = phone.country().map_or("", |country| named(country.as_str()).name);
                 self.tally.count_attack(at, shape, country, prefix, refused);
             }

@@ -11,10 +11,11 @@ use crate::attacks::surfaces::{Begun, Client, Surface, Verdict, house, number};
 /// How many call at once, in turn.
 const WIDTHS: [usize; 8] = [2, 4, 8, 16, 32, 64, 128, 256];
 
-/// Rounds at each width: 200 in all over gRPC. Surfaces over HTTP open a connection for every call and share everything
-/// behind their parsers with it, so they get one: 8 in all, each.
-fn rounds(surface: Surface) -> usize {
-    if surface == Surface::Grpc { 25 } else { 1 }
+/// How many call at once, round for round: 200 rounds. Over gRPC as many at each width; surfaces over HTTP, which open a
+/// connection for every call and share everything behind their parsers with it, meet the wide ones less often.
+fn rounds(surface: Surface) -> impl Iterator<Item = usize> {
+    let each = if surface == Surface::Grpc { [25; 8] } else { [100, 50, 25, 12, 6, 4, 2, 1] };
+    WIDTHS.into_iter().zip(each).flat_map(|(width, rounds)| std::iter::repeat_n(width, rounds))
 }
 
 /// Makes all of these checks at once.
@@ -41,7 +42,7 @@ async fn of_wrong_codes_at_once_as_many_as_allowed_are_judged() {
     let mut turn = 0;
     for surface in surfaces(1) {
         let client = client(&gateway, surface).await;
-        for (width, _) in WIDTHS.iter().flat_map(|width| (0..rounds(surface)).map(move |round| (*width, round))) {
+        for width in rounds(surface) {
             turn += 1;
             let begun = client.start(&number(turn), None).await.unwrap();
             let code = gateway.code(&begun.phone).await;
@@ -66,7 +67,7 @@ async fn of_right_codes_at_once_one_is_taken() {
     let mut turn = 0;
     for surface in surfaces(2) {
         let client = client(&gateway, surface).await;
-        for (width, _) in WIDTHS.iter().flat_map(|width| (0..rounds(surface)).map(move |round| (*width, round))) {
+        for width in rounds(surface) {
             turn += 1;
             let begun = client.start(&number(turn), None).await.unwrap();
             let code = gateway.code(&begun.phone).await;
@@ -85,7 +86,7 @@ async fn of_starts_with_one_key_at_once_one_sends() {
     let mut turn = 0;
     for surface in surfaces(20) {
         let client = client(&gateway, surface).await;
-        for (width, round) in WIDTHS.iter().flat_map(|width| (0..rounds(surface)).map(move |round| (*width, round))) {
+        for (round, width) in rounds(surface).enumerate() {
             turn += 1;
             let (phone, key) = (number(turn), format!("{surface:?}-{width}-{round}"));
             let starts = (0..width).map(|_| {
@@ -101,9 +102,9 @@ async fn of_starts_with_one_key_at_once_one_sends() {
             assert_eq!(gateway.inbox(&phone).await.len(), 1, "{surface:?}, {width} at once");
             let again = client.start(&phone, Some(&key)).await.unwrap();
             assert!(names.contains(&again.name), "{surface:?}: the same answer later");
-            let other = client.start(&number(899), Some(&key)).await;
+            let other = client.start(&number(2_999), Some(&key)).await;
             assert!(other.is_err(), "{surface:?}: the key for another number");
         }
     }
-    assert_eq!(gateway.inbox(&number(899)).await.len(), 0);
+    assert_eq!(gateway.inbox(&number(2_999)).await.len(), 0);
 }

@@ -6,9 +6,9 @@ use futures_util::future::join_all;
 use tonic::Code;
 use verigate::proto::admin::v1::{Block, ListBlocksRequest, UnblockRequest};
 use verigate::proto::messaging::v1::MessageStatus;
-use verigate::proto::verification::v1::CheckOutcome;
+use verigate::proto::verification::v1::{CheckOutcome, StartVerificationRequest};
 
-use crate::guard::{guarded, try_number, until_refused, with};
+use crate::guard::{guarded, number, try_number, try_start, until_refused, with};
 use crate::support::gateway::{Admin, Gateway, PHONE, Verifications, judge, reason, retry_after, start, text_to};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -70,6 +70,19 @@ async fn blocks(admin: &mut Admin) -> Vec<Block> {
     admin.list_blocks(ListBlocksRequest::default()).await.unwrap().into_inner().blocks
 }
 
+/// Sends codes that nobody gives back to numbers all over Malaysia, one a minute, until all of it is blocked.
+async fn provoke_all_over(gateway: &Gateway, client: &mut Verifications) {
+    for turn in 0.. {
+        // No more than two of one million.
+        let range = ["2", "3", "7", "9"][turn % 4];
+        let number = format!("+601{range}{}{:06}", 2 + turn / 4 % 8, 101_000 + turn);
+        match try_number(client, &number).await {
+            Ok(_) => gateway.clock.advance(MINUTE),
+            Err(status) => return assert_eq!((reason(&status).as_str(), turn), ("CONVERSION_TOO_LOW", 59)),
+        }
+    }
+}
+
 /// Sends codes that nobody gives back, until the block of numbers is blocked.
 async fn provoke(gateway: &Gateway, client: &mut Verifications) {
     for turn in 0..20 {
@@ -89,7 +102,8 @@ async fn an_area_from_which_no_code_comes_back_is_blocked_until_a_probe_does() {
     let mut admin = gateway.admin().await;
     let blocked = blocks(&mut admin).await;
     let areas: Vec<_> = blocked.iter().map(|block| (block.tenant.as_str(), block.area.as_str())).collect();
-    assert_eq!(areas, [("acme", "MY"), ("acme", "+60123"), ("acme", "+6012345")], "from wide to narrow");
+    assert_eq!(areas, [("acme", "+6012345")], "and nobody who lives around it");
+    try_number(&mut client, "+60123111111").await.unwrap();
     // Another tenant's codes may well come back.
     let mut other = gateway.verifications_as("other.other-secret-of-some-length").await;
     try_number(&mut other, &of_block(51)).await.unwrap();
@@ -129,7 +143,10 @@ async fn an_operator_lists_blocks_and_ends_them() {
     provoke(&gateway, &mut client).await;
     let before = try_number(&mut client, &of_block(50)).await.unwrap_err();
     assert_eq!(reason(&before), "CONVERSION_TOO_LOW");
+    provoke_all_over(&gateway, &mut client).await;
     let mut admin = gateway.admin().await;
+    let areas: Vec<_> = blocks(&mut admin).await.into_iter().map(|block| block.area).collect();
+    assert_eq!(areas, ["MY", "+6012345"], "from wide to narrow");
     let unblock = |tenant: &str, area: &str| UnblockRequest { tenant: tenant.to_owned(), area: area.to_owned() };
     for wrong in [unblock("", "+60124"), unblock("other", "MY"), unblock("nobody", "MY")] {
         let status = admin.unblock(wrong).await.unwrap_err();
@@ -137,7 +154,7 @@ async fn an_operator_lists_blocks_and_ends_them() {
     }
     let status = admin.unblock(unblock("", "Malaysia")).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
-    let since = blocks(&mut admin).await[0].block_time;
+    let since = blocks(&mut admin).await[1].block_time;
     // With what lies within it, but not with what lies around it.
     assert_eq!(admin.unblock(unblock("", "+60123")).await.unwrap().into_inner().block_time, since);
     let areas: Vec<_> = blocks(&mut admin).await.into_iter().map(|block| block.area).collect();
@@ -146,6 +163,74 @@ async fn an_operator_lists_blocks_and_ends_them() {
     admin.unblock(unblock("acme", "MY")).await.unwrap();
     try_number(&mut client, &of_block(50)).await.unwrap();
     assert_eq!(blocks(&mut admin).await, []);
+}
+
+fn from(number: &str, client_ip: &str) -> StartVerificationRequest {
+    StartVerificationRequest { client_ip: client_ip.to_owned(), ..start(number) }
+}
+
+/// Sends a code and gives it back.
+async fn give_back(gateway: &Gateway, client: &mut Verifications, number: &str, client_ip: &str) {
+    let id = try_start(client, from(number, client_ip)).await.unwrap().verification.unwrap().id;
+    let code = gateway.code(number).await;
+    assert_eq!(judge(client, &id, &code).await, CheckOutcome::Approved);
+}
+
+#[tokio::test]
+async fn who_gave_a_code_back_is_sent_to_though_all_around_is_blocked() {
+    let gateway = guarded("[guard.conversion]\nmode = \"enforce\"").await;
+    let mut client = gateway.verifications().await;
+    give_back(&gateway, &mut client, &of_block(60), "").await;
+    gateway.clock.advance(60 * 60 * MINUTE);
+    provoke(&gateway, &mut client).await;
+    assert_eq!(reason(&try_number(&mut client, &of_block(50)).await.unwrap_err()), "CONVERSION_TOO_LOW");
+    try_number(&mut client, &of_block(60)).await.unwrap();
+    // Also after a restart, for a month.
+    let gateway = gateway.restart_with(&with("[guard.conversion]\nmode = \"enforce\"")).await;
+    let mut client = gateway.verifications().await;
+    gateway.clock.advance(15 * MINUTE);
+    try_number(&mut client, &of_block(60)).await.unwrap();
+    gateway.clock.advance(30 * 24 * 60 * MINUTE);
+    for probe in 61..64 {
+        try_number(&mut client, &of_block(probe)).await.unwrap();
+    }
+    assert_eq!(reason(&try_number(&mut client, &of_block(60)).await.unwrap_err()), "CONVERSION_TOO_LOW");
+}
+
+#[tokio::test]
+async fn who_comes_from_where_codes_are_given_back_is_sent_to_until_they_are_not() {
+    let gateway = guarded("[guard.conversion]\nmode = \"enforce\"").await;
+    let mut client = gateway.verifications().await;
+    for turn in 0..4 {
+        give_back(&gateway, &mut client, &number(turn), &format!("192.0.2.{turn}")).await;
+    }
+    provoke(&gateway, &mut client).await;
+    for nobody in ["198.51.100.1", "2001:db8::1", ""] {
+        let status = try_start(&mut client, from(&of_block(50), nobody)).await.unwrap_err();
+        assert_eq!(reason(&status), "CONVERSION_TOO_LOW");
+    }
+    // Four of ten are just enough for a place.
+    for turn in 50..55 {
+        try_start(&mut client, from(&of_block(turn), "192.0.2.200")).await.unwrap();
+    }
+    gateway.clock.advance(MINUTE);
+    try_start(&mut client, from(&of_block(55), "192.0.2.200")).await.unwrap();
+    let status = try_start(&mut client, from(&of_block(56), "192.0.2.200")).await.unwrap_err();
+    assert_eq!(reason(&status), "CONVERSION_TOO_LOW");
+}
+
+#[tokio::test]
+async fn a_code_that_comes_back_gives_back_what_its_send_took() {
+    let gateway = guarded("[guard.client_address]\nsends = 2\nwindow = \"1h\"").await;
+    let mut client = gateway.verifications().await;
+    for turn in 0..10 {
+        give_back(&gateway, &mut client, &number(turn), "192.0.2.7").await;
+    }
+    for turn in 10..12 {
+        try_start(&mut client, from(&number(turn), "192.0.2.7")).await.unwrap();
+    }
+    let status = try_start(&mut client, from(&number(12), "192.0.2.7")).await.unwrap_err();
+    assert_eq!(reason(&status), "CLIENT_ADDRESS_LIMIT");
 }
 
 #[tokio::test]

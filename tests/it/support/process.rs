@@ -54,6 +54,7 @@ impl Process {
             // The people of a test live close together.
             .env("VERIGATE__GUARD__NUMBER_BLOCK__MODE", "off")
             .env("VERIGATE__GUARD__SEQUENCE__MODE", "off")
+            .env("VERIGATE__GUARD__CONVERSION__MODE", "off")
             .env("VERIGATE__GUARD__TENANT_FAILURES__MODE", "off")
             .envs(settings.iter().copied())
             .stdin(Stdio::null())

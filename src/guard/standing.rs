@@ -1,0 +1,182 @@
+//! Who has shown to be a person: a recipient that gave a code back, and a place from which codes do come back. Pure.
+//!
+//! Where codes do not come back from an area, honest people live among those who earn from being sent to. Those who gave
+//! a code back before are let through, and so are those who come from where others did who gave theirs back for numbers of
+//! the same country. Neither can be had without real codes typed.
+
+use std::time::Duration;
+
+use minicbor::{Decode, Encode};
+
+use crate::clock::Timestamp;
+use crate::guard::table::State;
+
+/// How long a person is known after the last code that came back.
+const KNOWN_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How long it is known from where somebody asked.
+const ASKED_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// After this time what was counted of a place weighs half.
+const HALF_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a place is remembered after the last send.
+const MEMORY: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// The fewest codes that must have come back from a place, and of all that it asked for, the least share.
+const LEAST_ANSWERS: f32 = 3.0;
+const LEAST_SHARE: f32 = 0.4;
+
+/// What is known of one recipient of one tenant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Encode, Decode)]
+pub struct Person {
+    #[n(0)]
+    asked_at: Timestamp,
+    #[n(1)]
+    answered_at: Timestamp,
+    /// The names of where the last ask came from: the place, and the limits of its address and network; 0 for none.
+    #[n(2)]
+    from: [u64; 3],
+    /// The last send was let through though the area is blocked.
+    #[n(3)]
+    excused: bool,
+}
+
+/// Whether what becomes of a send says nothing of the area that it goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Apart {
+    No,
+    /// A code came back from there before.
+    Known,
+    /// The area is blocked, but others gave theirs back where this one was asked for.
+    Excused,
+}
+
+/// What is known of a place from which sends are asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Encode, Decode)]
+pub struct Standing {
+    #[n(0)]
+    sends: f32,
+    #[n(1)]
+    answers: f32,
+    #[n(2)]
+    weighed_at: Timestamp,
+}
+
+// === impl Person ===
+
+impl Person {
+    /// Notes a send that is about to be made.
+    pub fn asks(&mut self, from: [u64; 3], excused: bool, now: Timestamp) {
+        (self.asked_at, self.from, self.excused) = (now, from, excused);
+    }
+
+    /// Notes a code that came back, and says where it was asked for: once for each ask.
+    pub fn answers(&mut self, now: Timestamp) -> [u64; 3] {
+        self.answered_at = now;
+        std::mem::take(&mut self.from)
+    }
+
+    /// Whether a code came back before.
+    pub fn is_known(&self, now: Timestamp) -> bool {
+        self.answered_at + KNOWN_FOR > now
+    }
+
+    /// Whether what becomes of the last send says nothing of the area, and why.
+    pub fn apart(&self, now: Timestamp) -> Apart {
+        if self.excused {
+            Apart::Excused
+        } else if self.is_known(now) {
+            Apart::Known
+        } else {
+            Apart::No
+        }
+    }
+}
+
+impl State for Person {
+    const MOST_ON_PAGE: usize = 1_000;
+
+    fn matters_until(&self) -> Timestamp {
+        let known =
+            if self.answered_at == Timestamp::default() { self.answered_at } else { self.answered_at + KNOWN_FOR };
+        known.max(self.asked_at + ASKED_FOR)
+    }
+}
+
+// === impl Standing ===
+
+impl Standing {
+    pub fn sent(&mut self, now: Timestamp) {
+        self.fade(now);
+        self.sends += 1.0;
+    }
+
+    pub fn answered(&mut self, now: Timestamp) {
+        self.fade(now);
+        self.answers += 1.0;
+    }
+
+    /// Whether people are there whose codes come back.
+    pub fn is_good(&mut self, now: Timestamp) -> bool {
+        self.fade(now);
+        self.answers >= LEAST_ANSWERS && self.answers >= LEAST_SHARE * self.sends
+    }
+
+    fn fade(&mut self, now: Timestamp) {
+        let kept = 0.5_f32.powf(now.since(self.weighed_at).as_secs_f32() / HALF_LIFE.as_secs_f32());
+        *self = Self { sends: self.sends * kept, answers: self.answers * kept, weighed_at: now.max(self.weighed_at) };
+    }
+}
+
+impl State for Standing {
+    const MOST_ON_PAGE: usize = 1_500;
+
+    fn matters_until(&self) -> Timestamp {
+        self.weighed_at + MEMORY
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(hours: u64) -> Timestamp {
+        Timestamp::from_millis((500_000 + hours) * 3_600_000)
+    }
+
+    #[test]
+    fn a_person_is_known_for_a_month_after_a_code_came_back() {
+        let mut person = Person::default();
+        person.asks([1, 2, 3], false, at(0));
+        assert!(!person.is_known(at(0)) && person.apart(at(0)) == Apart::No);
+        assert_eq!((person.answers(at(0)), person.answers(at(0))), ([1, 2, 3], [0; 3]), "one answer for one ask");
+        assert!(person.is_known(at(30 * 24 - 1)) && !person.is_known(at(30 * 24)));
+        person.asks([1, 2, 3], true, at(30 * 24));
+        assert_eq!(person.apart(at(30 * 24)), Apart::Excused);
+    }
+
+    #[test]
+    fn a_place_is_good_while_codes_come_back_from_it() {
+        let mut place = Standing::default();
+        (0..2).for_each(|_| (place.sent(at(0)), place.answered(at(0))).1);
+        assert!(!place.is_good(at(0)), "two may be chance");
+        place.sent(at(0));
+        place.answered(at(0));
+        assert!(place.is_good(at(0)));
+        (0..5).for_each(|_| place.sent(at(0)));
+        assert!(!place.is_good(at(0)), "three of eight");
+        assert!(!Standing::default().is_good(at(0)));
+    }
+
+    #[test]
+    fn full_pages_fit_records() {
+        let now = Timestamp::from_millis(u64::MAX / 4);
+        let person = Person { asked_at: now, answered_at: now, from: [u64::MAX; 3], excused: true };
+        let standing = Standing { sends: 7.0, answers: 3.0, weighed_at: now };
+        let bytes = |encoded: Vec<u8>| encoded.len() + 11;
+        let person = bytes(crate::store::record::encode(&person).unwrap()) * Person::MOST_ON_PAGE;
+        let standing = bytes(crate::store::record::encode(&standing).unwrap()) * Standing::MOST_ON_PAGE;
+        assert!(person.max(standing) < crate::store::MAX_VALUE_BYTES, "{person} {standing}");
+    }
+}
