@@ -10,16 +10,16 @@ use axum::extract::{Query, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router, routing};
-use maud::{DOCTYPE, Markup, html};
+use maud::{Markup, html};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
+use crate::console::shell::{self, Nav, Place};
 use crate::error::{Error, Result};
 use crate::vendor::inbox::{Entry, Inbox};
 
 const STYLE: &str = include_str!("assets/inbox.css");
 const SCRIPT: &str = include_str!("assets/inbox.js");
-const ICON: &str = include_str!("assets/icon.svg");
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,8 +51,8 @@ struct Problem<'a> {
     reason: &'a str,
 }
 
-pub(crate) fn router(inboxes: Vec<Arc<Inbox>>, first_send: &str) -> Router {
-    let page = page(first_send).into_string();
+pub(crate) fn router(inboxes: Vec<Arc<Inbox>>, first_send: &str, nav: Nav) -> Router {
+    let page = page(first_send, nav).into_string();
     let asset = |kind: &'static str, text: &'static str| {
         routing::get(move || async move { ([(header::CONTENT_TYPE, kind)], text) })
     };
@@ -61,7 +61,6 @@ pub(crate) fn router(inboxes: Vec<Arc<Inbox>>, first_send: &str) -> Router {
         .route("/inbox/messages", routing::get(list))
         .route("/assets/inbox.css", asset("text/css; charset=utf-8", STYLE))
         .route("/assets/inbox.js", asset("text/javascript; charset=utf-8", SCRIPT))
-        .route("/assets/icon.svg", asset("image/svg+xml", ICON))
         .with_state(Arc::from(inboxes))
 }
 
@@ -112,55 +111,40 @@ fn to_problem(error: &Error) -> Response {
     (status, [(header::CONTENT_TYPE, "application/problem+json")], Json(problem)).into_response()
 }
 
-fn page(first_send: &str) -> Markup {
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { "Inbox · Verigate" }
-                link rel="icon" href="/assets/icon.svg" type="image/svg+xml";
-                link rel="stylesheet" href="/assets/inbox.css";
-                script src="/assets/inbox.js" defer {}
+fn page(first_send: &str, nav: Nav) -> Markup {
+    let body = html! {
+        div.bar-inner {
+            h1 { "Inbox" }
+            form.filter role="search" action="/inbox" {
+                label.hidden-visually for="filter" { "Show only messages to this recipient" }
+                input #filter name="recipient" type="search" placeholder="Filter by recipient"
+                    autocomplete="off" autocapitalize="off" spellcheck="false";
+                kbd aria-hidden="true" { "/" }
             }
-            body {
-                header.bar {
-                    div.bar-inner {
-                        h1 { img src="/assets/icon.svg" alt="" width="28" height="28"; "Inbox" }
-                        form.filter role="search" action="/inbox" {
-                            label.hidden-visually for="filter" { "Show only messages to this recipient" }
-                            input #filter name="recipient" type="search" placeholder="Filter by recipient"
-                                autocomplete="off" autocapitalize="off" spellcheck="false";
-                            kbd aria-hidden="true" { "/" }
-                        }
-                        p #state .state data-state="connecting" { span.dot aria-hidden="true" {} span #state-text { "Connecting" } }
-                    }
-                }
-                main {
-                    p #count .count { "\u{a0}" }
-                    p #announcer .hidden-visually role="status" aria-live="polite" {}
-                    noscript { p.note { "This page needs JavaScript. The same messages as JSON: " a href="/inbox/messages" { "/inbox/messages" } } }
-                    ol #messages .messages aria-label="Messages, newest first" {}
-                    p #no-match .note hidden {
-                        "No message to this recipient yet. " button #clear .link type="button" { "Show all" }
-                    }
-                    (empty_state(first_send))
-                    (message_template())
-                }
-            }
+            p #state .state data-state="connecting" { span.dot aria-hidden="true" {} span #state-text { "Connecting" } }
         }
-    }
+        p #count .count { "\u{a0}" }
+        p #announcer .hidden-visually role="status" aria-live="polite" {}
+        noscript { p.note { "This page needs JavaScript. The same messages as JSON: " a href="/inbox/messages" { "/inbox/messages" } } }
+        ol #messages .messages aria-label="Messages, newest first" {}
+        p #no-match .note hidden {
+            "No message to this recipient yet. " button #clear .link type="button" { "Show all" }
+        }
+        (empty_state(first_send, nav))
+        (message_template())
+    };
+    shell::page(nav, Some(Place::Inbox), "Inbox", "inbox.js", body)
 }
 
-fn empty_state(first_send: &str) -> Markup {
+fn empty_state(first_send: &str, nav: Nav) -> Markup {
     html! {
         section #empty .empty hidden {
             h2 { "No messages yet" }
             p {
                 "Whatever is sent through the inbox vendor appears here as it happens. Nothing leaves this machine. "
-                "Start a first verification:"
+                "Start a first verification"
+                @if nav.services { " " a href="/try" { "by a form" } ", or like a service would" }
+                ":"
             }
             div.command {
                 pre tabindex="0" aria-label="Command" { code #command { (first_send) } }

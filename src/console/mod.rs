@@ -1,22 +1,43 @@
 //! The console: pages for the people who run the gateway, on the admin listener.
 //!
-//! Codes in clear stand on these pages, so whoever reaches the listener may read them, and nobody else: requests under
+//! Codes in clear stand on the page of the dev inbox and on no other, so whoever reaches the listener may read them, and nobody else: requests under
 //! a foreign host name are refused (a web page elsewhere could point its own name at this machine and read along), other
 //! sites may neither frame nor load anything of it, and nothing is cached.
 
+mod blocks;
+mod chart;
+pub mod desk;
+mod forms;
 mod inbox;
+pub mod operator;
+mod overview;
+pub mod pulse;
+mod record;
+mod search;
+mod sends;
+mod shell;
+mod try_it;
+mod vendors;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{StatusCode, uri::Authority};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::{Router, routing};
+use axum::routing::{self, MethodRouter};
 
+use crate::console::desk::Desk;
+use crate::console::forms::{Gate, admit};
+use crate::console::shell::Nav;
 use crate::vendor::inbox::Inbox;
+
+const STYLE: &str = include_str!("assets/console.css");
+const SCRIPT: &str = include_str!("assets/console.js");
+const ICON: &str = include_str!("assets/icon.svg");
 
 /// Nothing may run or load but our own files.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
@@ -27,7 +48,8 @@ const HEADERS: [(HeaderName, &str); 7] = [
     (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
-    (header::REFERRER_POLICY, "no-referrer"),
+    // Not `no-referrer`: with that, browsers say of our own forms that they come from nowhere.
+    (header::REFERRER_POLICY, "same-origin"),
     (header::CACHE_CONTROL, "no-store"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
@@ -41,18 +63,47 @@ pub struct Config {
     pub hosts: Vec<String>,
 }
 
-/// The console's routes: `/`, `/inbox`, `/inbox/messages` and `/assets/…`; none when there is no inbox to show.
+/// The console's routes: its pages, the dev inbox under `/inbox` where there is one, and `/assets/…`. Without a desk the
+/// inbox alone, and without that none.
 ///
 /// `first_send` is a command that sends a first message, for those who see an empty inbox; [`first_send_command`] makes
 /// the usual one.
-pub fn router(inboxes: Vec<Arc<Inbox>>, config: Config, first_send: &str) -> Router {
-    if inboxes.is_empty() {
+pub fn router(desk: Option<Desk>, inboxes: Vec<Arc<Inbox>>, config: Config, first_send: &str) -> Router {
+    let nav = Nav { services: desk.is_some(), inbox: !inboxes.is_empty() };
+    if nav == Nav::default() {
         return Router::new();
     }
-    Router::new()
-        .route("/", routing::get(|| async { Redirect::temporary("/inbox") }))
-        .merge(inbox::router(inboxes, first_send))
-        .route_layer(middleware::from_fn_with_state(Arc::new(config), guard))
+    let first = if nav.services { "/overview" } else { "/inbox" };
+    let mut router = Router::new()
+        .route("/", routing::get(move || async move { Redirect::temporary(first) }))
+        .route("/assets/console.css", asset("text/css; charset=utf-8", STYLE))
+        .route("/assets/console.js", asset("text/javascript; charset=utf-8", SCRIPT))
+        .route("/assets/icon.svg", asset("image/svg+xml", ICON));
+    if nav.inbox {
+        router = router.merge(inbox::router(inboxes, first_send, nav));
+    }
+    if let Some(desk) = desk {
+        router = router.merge(pages(desk, nav));
+    }
+    router.route_layer(middleware::from_fn_with_state(Arc::new(config), guard))
+}
+
+/// The pages that stand on the services.
+fn pages(desk: Desk, nav: Nav) -> Router {
+    let gate = Arc::new(Gate::new(&*desk.random, nav));
+    let mut pages = overview::router()
+        .merge(search::router())
+        .merge(record::router())
+        .merge(vendors::router())
+        .merge(blocks::router());
+    if nav.inbox {
+        pages = pages.merge(try_it::router());
+    }
+    pages.with_state(Arc::new(desk)).route_layer(middleware::from_fn_with_state(gate, admit))
+}
+
+fn asset(kind: &'static str, text: &'static str) -> MethodRouter {
+    routing::get(move || async move { ([(header::CONTENT_TYPE, kind)], text) })
 }
 
 /// A `grpcurl` line that starts a verification over plain text at `address` (`host:port`), as the key `ID.SECRET`.

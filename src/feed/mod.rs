@@ -24,4 +24,5 @@ pub mod scribe;
 pub mod settings;
 pub mod shelf;
 pub mod telling;
+pub mod timeline;
 pub mod watch;

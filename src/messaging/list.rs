@@ -107,8 +107,22 @@ impl Messaging {
     /// Errors: `Invalid`; `Precondition`/`NoRoute`.
     pub fn preview(&self, tenant: &Tenant, message: &NewMessage) -> Result<Preview> {
         let (recipient, channel, text) = message.check(tenant, &self.templates, self.ground.clock.now())?;
-        let route = self.outbox.route(&tenant.name, channel, recipient.country())?;
-        let placed = route.explain(&self.outbox.tallies(route, (channel, recipient.country())));
+        let candidates = self.candidates(&tenant.name, channel, recipient.country())?;
+        let segments = (channel == Channel::Sms).then(|| measure(text.expose()));
+        Ok(Preview { segments, text, candidates })
+    }
+
+    /// The vendors of the route that a send would take now, most likely first.
+    ///
+    /// Errors: `Precondition`/`NoRoute`.
+    pub fn candidates(
+        &self,
+        tenant: &TenantName,
+        channel: Channel,
+        country: Option<Country>,
+    ) -> Result<Vec<Candidate>> {
+        let route = self.outbox.route(tenant, channel, country)?;
+        let placed = route.explain(&self.outbox.tallies(route, (channel, country)));
         let carries = |placed: &Placed| {
             let vendor = self.outbox.vendors.get(&placed.vendor);
             vendor.is_some_and(|vendor| vendor.capabilities().channels.contains(&channel))
@@ -124,9 +138,7 @@ impl Messaging {
             };
             Candidate { vendor: placed.vendor.clone(), usable, why }
         });
-        let candidates = candidates.collect();
-        let segments = (channel == Channel::Sms).then(|| measure(text.expose()));
-        Ok(Preview { segments, text, candidates })
+        Ok(candidates.collect())
     }
 }
 

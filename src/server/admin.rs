@@ -11,6 +11,7 @@ use http::StatusCode;
 
 use crate::config::settings::ServerConfig;
 use crate::console;
+use crate::console::desk::Desk;
 use crate::receipts;
 use crate::server::admin_access::{Admission, guard};
 use crate::server::barrier::Barrier;
@@ -22,7 +23,7 @@ use crate::vendor::inbox::Inbox;
 pub(crate) fn router(
     config: &ServerConfig,
     first_send: &str,
-    inboxes: Vec<Arc<Inbox>>,
+    (desk, inboxes): (Desk, Vec<Arc<Inbox>>),
     metrics: Metrics,
     store: Arc<dyn Store>,
     ready: Arc<AtomicBool>,
@@ -33,7 +34,8 @@ pub(crate) fn router(
     };
     let page = move || async move { ([(http::header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render()) };
     let console = console::Config { hosts: config.admin_hosts.clone() };
-    let closed = Router::new().route("/metrics", get(page)).merge(console::router(inboxes, console, first_send));
+    let closed =
+        Router::new().route("/metrics", get(page)).merge(console::router(Some(desk), inboxes, console, first_send));
     let closed = match Admission::new(&config.admin_access) {
         Some(admission) => closed.layer(from_fn_with_state(Arc::new(admission), guard)),
         None => closed,

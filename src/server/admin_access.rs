@@ -16,6 +16,7 @@ use subtle::ConstantTimeEq;
 
 use crate::auth::secret::SecretHash;
 use crate::config::transport::AdminAccess;
+use crate::console::operator::Operator;
 
 /// The credentials that are asked for.
 #[derive(Debug)]
@@ -54,8 +55,9 @@ impl Admission {
 }
 
 /// Lets those pass who have the credentials. For `from_fn_with_state`.
-pub(crate) async fn guard(State(admission): State<Arc<Admission>>, request: Request, next: Next) -> Response {
+pub(crate) async fn guard(State(admission): State<Arc<Admission>>, mut request: Request, next: Next) -> Response {
     if admission.admits(request.headers()) {
+        request.extensions_mut().insert(Operator::new(&admission.user));
         return next.run(request).await;
     }
     metrics::counter!("verigate_admin_refused_total").increment(1);

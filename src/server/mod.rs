@@ -36,6 +36,7 @@ use crate::auth::registry::Registry;
 use crate::clock::Clock;
 use crate::config::Loaded;
 use crate::console;
+use crate::console::pulse::Pulse;
 use crate::contacts::push::Pusher;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::event::fed::Fed;
@@ -116,6 +117,7 @@ pub struct Server {
     rewrite_interval: Duration,
     crew: Crew,
     metrics: Metrics,
+    pulse: Arc<Pulse>,
     exporter: Option<Exporter>,
     workers: usize,
     receipts: Vec<Receipts>,
@@ -230,7 +232,9 @@ impl Server {
             clock: Arc::clone(&clock),
         })?;
         let (page, kept) = (metrics.clone(), Arc::clone(&store));
-        let admin = admin::router(&config.server, &first_send, inboxes, page, kept, Arc::clone(&ready));
+        let pulse = Arc::new(Pulse::new(metrics.clone(), Arc::clone(&clock)));
+        let desk = wired.for_console(&pulse, inboxes.iter().map(|inbox| inbox.vendor().to_owned()).collect());
+        let admin = admin::router(&config.server, &first_send, (desk, inboxes), page, kept, Arc::clone(&ready));
         Ok(Self {
             addresses,
             listeners,
@@ -251,6 +255,7 @@ impl Server {
             rewrite_interval: config.store.rewrite_interval,
             crew: wired.crew,
             metrics,
+            pulse,
             exporter,
             workers: config.messaging.workers as usize,
             receipts: later,
@@ -296,6 +301,7 @@ impl Server {
         background.spawn(keep_limits(Arc::clone(&self.guard), Arc::clone(&self.clock)));
         background.spawn(keep_fresh(Reload::new(self.listeners.certificates()), Arc::clone(&self.clock)));
         background.spawn(keep_metrics(self.metrics.clone(), self.clock));
+        background.spawn(self.pulse.run());
         let exporting = Exporting::start(self.exporter, self.metrics);
 
         let mut serving = self.listeners.serve(self.grpc, &self.around, self.http, self.admin, &closing);

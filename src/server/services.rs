@@ -5,6 +5,8 @@ use std::sync::Arc;
 use crate::auth::directory::Directory;
 use crate::auth::registry::Registry;
 use crate::config::{Config, Loaded};
+use crate::console::desk::Desk as ConsoleDesk;
+use crate::console::pulse::Pulse;
 use crate::contacts::push::{Pusher, Queue};
 use crate::contacts::service::Contacts;
 use crate::error::Result;
@@ -120,6 +122,20 @@ impl Wired {
             people: Arc::clone(&self.people),
             feeds: Arc::clone(&self.feeds),
             reflection,
+        }
+    }
+
+    /// What the console is built from. `inboxes`: the names of vendors from which nothing leaves this machine.
+    pub(crate) fn for_console(&self, pulse: &Arc<Pulse>, inboxes: Vec<String>) -> ConsoleDesk {
+        ConsoleDesk {
+            directory: Arc::clone(self.registry.directory()),
+            verifications: Arc::clone(&self.verifications),
+            messaging: Arc::clone(&self.messaging),
+            oversight: Arc::clone(&self.oversight),
+            guard: Arc::clone(&self.guard),
+            random: Arc::clone(&self.outbox.ground.random),
+            pulse: Arc::clone(pulse),
+            inboxes,
         }
     }
 

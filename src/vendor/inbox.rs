@@ -103,6 +103,8 @@ pub struct Receipts {
 
 /// The newest messages of one [`InboxVendor`], to be read.
 pub struct Inbox {
+    /// The vendor's configured name.
+    vendor: String,
     entries: Mutex<VecDeque<Arc<Entry>>>,
     keep: usize,
 }
@@ -141,7 +143,7 @@ impl Config {
             name: name.to_owned(),
             capabilities: Capabilities { channels: Channel::ALL.to_vec(), idempotent: false, receipts: true },
             rules: self.outcomes,
-            inbox: Arc::new(Inbox { entries: Mutex::default(), keep: self.keep }),
+            inbox: Arc::new(Inbox { vendor: name.to_owned(), entries: Mutex::default(), keep: self.keep }),
             receipts: sender,
             clock: clock.clone(),
         };
@@ -339,6 +341,11 @@ impl fmt::Debug for Receipts {
 // === impl Inbox ===
 
 impl Inbox {
+    /// The configured name of its vendor.
+    pub fn vendor(&self) -> &str {
+        &self.vendor
+    }
+
     /// What it holds, newest first: all, or what went to `recipient` however that is written: `+60123456789`,
     /// ` 60 12-345 6789`, `0060123456789`, `Ann@Example.com`. A number must have its country code.
     pub fn messages(&self, recipient: Option<&str>) -> Vec<Arc<Entry>> {

@@ -41,7 +41,7 @@ fn outgoing(reference: &str, phone: &str, text: &str) -> Outgoing {
 fn router(vendors: &[&InboxVendor]) -> axum::Router {
     let inboxes = vendors.iter().map(|vendor| vendor.inbox()).collect();
     let config = console::Config { hosts: vec!["verigate.internal".to_owned()] };
-    console::router(inboxes, config, &console::first_send_command("127.0.0.1:50051", "dev.dev-secret"))
+    console::router(None, inboxes, config, &console::first_send_command("127.0.0.1:50051", "dev.dev-secret"))
 }
 
 async fn ask(address: SocketAddr, target: &str) -> Answer {
@@ -116,6 +116,8 @@ async fn every_answer_is_locked_down() {
         ("/inbox", 200, Some("text/html; charset=utf-8")),
         ("/inbox/messages", 200, Some("application/json")),
         ("/inbox/messages?x=1", 400, Some("application/problem+json")),
+        ("/assets/console.css", 200, Some("text/css; charset=utf-8")),
+        ("/assets/console.js", 200, Some("text/javascript; charset=utf-8")),
         ("/assets/inbox.css", 200, Some("text/css; charset=utf-8")),
         ("/assets/inbox.js", 200, Some("text/javascript; charset=utf-8")),
         ("/assets/icon.svg", 200, Some("image/svg+xml")),
@@ -126,7 +128,7 @@ async fn every_answer_is_locked_down() {
             ("content-security-policy", policy),
             ("x-content-type-options", "nosniff"),
             ("x-frame-options", "DENY"),
-            ("referrer-policy", "no-referrer"),
+            ("referrer-policy", "same-origin"),
             ("cache-control", "no-store"),
             ("cross-origin-resource-policy", "same-origin"),
         ] {
