@@ -17,6 +17,7 @@ mod chain;
 mod cli;
 mod clients;
 mod config;
+mod console;
 mod console_inbox;
 mod contacts;
 mod data_care;
