@@ -2,6 +2,7 @@
 //! part is also served alone, for the script that renews it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::{Extension, Router, routing};
@@ -10,7 +11,7 @@ use maud::{Markup, html};
 use crate::console::chart::{self, Line, bar, number, share};
 use crate::console::desk::Desk;
 use crate::console::forms::Visit;
-use crate::console::pulse::{Counts, Reading};
+use crate::console::pulse::{Counts, Reading, STEP};
 use crate::console::shell::{Place, Trouble, page};
 use crate::messaging::conversion_list::{ConversionFilter, ConversionPageRequest};
 
@@ -59,9 +60,9 @@ fn funnel(counts: Counts, steps: &[Counts]) -> Markup {
         line("Approved", "approved", |step| step.approved),
     ];
     let recent = |values: &Line<'_>| values.values.iter().sum::<u64>();
-    let minutes = (steps.len() / 6).max(1);
+    let span = words_of(STEP * u32::try_from(steps.len()).unwrap_or(u32::MAX));
     let about = format!(
-        "Of the last {minutes} min: {} started, {} sent, {} delivered, {} approved",
+        "Of the last {span}: {} started, {} sent, {} delivered, {} approved",
         recent(&lines[0]),
         recent(&lines[1]),
         recent(&lines[2]),
@@ -76,14 +77,14 @@ fn funnel(counts: Counts, steps: &[Counts]) -> Markup {
                         dt { (name) }
                         dd {
                             span.big { (count) }
-                            span.quiet { (share(number(count), number(counts.started))) " of started, "
-                                (recent(&lines[at])) " of late" }
+                            span.quiet { (share(number(count), number(counts.started))) " of started" }
+                            span.quiet { (recent(&lines[at])) " in the last " (span) }
                             (bar(number(count) / number(counts.started.max(1)), class))
                         }
                     }
                 }
             }
-            (chart::lines(&lines, &format!("{minutes} min ago"), &about))
+            (chart::lines(&lines, &format!("{span} ago"), &about))
             p.quiet { "Since this process began. Sent and delivered count sends, of which a verification may have several." }
         }
     }
@@ -132,7 +133,7 @@ fn conversion(desk: &Desk) -> Result<Markup, Trouble> {
                                 td { @match country { Some(country) => { (country) }, None => { "–" } } }
                                 td.number { (format!("{:.0}", tally.sends)) }
                                 td.number { (format!("{:.0}", tally.approvals)) }
-                                td.share { (share(tally.approvals, tally.sends)) (bar(tally.rate(), "approved")) }
+                                td.share { (share(tally.approvals, tally.sends)) (bar(tally.approvals / tally.sends, "approved")) }
                             }
                         } }
                     }
@@ -185,5 +186,13 @@ fn refusals(reading: &Reading) -> Markup {
             }
             p.quiet { "What was refused left no record; callers were told the reason." }
         }
+    }
+}
+
+/// A time of ten seconds or more, for people.
+fn words_of(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds => format!("{} min", seconds / 60),
     }
 }

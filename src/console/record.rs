@@ -159,6 +159,8 @@ fn whole(desk: &Desk, visit: &Visit, shown: &Shown, revealed: bool) -> Markup {
                 div { dt { "Metadata " (key) } dd { @if revealed { (value) } @else { "•••" } } }
             }
         }
+        div data-live={ (target) "/live" } data-every="1000" { (live(desk, shown)) }
+        h2 { "Actions" }
         div.buttons {
             @if !revealed {
                 form method="post" action={ (target) "/reveal" } {
@@ -177,7 +179,6 @@ fn whole(desk: &Desk, visit: &Visit, shown: &Shown, revealed: bool) -> Markup {
             @if revealed { "The log says who saw this and when." } @else { "Revealing is logged with your name." }
             " What you say of its arrival counts for the vendor, and cannot be taken back."
         }
-        div data-live={ (target) "/live" } data-every="1000" { (live(desk, shown)) }
     };
     page(visit.nav, Some(Place::Search), &title, "console.js", body)
 }

@@ -55,7 +55,7 @@ async fn show(State(desk): State<Arc<Desk>>, Extension(visit): Extension<Visit>)
                 }
             }
             div {
-                label for="locale" { "Language (may be empty)" }
+                label for="locale" { "Language, if any" }
                 input #locale name="locale" placeholder="en" autocomplete="off" spellcheck="false" maxlength="35";
             }
             button.primary type="submit" { "Start" }

@@ -249,13 +249,13 @@ async fn feedback_is_taken_and_a_word_that_contradicts_it_is_not() {
     let page = browser.get(&record(&started.id)).await.body;
     assert!(page.contains("verification.send.denied") && page.contains("it was not received"), "{page}");
     let contradicts = browser.post(&target, &[("outcome", "received")]).await;
-    assert_eq!(contradicts.status, 409, "{}", contradicts.body);
+    assert_eq!(contradicts.status, 400, "{}", contradicts.body);
     assert!(contradicts.body.contains("FEEDBACK_CONTRADICTS"));
 }
 
 #[tokio::test]
 async fn a_try_goes_to_an_inbox_and_to_nothing_else() {
-    let vendor = "[vendors.paid]\nkind = \"http\"\nurl = \"https://paid.example/send\"\nchannels = [\"voice\", \"whatsapp\"]\n        [[routes]]\nchannel = \"voice\"\nvendors = [\"inbox\", \"paid\"]\n        [[routes]]\nchannel = \"whatsapp\"\nvendors = [\"paid\"]\n";
+    let vendor = "[vendors.paid]\nkind = \"http\"\nurl = \"https://paid.example/send?text={text}&to={recipient}\"\nchannels = [\"voice\", \"whatsapp\"]\n        [[routes]]\nchannel = \"voice\"\nvendors = [\"inbox\", \"paid\"]\n        [[routes]]\nchannel = \"whatsapp\"\nvendors = [\"paid\"]\n";
     let gateway = Gateway::start_with(&format!("{CONFIG}\n{vendor}")).await;
     let browser = Browser::at(&gateway);
     let form =

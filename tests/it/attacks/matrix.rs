@@ -253,11 +253,13 @@ const ATTACKS: [Attack; 29] = [
             "native_json/bodies.rs::deep_nesting_is_refused_without_growth",
         ],
     ),
-    // The console shows nothing but the dev inbox yet.
     attack(
         28,
         "the console in another page",
         &[
+            "console.rs::a_form_from_another_site_or_without_its_token_changes_nothing",
+            "console.rs::nothing_is_changed_by_looking",
+            "console.rs::every_page_is_locked_down_and_for_known_hosts_only",
             "console_inbox.rs::every_answer_is_locked_down",
             "console_inbox.rs::foreign_host_names_are_refused",
             "console_inbox.rs::a_browser_shows_messages_as_they_arrive_and_markup_in_them_as_text",
