@@ -11,7 +11,7 @@ fn the_book_builds_without_a_warning() {
     let place = TempDir::new().unwrap();
     let path = format!("{}:{}", root().join("tests/.cache/bin").display(), std::env::var("PATH").unwrap());
     let mut command = Command::new("env");
-    command.env("PATH", path).env("RUST_LOG", "warn").args(["mdbook", "build", "--dest-dir"]).arg(place.path());
+    command.env("PATH", path).env("MDBOOK_LOG", "warn").args(["mdbook", "build", "--dest-dir"]).arg(place.path());
     let output = command.arg(root().join("docs")).output().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "`tests/run setup` installs mdbook\n{printed}");

@@ -14,6 +14,8 @@ const HEAD: &str = "<!-- Made from src/config/defaults.toml: UPDATE_DOCS=1 cargo
 
 # Configuration reference
 
+This is [`defaults.toml`](../src/config/defaults.toml), set as a page: where it speaks of this file, it means that one.
+
 ";
 
 /// A run of comment lines between empty ones, and what follows it at once.
@@ -37,11 +39,11 @@ fn the_reference_of_the_settings_is_what_the_defaults_say() {
 
 #[test]
 fn a_comment_is_prose_lists_and_examples() {
-    let lines = ["One", "two.", "", "  key   what", "", "#a = 1"].map(|line| match line.strip_prefix('#') {
-        Some(_) => line.to_owned(),
+    let lines = ["One", "two.", "", "  key   what", "", "#a = [", "#  1,", "#]"].map(|line| match line.strip_prefix('#') {
+        Some(example) => format!("#{example}"),
         None => format!("# {line}").trim_end().to_owned(),
     });
-    let wanted = "One\ntwo.\n\n```text\nkey   what\n```\n\n```toml,part\na = 1\n```\n\n";
+    let wanted = "One\ntwo.\n\n```text\nkey   what\n```\n\n```toml,part\na = [\n  1,\n]\n```\n\n";
     assert_eq!(to_markdown(&lines), wanted);
 }
 
@@ -105,10 +107,13 @@ impl Reader {
 fn to_markdown(comment: &[String]) -> String {
     let mut page = String::new();
     let mut open = "";
+    // Of an example: brackets that are open.
+    let mut brackets = 0;
     for line in comment {
         let text = line.trim_start_matches('#');
         let wanted = match text {
             "" => open,
+            _ if brackets > 0 => open,
             _ if !text.starts_with(' ') => "toml,part",
             _ if text.starts_with("   ") => "text",
             _ => "",
@@ -122,6 +127,10 @@ fn to_markdown(comment: &[String]) -> String {
                 let _ = writeln!(page, "```{wanted}");
             }
             open = wanted;
+        }
+        if open == "toml,part" {
+            brackets += text.matches(['[', '{']).count();
+            brackets -= text.matches([']', '}']).count().min(brackets);
         }
         let text = match open {
             "text" => text.strip_prefix("   ").unwrap_or(text),
@@ -164,5 +173,5 @@ fn kind(default: &str) -> &'static str {
 /// `10s`, `1h30m`, `250ms`
 fn is_time(text: &str) -> bool {
     let letters: String = text.chars().filter(|c| !c.is_ascii_digit()).collect();
-    text.starts_with(|c: char| c.is_ascii_digit()) && ["ms", "s", "m", "h", "hm", "ms"].contains(&letters.as_str())
+    text.starts_with(|c: char| c.is_ascii_digit()) && ["ms", "s", "m", "h", "hm"].contains(&letters.as_str())
 }

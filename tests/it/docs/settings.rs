@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use toml::Table;
 use verigate::config::DEFAULTS;
+use verigate::feed::kinds::TYPES;
 
 use crate::cli::program::Place;
 use crate::docs::pages::{Block, of_the_book};
@@ -117,7 +118,9 @@ fn setting(span: &str, sections: &BTreeSet<&str>) -> Option<String> {
     let is_path = path.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._".contains(&byte));
     let top = path.split('.').next().unwrap();
     let is_ours = sections.contains(top) && (path.contains('.') || is_section);
-    (is_path && is_ours && !path.ends_with(".md")).then(|| path.to_owned())
+    // Types of events have dots, too.
+    let is_event = TYPES.iter().any(|event| event.name == path);
+    (is_path && is_ours && !is_event).then(|| path.to_owned())
 }
 
 /// Every setting and section that the defaults have or explain.
