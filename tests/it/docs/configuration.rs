@@ -39,10 +39,11 @@ fn the_reference_of_the_settings_is_what_the_defaults_say() {
 
 #[test]
 fn a_comment_is_prose_lists_and_examples() {
-    let lines = ["One", "two.", "", "  key   what", "", "#a = [", "#  1,", "#]"].map(|line| match line.strip_prefix('#') {
-        Some(example) => format!("#{example}"),
-        None => format!("# {line}").trim_end().to_owned(),
-    });
+    let lines =
+        ["One", "two.", "", "  key   what", "", "#a = [", "#  1,", "#]"].map(|line| match line.strip_prefix('#') {
+            Some(_) => line.to_owned(),
+            None => format!("# {line}").trim_end().to_owned(),
+        });
     let wanted = "One\ntwo.\n\n```text\nkey   what\n```\n\n```toml,part\na = [\n  1,\n]\n```\n\n";
     assert_eq!(to_markdown(&lines), wanted);
 }

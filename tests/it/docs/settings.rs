@@ -94,7 +94,7 @@ pub(crate) fn settle(place: &Place, config: &str) {
             "certificate" | "client_ca" => fs::write(file, &certificate).unwrap(),
             "key" if file.ends_with("store.key") => drop(place.run(&["store-key", "new", file]).succeeded()),
             "key" => fs::write(file, &key).unwrap(),
-            _ => fs::write(file, "a secret of more than thirty-two bytes\n").unwrap(),
+            _ => fs::write(file, "a-secret-of-more-than-thirty-two-bytes\n").unwrap(),
         }
         fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
     }
