@@ -4,6 +4,7 @@
 //! after one shows its output, as on the README. A page runs on its first block of settings, with messages kept in the
 //! inbox; one without any runs on the dev profile.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::cli::program::Place;
@@ -40,6 +41,39 @@ fn clients_of_octopush_are_answered_as_their_guide_shows() {
 #[test]
 fn clients_of_simpu_are_answered_as_their_guide_shows() {
     follow_with_settings("docs/migration/simpu.md");
+}
+
+/// Also those in blocks that do not run: a command with each of its options.
+#[test]
+fn every_command_that_a_page_names_is_there() {
+    let place = Place::new();
+    let mut named = BTreeSet::new();
+    for page in of_the_book() {
+        let blocks = page.blocks();
+        let lines = blocks.iter().flat_map(|block| block.text.lines().map(str::trim));
+        let spans = page.spans().into_iter().map(|(_, span)| span);
+        let calls = lines.chain(spans).filter_map(|text| Some(text.split_once("verigate ")?).filter(is_call));
+        named.extend(calls.map(|(_, call)| call.to_owned()));
+    }
+    assert!(named.len() > 10, "{named:?}");
+    for call in named {
+        let words: Vec<_> = call.split([' ', '=']).collect();
+        let group = usize::from(["key", "store-key"].contains(&words[0]));
+        let mut arguments = words[..=group].to_vec();
+        if !words[0].starts_with('-') {
+            arguments.push("--help");
+        }
+        let help = place.run(&arguments);
+        assert!(help.code == 0, "verigate {call}: {help:?}");
+        let options = words.iter().filter(|word| word.starts_with("--") && !arguments.contains(word));
+        options.for_each(|option| assert!(help.stdout.contains(*option), "verigate {call}: no {option}"));
+    }
+}
+
+/// Whether it calls the program: at the start, or with a key before it.
+fn is_call((before, call): &(&str, &str)) -> bool {
+    let is_word = call.starts_with(|c: char| c.is_ascii_lowercase() || c == '-');
+    is_word && (before.is_empty() || before.ends_with("ID.SECRET "))
 }
 
 fn follow_with_settings(name: &str) {

@@ -24,6 +24,20 @@ fn every_link_leads_somewhere() {
 }
 
 #[test]
+fn every_file_that_prose_names_is_there() {
+    let folders = ["src/", "tests/", "proto/", "docs/", "deploy/", "examples/"];
+    let mut seen = 0;
+    for page in pages::all() {
+        let named = page.spans().into_iter().filter(|(_, span)| folders.iter().any(|at| span.starts_with(at)));
+        for (line, file) in named.filter(|(_, span)| !span.contains(' ')) {
+            seen += 1;
+            assert!(root().join(file).exists(), "{}:{line}: {file}", page.path.display());
+        }
+    }
+    assert!(seen > 30, "{seen} files");
+}
+
+#[test]
 fn the_summary_lists_every_page_once() {
     let pages = pages::all();
     let summary = pages.iter().find(|page| page.path == Path::new("docs/SUMMARY.md")).unwrap();
