@@ -1,7 +1,7 @@
 //! The endpoints of all tenants, and with them which feeds are written.
 //!
 //! All are kept in the store; those of the configuration are written there at start, so that where they have come to, and
-//! that they are disabled, outlives a restart. What other processes have changed is seen within [`REFRESH`].
+//! that they are disabled, outlives a restart. What other processes have changed is seen within ten seconds.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};

@@ -5,4 +5,5 @@ mod erase;
 mod program;
 mod retention;
 mod rewrite;
+mod snapshot;
 mod traces;
