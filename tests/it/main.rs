@@ -24,6 +24,7 @@ mod data_care;
 mod deadlines;
 mod deploy;
 mod dialects;
+mod docs;
 mod events;
 mod faults;
 mod feedback;

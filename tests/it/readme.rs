@@ -9,10 +9,10 @@
 //! exception: others of its lines may stand between those shown. `verigate` commands in the README's prose run too, but
 //! for those that serve.
 
-mod compare;
-mod gateway;
-mod page;
-mod shell;
+pub(crate) mod compare;
+pub(crate) mod gateway;
+pub(crate) mod page;
+pub(crate) mod shell;
 
 use std::collections::BTreeSet;
 use std::fs;

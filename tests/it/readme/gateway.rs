@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, pipe};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command};
 use std::thread::JoinHandle;
 
@@ -32,10 +33,18 @@ pub(crate) const FREE_PORTS: [(&str, &str); 3] = [
 
 impl Gateway {
     pub(crate) fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// With a configuration in place of the dev profile.
+    pub(crate) fn start_with(config: Option<&Path>) -> Self {
         let place = TempDir::new().unwrap();
         let (output, input) = pipe().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_verigate"));
         command.arg("serve").current_dir(place.path()).envs(FREE_PORTS);
+        if let Some(config) = config {
+            command.arg("--config").arg(config);
+        }
         let child = command.stdout(input.try_clone().unwrap()).stderr(input).spawn().unwrap();
         // It holds the writing ends, which would keep the pipe open.
         drop(command);
