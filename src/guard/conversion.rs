@@ -314,7 +314,10 @@ impl Tally {
         if approvals >= rates.least * sends {
             return false;
         }
-        beta_reg(1.0 + approvals, 1.0 + misses, rates.least) >= rates.certainty
+        // Without an approval it is easily said, and with some it is less certain.
+        let without_any = 1.0 - (1.0 - rates.least).powf(1.0 + misses);
+        without_any >= rates.certainty
+            && (approvals <= 0.0 || beta_reg(1.0 + approvals, 1.0 + misses, rates.least) >= rates.certainty)
     }
 }
 
