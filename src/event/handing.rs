@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::fed::Fed;
 use crate::store::keys::events::is_news;
 use crate::store::{Batch, Commit, Key, Prefix, Record, Store, Write};
@@ -37,13 +37,20 @@ impl Store for Handing {
 
     async fn commit(&self, batch: Batch) -> Result<Commit> {
         let is_put = |(key, write): &(Key, Write)| matches!(write, Write::Put { .. }) && is_news(key);
-        let news = (self.fed.is_any() && batch.writes().iter().any(is_put)).then(|| batch.partition());
-        let commit = self.store.commit(batch).await;
-        // Of a store that did not answer nobody knows what it did.
-        if let (Some(partition), Ok(Commit::Committed(_)) | Err(_)) = (news, &commit) {
-            self.fed.note(partition);
+        if !self.fed.is_any() || !batch.writes().iter().any(is_put) {
+            return self.store.commit(batch).await;
         }
-        commit
+        let (store, fed, partition) = (Arc::clone(&self.store), self.fed.clone(), batch.partition());
+        // A caller who hangs up does not stop it, so where the news are must be said although nobody waits.
+        let committing = tokio::spawn(async move {
+            let commit = store.commit(batch).await;
+            // Of a store that did not answer nobody knows what it did.
+            if !matches!(commit, Ok(Commit::Conflict)) {
+                fed.note(partition);
+            }
+            commit
+        });
+        committing.await.map_err(Error::internal)?
     }
 
     fn ready(&self) -> Result<()> {

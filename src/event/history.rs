@@ -104,6 +104,14 @@ impl EventKind {
             | Self::Expired => None,
         }
     }
+
+    /// Which attempt has begun, from 1.
+    pub fn attempt(self) -> Option<u8> {
+        match self {
+            Self::Attempted(_, attempt) => Some(attempt),
+            _ => None,
+        }
+    }
 }
 
 // === impl History ===

@@ -144,7 +144,7 @@ impl Courier {
             told.mark_unchanged();
             let round = async {
                 if !is_counted {
-                    self.add_waiting(self.count_waiting().await?);
+                    self.wait_again(self.count_waiting().await?);
                     is_counted = true;
                 }
                 self.take_in().await?;
@@ -183,22 +183,22 @@ impl Courier {
 
     /// Moves on in the feed for as long as there is more and room for it.
     async fn take_in(&self) -> Result<()> {
-        while self.waiting.load(Ordering::Relaxed) < self.desk.backlog {
-            if !self.take_in_slice().await? {
-                break;
+        loop {
+            let room = self.desk.backlog.saturating_sub(self.waiting.load(Ordering::Relaxed));
+            if room == 0 || !self.take_in_slice(room.min(SLICE)).await? {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     /// False when the feed is read to its end, or somebody else has just moved on.
-    async fn take_in_slice(&self) -> Result<bool> {
+    async fn take_in_slice(&self, limit: usize) -> Result<bool> {
         let Desk { ground, shelf, endpoints, .. } = &*self.desk;
-        let Some(endpoint) = endpoints.find(self.id) else { return Ok(false) };
+        let Some(endpoint) = endpoints.find(self.id).filter(|endpoint| endpoint.is_enabled()) else { return Ok(false) };
         let key = ground.keys.read_to(self.tenant, self.id);
         let Some(read) = ground.store.get(&key).await? else { return Ok(false) };
         let last: u64 = record::decode(&read.value)?;
-        let entries = shelf.read(self.tenant, last, SLICE).await?;
+        let entries = shelf.read(self.tenant, last, limit).await?;
         let Some((newest, _)) = entries.last() else { return Ok(false) };
         let (wanted, now) = (endpoint.wanted(), ground.clock.now());
         let expires_at = Some(now + shelf.retention);
@@ -227,6 +227,9 @@ impl Courier {
             let limit = 2 * per_endpoint + 1;
             let rows = ground.store.scan(&prefix, after.as_ref(), limit).await?;
             let is_full = rows.len() == limit;
+            if after.is_none() && !is_full {
+                self.wait_again(rows.len());
+            }
             for (mark, _) in rows {
                 let (at, number) = (ground.keys.parse_due_time(&mark)?, ground.keys.parse_number(&mark)?);
                 if at > ground.clock.now() {
@@ -289,7 +292,7 @@ impl Courier {
         metrics::histogram!("verigate_event_delivery_seconds").record(took.as_secs_f64());
         let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let (attempt, chance) = (Attempt { at: began, took, result }, self.chance());
-        let settle = |delivery: &mut Delivery| delivery.settle(attempt, pause, chance, now);
+        let settle = |delivery: &mut Delivery| delivery.settle(due_at, attempt, pause, chance, now);
         let settled = self.settle(number, &settle).await?;
         let (event, kind, outcome) = (entry.event_id(), entry.kind().name, result.class());
         match settled {
@@ -361,7 +364,7 @@ impl Courier {
                     delivery.next_at.into_iter().fold(batch, |batch, at| batch.put(mark(at), Vec::new(), expires_at));
             }
             if let Commit::Committed(_) = ground.store.commit(batch).await? {
-                if delivery.next_at.is_none() {
+                if before.is_some() && delivery.next_at.is_none() {
                     self.remove_waiting();
                 }
                 return Ok(Some(settled));
@@ -377,9 +380,16 @@ impl Courier {
         tell_backlog(all);
     }
 
+    /// So many were seen to wait. What is counted drifts from that by those that a replay plans, and by marks that are
+    /// read just before they go.
+    fn wait_again(&self, count: usize) {
+        self.desk.waiting.fetch_add(count, Ordering::Relaxed);
+        let before = self.waiting.swap(count, Ordering::Relaxed);
+        tell_backlog(self.desk.waiting.fetch_sub(before, Ordering::Relaxed).saturating_sub(before));
+    }
+
     fn remove_waiting(&self) {
         let less = |count: usize| count.checked_sub(1);
-        // One that somebody planned again meanwhile was never counted.
         if self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
             tell_backlog(self.desk.waiting.fetch_sub(1, Ordering::Relaxed).saturating_sub(1));
         }

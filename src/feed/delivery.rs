@@ -115,12 +115,23 @@ impl Delivery {
         self.planned_at = now;
     }
 
-    /// Takes in what came of a call. `pause`: how long the endpoint asks us to wait.
-    pub fn settle(&mut self, attempt: Attempt, pause: Option<Duration>, chance: u32, now: Timestamp) -> Settled {
+    /// Takes in what came of a call that was due then. Where it was planned otherwise meanwhile, by a replay or another
+    /// call, that stands. `pause`: how long the endpoint asks us to wait.
+    pub fn settle(
+        &mut self,
+        due_at: Timestamp,
+        attempt: Attempt,
+        pause: Option<Duration>,
+        chance: u32,
+        now: Timestamp,
+    ) -> Settled {
         if self.attempts.len() == MAX_ATTEMPTS {
             self.attempts.remove(0);
         }
         self.attempts.push(attempt);
+        if self.next_at != Some(due_at) {
+            return Settled::Later;
+        }
         let wait = WAITS.get(usize::from(self.tries));
         self.tries = self.tries.saturating_add(1);
         match (attempt.result, wait) {
@@ -138,12 +149,15 @@ impl Delivery {
 
     /// Ends it without a call, for there is nothing to tell any more. That says nothing of its endpoint.
     pub fn let_go(&mut self) -> Settled {
-        self.end(State::Failed, Settled::Later)
+        match self.next_at {
+            Some(_) => self.end(State::Failed, Settled::Later),
+            None => Settled::Later,
+        }
     }
 
     /// Tries it later, for there is no room to try it now.
     pub fn put_off(&mut self, until: Timestamp) -> Settled {
-        self.next_at = Some(until);
+        self.next_at = self.next_at.map(|_| until);
         Settled::Later
     }
 
@@ -192,7 +206,7 @@ mod tests {
 
     fn try_once(delivery: &mut Delivery, result: Outcome, pause: Option<u64>, chance: u32) -> Settled {
         let at = delivery.next_at.unwrap();
-        delivery.settle(Attempt { at, took: 5, result }, pause.map(Duration::from_secs), chance, at)
+        delivery.settle(at, Attempt { at, took: 5, result }, pause.map(Duration::from_secs), chance, at)
     }
 
     #[test]
@@ -222,6 +236,24 @@ mod tests {
             assert_eq!(try_once(&mut delivery, Outcome::Answered(status), Some(asked), 0), Settled::Later);
             assert_eq!(delivery.next_at.unwrap().since(START).as_secs(), wait, "{status}");
         }
+    }
+
+    #[test]
+    fn what_a_late_answer_says_changes_no_newer_plan() {
+        let mut delivery = delivery();
+        let late = |delivery: &mut Delivery, result| {
+            let now = START + Duration::from_secs(9);
+            delivery.settle(START, Attempt { at: START, took: 9_000, result }, None, 0, now)
+        };
+        let replayed_at = START + Duration::from_secs(3);
+        delivery.replay(replayed_at);
+        assert_eq!(late(&mut delivery, Outcome::Answered(200)), Settled::Later);
+        assert_eq!((delivery.state, delivery.next_at), (State::Pending, Some(replayed_at)));
+        assert_eq!(try_once(&mut delivery, Outcome::Answered(200), None, 0), Settled::Taken);
+        late(&mut delivery, Outcome::Answered(500));
+        delivery.put_off(START);
+        delivery.let_go();
+        assert_eq!((delivery.state, delivery.next_at, delivery.attempts.len()), (State::Delivered, None, 3));
     }
 
     #[test]

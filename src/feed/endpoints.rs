@@ -13,7 +13,7 @@ use tracing::warn;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Reason, Result};
-use crate::feed::endpoint::{Endpoint, NewEndpoint, Why};
+use crate::feed::endpoint::{Disabled, Endpoint, NewEndpoint, Why};
 use crate::feed::kinds::Wanted;
 use crate::feed::numbers::Head;
 use crate::feed::settings::{Bounds, Config, MAX_ENDPOINTS};
@@ -126,6 +126,7 @@ impl Endpoints {
     ///
     /// Errors: `NotFound`; `Invalid`, field `url`; `Precondition`/`Configured`; `Conflict`; `Unavailable`.
     pub async fn update(&self, tenant: &TenantName, id: Id, change: EndpointChange) -> Result<Arc<Endpoint>> {
+        let _turn = self.turn.lock().await;
         let endpoint = self.get(tenant, id)?;
         change.url.as_deref().map(|url| self.bounds.check(url)).transpose()?;
         let EndpointChange { url, wanted, description, enabled, rotation } = &change;
@@ -133,7 +134,6 @@ impl Endpoints {
         if endpoint.name.is_some() && is_fixed {
             return Err(configured());
         }
-        let _turn = self.turn.lock().await;
         let comes_back = *enabled == Some(true) && !endpoint.is_enabled();
         let from = if comes_back { Some(self.begin_feed(self.ground.keys.tenant(tenant)).await?) } else { None };
         let apply = |endpoint: &mut Endpoint, now: Timestamp| {
@@ -330,8 +330,10 @@ impl Endpoints {
                 fed.insert(tenant);
             }
         }
-        let enabled = known.endpoints.values().filter(|endpoint| endpoint.is_enabled());
-        fed.extend(enabled.map(|endpoint| self.ground.keys.tenant(&endpoint.tenant)));
+        // What happens while one is disabled can be replayed for as long as entries are kept.
+        let wants = |disabled: Disabled| now < disabled.since + self.shelf.retention;
+        let wanting = known.endpoints.values().filter(|endpoint| endpoint.disabled.is_none_or(wants));
+        fed.extend(wanting.map(|endpoint| self.ground.keys.tenant(&endpoint.tenant)));
         let disabled = known.endpoints.values().filter(|endpoint| !endpoint.is_enabled()).count();
         metrics::gauge!("verigate_event_endpoints_disabled")
             .set(f64::from(u32::try_from(disabled).unwrap_or(u32::MAX)));

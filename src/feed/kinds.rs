@@ -37,6 +37,9 @@ pub const TYPES: [Type; 29] = [
     of("message.denied", "", "Somebody who knows said that the message was not received."),
 ];
 
+/// Names that somebody may want: all of them, and groups.
+const MAX_NAMES: usize = 40;
+
 /// A type of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Type {
@@ -96,8 +99,12 @@ impl Wanted {
         &self.0
     }
 
-    /// Names that stand for no type.
+    /// Names that stand for no type, or more of them than there can be.
     pub fn violations(&self, field: &str) -> Vec<Violation> {
+        if self.0.len() > MAX_NAMES {
+            let description = format!("must be at most {MAX_NAMES}");
+            return vec![Violation { field: field.to_owned(), description }];
+        }
         let unknown = |(at, wanted): (usize, &String)| {
             let known = TYPES.iter().any(|known| fits(wanted, known.name));
             let wanted =
@@ -165,5 +172,8 @@ mod tests {
             assert_eq!(found.len(), 1, "{wrong}");
             assert_eq!(found[0].field, "types[1]");
         }
+        let [most, too_many] = [40, 41].map(|count| Wanted::new(vec!["message.*".to_owned(); count]));
+        assert!(most.violations("types").is_empty());
+        assert_eq!(too_many.violations("types")[0].field, "types");
     }
 }

@@ -4,8 +4,8 @@
 //! into a feed per tenant, and everything else reads that feed: watches by a cursor, couriers by a mark that they keep for
 //! each endpoint. So nobody who is slow keeps anything in memory, and nobody who comes back misses or repeats an entry.
 //!
-//! A feed is written only while somebody wants it: a tenant has an enabled endpoint, or has watched within the retention of
-//! events. It names no person, for recipient and metadata are read from the record when an event is told: beyond the
+//! A feed is written only while somebody wants it: within the retention of events a tenant had an enabled endpoint, and has
+//! it still, or has watched. It names no person, for recipient and metadata are read from the record when an event is told: beyond the
 //! retention of the record, or once it is erased, only ids are told.
 
 pub mod courier;

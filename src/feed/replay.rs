@@ -102,29 +102,30 @@ impl Feeds {
         let wanted = endpoint.wanted();
         let read_to = self.read_to(tenant, endpoint).await?;
         let mut last = self.shelf.before(tenant, from).await?;
-        let mut events = 0;
+        // The earliest, which are not the first in the feed, and one more to tell where the rest begins.
+        let mut found = Vec::new();
         loop {
-            let mut entries = self.shelf.read(tenant, last, SLICE).await?;
+            let entries = self.shelf.read(tenant, last, SLICE).await?;
             let Some((newest, entry)) = entries.last() else { break };
+            let before = found.get(MAX_REPLAYED).map_or(before, |(_, rest): &(u64, Entry)| rest.news.event.at);
             let is_over = entry.news.event.at >= before + DISORDER || *newest > read_to;
             last = *newest;
-            entries.retain(|(number, entry)| {
+            found.extend(entries.into_iter().filter(|(number, entry)| {
                 let at = entry.news.event.at;
                 at >= from && at < before && *number <= read_to && wanted.has(entry.kind().name)
-            });
-            if events + entries.len() > MAX_REPLAYED {
-                let rest_from = entries.get(MAX_REPLAYED - events).map(|(_, entry)| entry.news.event.at);
-                entries.truncate(MAX_REPLAYED - events);
-                self.plan(tenant, endpoint, &entries).await?;
-                return Ok(Replayed { events: MAX_REPLAYED, rest_from });
-            }
-            self.plan(tenant, endpoint, &entries).await?;
-            events += entries.len();
+            }));
+            found.sort_by_key(|(_, entry)| entry.news.event.at);
+            found.truncate(MAX_REPLAYED + 1);
             if is_over {
                 break;
             }
         }
-        Ok(Replayed { events, rest_from: None })
+        let rest_from = found.get(MAX_REPLAYED).map(|(_, entry)| entry.news.event.at);
+        found.truncate(MAX_REPLAYED);
+        for entries in found.chunks(SLICE) {
+            self.plan(tenant, endpoint, entries).await?;
+        }
+        Ok(Replayed { events: found.len(), rest_from })
     }
 
     async fn read_to(&self, tenant: TenantTag, endpoint: &Endpoint) -> Result<u64> {

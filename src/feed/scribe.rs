@@ -9,6 +9,7 @@
 //! gathered meanwhile, two commits. Nothing for all others.
 
 use std::collections::HashMap;
+use std::collections::hash_map;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::error::Result;
 use crate::event::fed::Fed;
 use crate::event::news::Bundle;
 use crate::feed::entry::{Entry, EventId};
+use crate::feed::numbers::Head;
 use crate::feed::shelf::Shelf;
 use crate::id::Partition;
 use crate::messaging::holder::{Ground, MAX_ROUNDS, contention, count_conflict};
@@ -60,9 +62,18 @@ impl Scribe {
     /// Writes until it is dropped. Whatever was left behind by the process before is taken up first.
     pub async fn run(self) {
         Partition::all().for_each(|partition| self.fed.note(partition));
+        let mut is_tidy = false;
         loop {
             let partitions = self.fed.take();
-            if let Err(error) = self.write(&partitions).await {
+            let round = async {
+                if !is_tidy {
+                    self.tidy(&partitions).await?;
+                }
+                self.write(&partitions).await
+            };
+            let written = round.await;
+            is_tidy = written.is_ok();
+            if let Err(error) = written {
                 error!(?error, "events could not be written into their feeds; it is tried again");
                 self.ground.clock.sleep_until(self.ground.clock.now() + AFTER_ERROR).await;
                 partitions.iter().for_each(|partition| self.fed.note(*partition));
@@ -71,19 +82,38 @@ impl Scribe {
         }
     }
 
+    /// Takes away what is in a feed already, left behind between the two commits. All of it, before anything more is put
+    /// there: the next head knows of it no more.
+    async fn tidy(&self, partitions: &[Partition]) -> Result<()> {
+        let mut heads = HashMap::<TenantTag, Head>::new();
+        for partition in partitions {
+            let mut after = None;
+            loop {
+                let mut found = self.find(*partition, after.as_ref()).await?;
+                let Some(last) = found.last() else { break };
+                after = Some(last.key.clone());
+                for tenant in found.iter().map(|found| found.record.tenant) {
+                    if let hash_map::Entry::Vacant(unknown) = heads.entry(tenant) {
+                        unknown.insert(self.shelf.head(tenant).await?.1);
+                    }
+                }
+                found.retain(|found| heads.get(&found.record.tenant).is_some_and(|head| head.has_moved(found.first)));
+                self.take_away(&found).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes down what waits in these partitions.
     async fn write(&self, partitions: &[Partition]) -> Result<()> {
         let mut found = HashMap::<TenantTag, Vec<Found>>::new();
         for partition in partitions {
-            let rows = self.ground.store.scan(&self.ground.keys.news_of(*partition), None, SLICE).await?;
-            if rows.len() == SLICE {
+            let slice = self.find(*partition, None).await?;
+            if slice.len() == SLICE {
                 self.fed.note(*partition);
             }
-            for (key, row) in rows {
-                let (record, place) = self.ground.keys.parse_news(&key)?;
-                let news = record::decode(&row.value)?;
-                let first = EventId { record: record.id, place };
-                found.entry(record.tenant).or_default().push(Found { key, record, first, news });
+            for news in slice {
+                found.entry(news.record.tenant).or_default().push(news);
             }
         }
         for (tenant, mut found) in found {
@@ -96,6 +126,17 @@ impl Scribe {
         Ok(())
     }
 
+    /// The next news of a partition.
+    async fn find(&self, partition: Partition, after: Option<&Key>) -> Result<Vec<Found>> {
+        let rows = self.ground.store.scan(&self.ground.keys.news_of(partition), after, SLICE).await?;
+        let found = rows.into_iter().map(|(key, row)| {
+            let (record, place) = self.ground.keys.parse_news(&key)?;
+            let first = EventId { record: record.id, place };
+            Ok(Found { key, record, first, news: record::decode(&row.value)? })
+        });
+        found.collect()
+    }
+
     async fn put(&self, tenant: TenantTag, mut found: Vec<Found>) -> Result<()> {
         if !self.fed.wants(tenant) {
             return self.take_away(&found).await;
@@ -103,7 +144,7 @@ impl Scribe {
         let key = self.ground.keys.feed_head(tenant);
         for _ in 0..MAX_ROUNDS {
             let (read, mut head) = self.shelf.head(tenant).await?;
-            // Left behind by who died, or lost the race: only the head before the next one knows of them.
+            // Somebody else was faster.
             let (moved, fresh): (Vec<_>, Vec<_>) = found.into_iter().partition(|news| head.has_moved(news.first));
             self.take_away(&moved).await?;
             if fresh.is_empty() {

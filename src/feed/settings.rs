@@ -80,6 +80,10 @@ impl Config {
             if self.endpoints[..at].iter().any(same) {
                 found.add(&format!("endpoints[{at}].name"), "must be unique in its tenant".to_owned());
             }
+            if self.endpoints[..at].iter().filter(|other| other.tenant == endpoint.tenant).count() == MAX_ENDPOINTS {
+                let most = format!("must be of a tenant with at most {MAX_ENDPOINTS} endpoints");
+                found.add(&format!("endpoints[{at}].tenant"), most);
+            }
         }
         found.0
     }

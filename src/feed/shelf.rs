@@ -74,12 +74,14 @@ impl Shelf {
     pub async fn before(&self, tenant: TenantTag, at: Timestamp) -> Result<u64> {
         let at = at.saturating_sub(DISORDER);
         let (_, head) = self.head(tenant).await?;
-        // Whatever is gone was earlier.
         let (mut low, mut high) = (0, head.last());
         while low < high {
             let middle = low + (high - low) / 2;
-            let is_earlier = self.get(tenant, middle + 1).await?.is_none_or(|entry| entry.news.event.at < at);
-            (low, high) = if is_earlier { (middle + 1, high) } else { (low, middle) };
+            // Numbers are left out, and entries gone: what comes next speaks for them.
+            match self.read(tenant, middle, 1).await?.pop() {
+                Some((number, entry)) if entry.news.event.at < at => low = number,
+                _ => high = middle,
+            }
         }
         Ok(low)
     }

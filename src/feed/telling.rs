@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::event::history::EventKind;
 use crate::feed::entry::{Entry, EventId};
 use crate::feed::kinds::Type;
 use crate::id::{Id, TenantName};
 use crate::messaging::holder::About;
 use crate::messaging::outbox::Outbox;
-use crate::store::keys::{Holder, Keys};
+use crate::store::keys::Holder;
 
 /// An event with all that is told of it.
 #[derive(Debug, Clone)]
@@ -43,24 +42,18 @@ pub enum Subject {
 #[derive(Clone)]
 pub struct Teller {
     outbox: Arc<Outbox>,
-    keys: Keys,
 }
 
 // === impl Teller ===
 
 impl Teller {
     pub fn new(outbox: Arc<Outbox>) -> Self {
-        let keys = outbox.ground.keys.clone();
-        Self { outbox, keys }
+        Self { outbox }
     }
 
     pub async fn tell(&self, tenant: &TenantName, entry: &Entry) -> Result<Told> {
-        let about = self.outbox.about(&entry.record(self.keys.tenant(tenant))).await?;
+        let about = self.outbox.about(&entry.record(self.outbox.ground.keys.tenant(tenant))).await?;
         let news = &entry.news;
-        let attempt = match news.event.kind {
-            EventKind::Attempted(_, attempt) => Some(attempt),
-            _ => None,
-        };
         Ok(Told {
             id: entry.event_id(),
             kind: entry.kind(),
@@ -71,7 +64,7 @@ impl Teller {
                 Holder::Message => Subject::Message(entry.id),
             },
             send: news.event.kind.send().filter(|_| entry.holder() == Holder::Verification),
-            attempt,
+            attempt: news.event.kind.attempt(),
             channel: news.channel.clone(),
             vendor: news.vendor.clone(),
             reason: news.reason.clone(),

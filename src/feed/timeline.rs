@@ -1,7 +1,7 @@
 //! What happened to one record, in order and in words: its own history, as the feeds name it.
 
 use crate::clock::Timestamp;
-use crate::event::history::{EventKind, History};
+use crate::event::history::History;
 use crate::feed::kinds::{Type, type_of};
 use crate::store::keys::Holder;
 
@@ -31,10 +31,7 @@ fn of(holder: Holder, history: &History) -> Vec<Moment> {
         at: event.at,
         kind: type_of(holder, event.kind),
         send: event.kind.send(),
-        attempt: match event.kind {
-            EventKind::Attempted(_, attempt) => Some(attempt),
-            _ => None,
-        },
+        attempt: event.kind.attempt(),
     });
     moments.collect()
 }

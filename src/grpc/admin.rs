@@ -283,7 +283,7 @@ impl AdminService for AdminApi {
     ) -> Result<Response<pb::CreateEventEndpointResponse>, Status> {
         let caller = caller_of(&request)?;
         let tenant = self.tenant(&request.get_ref().tenant)?;
-        let created = endpoints::create(&self.0.feeds, &*self.0.random, request.into_inner()).await;
+        let created = endpoints::create(&self.0.feeds, &*self.0.random, tenant.clone(), request.into_inner()).await;
         let created = created.map_err(to_status)?;
         let endpoint = created.endpoint.as_ref().map(|endpoint| endpoint.id.as_str());
         info!(by = caller.key_id(), tenant = tenant.as_str(), endpoint, "an event endpoint was created");

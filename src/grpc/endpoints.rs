@@ -27,14 +27,16 @@ const LONGEST_OVERLAP: Duration = Duration::from_secs(7 * 24 * 3600);
 pub async fn create(
     feeds: &Feeds,
     random: &dyn Random,
+    tenant: TenantName,
     request: pb::CreateEventEndpointRequest,
 ) -> Result<pb::CreateEventEndpointResponse> {
     let mut found = Violations::default();
-    let tenant = found.note(parse_name("tenant", &request.tenant))?;
     let wanted = parse_wanted(request.types, &mut found);
     found.0.extend(check_description(&request.description));
     let given = found.note(parse_secret(request.secret))?.flatten();
-    let Some(tenant) = tenant.filter(|_| found.0.is_empty()) else { return Err(Error::invalid_fields(found.0)) };
+    if !found.0.is_empty() {
+        return Err(Error::invalid_fields(found.0));
+    }
     let (secret, told) = given_or_made(given, random);
     let new = NewEndpoint { tenant, name: None, url: request.url, wanted, description: request.description, secret };
     let endpoint = feeds.endpoints().create(new).await?;

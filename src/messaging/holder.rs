@@ -320,10 +320,9 @@ impl<R: SendRecord> SendHolder for Records<R> {
             let before = Marks::of_record(&after);
             let now = self.ground.clock.now();
             let Some((sending, history)) = after.send_mut(send.number) else { return Ok(None) };
-            let known = history.events().len();
             let step = change(sending, history, now);
             let sending = sending.clone();
-            let added = history.events().get(known..).unwrap_or_default().to_vec();
+            let added = history.events().get(before.events..).unwrap_or_default().to_vec();
             if step == Step::Ignored && remembered {
                 // It may have moved on since.
                 continue;

@@ -902,6 +902,7 @@ fn events_say_what_is_wrong_with_them() {
     let page = loaded.render();
     assert!(!page.contains("canary-url") && !page.contains("whsec_"), "{page}");
     let place = "events.endpoints[0]";
+    let many: String = (0..21).map(|at| endpoint(&good.replace("main", &format!("main-{at}")))).collect();
     for (wrong, told) in [
         ("[events]\nretention = '3d'".to_owned(), "events.retention: must be ".to_owned()),
         ("[events]\nbacklog = 99".to_owned(), "events.backlog: must be 100 to 1000000, but is 99".to_owned()),
@@ -918,6 +919,7 @@ fn events_say_what_is_wrong_with_them() {
         (endpoint(&format!("{good}types = ['message']")), format!("{place}.types[0]: must be a type of events")),
         (endpoint(&format!("{good}description = \"a\\nb\"")), format!("{place}.description: must be at most 256")),
         (endpoint(&format!("{good}{}", endpoint(good))), "events.endpoints[1].name: must be unique".to_owned()),
+        (many, "events.endpoints[20].tenant: must be of a tenant with at most 20 endpoints".to_owned()),
     ] {
         let errors = Home::new().errors(&format!("{TENANT}{wrong}"), &[]).join("\n");
         assert!(errors.contains(&told), "{wrong}: {errors}");

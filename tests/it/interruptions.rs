@@ -3,14 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use tempfile::TempDir;
 use verigate::clock::{ManualClock, Timestamp};
-use verigate::error::{Error, Kind, Reason, Result};
+use verigate::error::{Kind, Reason, Result};
 use verigate::event::fed::Fed;
 use verigate::event::history::EventKind;
 use verigate::id::Id;
@@ -28,10 +26,10 @@ use verigate::messaging::template::Templates;
 use verigate::messaging::vendors::Vendors;
 use verigate::random::OsRandom;
 use verigate::recipient::Address;
+use verigate::store::Store;
 use verigate::store::keys::{Holder, Keys, SendRef};
 use verigate::store::seal::{KeyRing, SealedStore};
 use verigate::store::sled::{Config as StoreConfig, SledStore};
-use verigate::store::{Batch, Commit, Key, Prefix, Record, Store};
 use verigate::tenant::Tenant;
 use verigate::vendor::Channel;
 use verigate::vendor::inbox::Config as InboxConfig;
@@ -46,6 +44,7 @@ use verigate::verification::view::{Checked, Outcome};
 use verigate::verification::workflow::{Step, WorkflowConfig, Workflows};
 
 use crate::support::gateway::{PHONE, START};
+use crate::support::odd_store::OddStore;
 
 const CODE: &str = "012345";
 const WRONG: &str = "543210";
@@ -57,79 +56,16 @@ const LEASE: Duration = Duration::from_secs(31);
 
 type Meanwhile = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A store that lets something happen before its next commit.
-struct Interrupted {
-    inner: Arc<dyn Store>,
-    meanwhile: Mutex<Option<Meanwhile>>,
-}
-
-/// A store whose process dies at one of its commits: with that, or just before it.
-struct Dying {
-    inner: Arc<dyn Store>,
-    commits: AtomicUsize,
-    last_is_applied: bool,
-}
-
 /// Two nodes, of which one can be interrupted.
 struct House {
-    interrupted: Arc<Interrupted>,
+    /// What happens before its next commit.
+    meanwhile: Arc<Mutex<Option<Meanwhile>>>,
     node: Arc<Verifications>,
     other: Arc<Verifications>,
     ground: Ground,
     clock: ManualClock,
     tenant: Arc<Tenant>,
     _place: TempDir,
-}
-
-#[async_trait]
-impl Store for Interrupted {
-    async fn get(&self, key: &Key) -> Result<Option<Record>> {
-        self.inner.get(key).await
-    }
-
-    async fn scan(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Record)>> {
-        self.inner.scan(prefix, after, limit).await
-    }
-
-    async fn commit(&self, batch: Batch) -> Result<Commit> {
-        let meanwhile = self.meanwhile.lock().unwrap().take();
-        if let Some(meanwhile) = meanwhile {
-            meanwhile.await;
-        }
-        self.inner.commit(batch).await
-    }
-
-    fn ready(&self) -> Result<()> {
-        self.inner.ready()
-    }
-}
-
-#[async_trait]
-impl Store for Dying {
-    async fn get(&self, key: &Key) -> Result<Option<Record>> {
-        self.inner.get(key).await
-    }
-
-    async fn scan(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Record)>> {
-        self.inner.scan(prefix, after, limit).await
-    }
-
-    async fn commit(&self, batch: Batch) -> Result<Commit> {
-        let left = self.commits.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        match left {
-            Ok(left) if left > 1 => self.inner.commit(batch).await,
-            Ok(_) if self.last_is_applied => self.inner.commit(batch).await.and(Err(died())),
-            _ => Err(died()),
-        }
-    }
-
-    fn ready(&self) -> Result<()> {
-        self.inner.ready()
-    }
-}
-
-fn died() -> Error {
-    Error::new(Kind::Unavailable, Reason::StoreUnavailable, "the process is dead")
 }
 
 fn config() -> VerificationConfig {
@@ -151,7 +87,7 @@ fn config() -> VerificationConfig {
     VerificationConfig { retention: 3600 * SECOND, policy, limits }
 }
 
-fn outbox(ground: &Ground) -> Arc<Outbox> {
+pub(crate) fn outbox(ground: &Ground) -> Arc<Outbox> {
     let inbox: InboxConfig = toml::from_str("").unwrap();
     let (vendor, _) = inbox.build("inbox", Arc::clone(&ground.clock)).unwrap();
     let mut vendors = Vendors::default();
@@ -226,8 +162,18 @@ impl House {
         let keys = Keys::open(&*store, &OsRandom).await.unwrap();
         let ground =
             Ground { store, keys, clock: Arc::new(clock.clone()), random: Arc::new(OsRandom), fed: Fed::default() };
-        let interrupted = Arc::new(Interrupted { inner: Arc::clone(&ground.store), meanwhile: Mutex::new(None) });
-        let through = Ground { store: Arc::clone(&interrupted) as Arc<dyn Store>, ..ground.clone() };
+        let meanwhile = Arc::new(Mutex::new(None::<Meanwhile>));
+        let next = Arc::clone(&meanwhile);
+        let interrupted = OddStore::new(&ground.store, move |store, batch| {
+            let meanwhile = next.lock().unwrap().take();
+            async move {
+                if let Some(meanwhile) = meanwhile {
+                    meanwhile.await;
+                }
+                store.commit(batch).await
+            }
+        });
+        let through = Ground { store: interrupted, ..ground.clone() };
         let tenant = Arc::new(Tenant {
             name: "acme".parse().unwrap(),
             default_country: None,
@@ -238,7 +184,7 @@ impl House {
             may_administer: false,
             retention: Default::default(),
         });
-        Self { interrupted, node: node(&through), other: node(&ground), ground, clock, tenant, _place: place }
+        Self { meanwhile, node: node(&through), other: node(&ground), ground, clock, tenant, _place: place }
     }
 
     async fn begin(&self, scope: &str) -> Id {
@@ -257,9 +203,9 @@ impl House {
                 drop(other.check(&tenant, check).await);
             }
         };
-        *self.interrupted.meanwhile.lock().unwrap() = Some(Box::pin(checks));
+        *self.meanwhile.lock().unwrap() = Some(Box::pin(checks));
         let checked = self.node.check(&self.tenant, check).await;
-        assert!(self.interrupted.meanwhile.lock().unwrap().is_none(), "nothing was committed");
+        assert!(self.meanwhile.lock().unwrap().is_none(), "nothing was committed");
         checked
     }
 
@@ -289,8 +235,8 @@ impl House {
 
     /// A node that dies at its `commits`-th commit, which is applied or not.
     fn dying(&self, commits: usize, last_is_applied: bool) -> Arc<Verifications> {
-        let store = Dying { inner: Arc::clone(&self.ground.store), commits: commits.into(), last_is_applied };
-        node(&Ground { store: Arc::new(store), ..self.ground.clone() })
+        let store = OddStore::dying(&self.ground.store, commits, last_is_applied);
+        node(&Ground { store, ..self.ground.clone() })
     }
 }
 
@@ -384,7 +330,7 @@ async fn a_step_is_not_taken_past_an_approval_or_a_lock_set_meanwhile() {
                 drop(other.check(&tenant, checking(id, guess, None)).await);
             }
         };
-        *house.interrupted.meanwhile.lock().unwrap() = Some(Box::pin(checks));
+        *house.meanwhile.lock().unwrap() = Some(Box::pin(checks));
         assert!(is_done(&house.node.take_step(&record, due_at).await));
         assert_eq!(house.sends(id).await, 1);
         let view = house.other.get(&house.tenant.name, id).await.unwrap();
@@ -502,9 +448,8 @@ async fn a_batch_whose_process_died_is_completed_and_nothing_of_it_is_sent_twice
     for commits in 1..=12 {
         for applied in [false, true] {
             let house = House::new().await;
-            let store =
-                Dying { inner: Arc::clone(&house.ground.store), commits: commits.into(), last_is_applied: applied };
-            let dying = messenger(&Ground { store: Arc::new(store), ..house.ground.clone() });
+            let store = OddStore::dying(&house.ground.store, commits, applied);
+            let dying = messenger(&Ground { store, ..house.ground.clone() });
             assert_eq!(send_three(&dying, &house, "k").await.map(drop).unwrap_err().kind(), Kind::Unavailable);
             house.clock.advance(LEASE);
             let messaging = messenger(&house.ground);
@@ -529,8 +474,8 @@ async fn a_batch_whose_process_died_is_completed_and_nothing_of_it_is_sent_twice
 #[tokio::test]
 async fn a_batch_that_is_under_way_is_not_begun_again() {
     let house = House::new().await;
-    let store = Dying { inner: Arc::clone(&house.ground.store), commits: 3.into(), last_is_applied: true };
-    let dying = messenger(&Ground { store: Arc::new(store), ..house.ground.clone() });
+    let store = OddStore::dying(&house.ground.store, 3, true);
+    let dying = messenger(&Ground { store, ..house.ground.clone() });
     drop(send_three(&dying, &house, "k").await);
     let messaging = messenger(&house.ground);
     let error = send_three(&messaging, &house, "k").await.map(drop).unwrap_err();

@@ -113,7 +113,7 @@ async fn endpoints_are_created_changed_listed_and_deleted() {
 
     let (disabled, _) = house.change(&made.id, |it| it.disabled = Some(true)).await.unwrap();
     assert_eq!((disabled.disabled, disabled.disable_reason()), (true, EndpointDisableReason::Asked));
-    house.send(PHONE).await;
+    house.send_and_see(PHONE).await;
     // Survives a restart, and so does the endpoint.
     let mut house = house.restart().await;
     assert!(house.listed(&made.id).await.disabled);

@@ -10,6 +10,7 @@ use verigate::proto::admin::v1::{
     CreateEventEndpointRequest, EventDelivery, EventEndpoint, ListEventDeliveriesRequest, ListEventEndpointsRequest,
     UpdateEventEndpointRequest,
 };
+use verigate::proto::event::v1::WatchEventsRequest;
 use verigate::proto::messaging::v1::Message;
 
 use crate::support::gateway::{Admin, CONFIG, Gateway, START, eventually, text_to};
@@ -131,6 +132,17 @@ impl House {
     pub(crate) async fn send(&self, phone: &str) -> Message {
         let mut client = self.gateway.messages().await;
         client.send_message(text_to(phone, "Your table is ready.")).await.unwrap().into_inner().message.unwrap()
+    }
+
+    /// The same, and waits until its delivery is in the feed.
+    pub(crate) async fn send_and_see(&self, phone: &str) -> Message {
+        let mut client = self.gateway.events_as("acme.acme-secret-of-some-length").await;
+        let types = vec!["message.delivered".to_owned()];
+        let request = WatchEventsRequest { types, ..WatchEventsRequest::default() };
+        let mut stream = client.watch_events(request).await.unwrap().into_inner();
+        let sent = self.send(phone).await;
+        while stream.message().await.unwrap().unwrap().event.is_none() {}
+        sent
     }
 
     /// Waits until a receiver was called so often.

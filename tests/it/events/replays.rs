@@ -3,11 +3,11 @@
 use prost_types::Timestamp as Time;
 use serde_json::Value;
 use tonic::{Code, Status};
-use verigate::proto::admin::v1::{DeliveryOutcome, ReplayEventsRequest, ReplayEventsResponse};
+use verigate::proto::admin::v1::{DeliveryOutcome, EraseRecipientRequest, ReplayEventsRequest, ReplayEventsResponse};
 
 use crate::events::house::{HOUR, House, LOCAL, SECOND, by_id, receiver};
-use crate::support::gateway::{PHONE, START, eventually, reason, violations};
-use crate::support::vendor_server::Fault;
+use crate::support::gateway::{PHONE, START, eventually, phone, reason, violations};
+use crate::support::vendor_server::{Fault, Recorded};
 
 async fn replay(
     house: &mut House,
@@ -90,8 +90,6 @@ async fn what_was_missed_can_be_told() {
     let mut house = House::new().await;
     let server = receiver().await;
     let endpoint = house.endpoint(&server.url(), &["message.delivered"]).await;
-    // Keeps the feed written meanwhile.
-    house.endpoint("https://example.com/", &["message.denied"]).await;
     house.change(&endpoint.id, |it| it.disabled = Some(true)).await.unwrap();
     let missed = house.send(PHONE).await.id;
     let mut client = house.gateway.messages().await;
@@ -129,4 +127,27 @@ async fn of_a_record_that_is_gone_only_ids_are_told() {
     let data: Vec<Value> = requests.iter().map(|request| request.json()["data"].take()).collect();
     assert_eq!((&data[0]["recipient"], &data[1]["recipient"]), (&Value::from(PHONE), &Value::Null));
     assert_eq!((&data[1]["verification_id"], &data[1]["status"]), (&Value::from(begun.id), &Value::from("PENDING")));
+}
+
+/// What is erased is told by nobody, also where it was told already, and is only told again.
+#[tokio::test]
+async fn of_whom_was_erased_only_ids_are_told() {
+    let mut house = House::new().await;
+    let server = receiver().await;
+    server.set_fault(Fault::ServerError).await;
+    let endpoint = house.endpoint(&server.url(), &["message.queued", "verification.started"]).await;
+    let mut client = house.gateway.verifications().await;
+    house.gateway.begin(&mut client, PHONE).await;
+    house.send(PHONE).await;
+    eventually(async || (house.deliveries(&endpoint.id).await.len() == 2).then_some(())).await;
+    house.attempted(&endpoint.id, 1).await;
+    let request = EraseRecipientRequest { recipient: Some(phone(PHONE)), ..EraseRecipientRequest::default() };
+    let erased = house.admin.erase_recipient(request).await.unwrap().into_inner();
+    assert_eq!((erased.verifications, erased.messages), (1, 1));
+    server.set_fault(None).await;
+    house.gateway.clock.advance(6 * SECOND);
+    let requests = House::called(&server, 4).await;
+    assert_eq!(by_id(&requests).into_values().collect::<Vec<_>>(), [2, 2]);
+    let digits = |request: &Recorded| String::from_utf8_lossy(&request.body).contains(&PHONE[3..]);
+    assert_eq!(requests.iter().map(digits).collect::<Vec<_>>(), [true, true, false, false]);
 }

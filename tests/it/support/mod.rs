@@ -11,6 +11,7 @@ pub(crate) mod http;
 pub(crate) mod ledger;
 pub(crate) mod load;
 pub(crate) mod log;
+pub(crate) mod odd_store;
 pub(crate) mod process;
 pub(crate) mod reporting;
 pub(crate) mod store_model;

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use verigate::clock::ManualClock;
-use verigate::error::{Error, Kind, Reason, Result};
+use verigate::error::{Kind, Reason, Result};
 use verigate::event::fed::Fed;
 use verigate::event::history::EventKind;
 use verigate::id::Id;
@@ -24,10 +24,10 @@ use verigate::messaging::template::Templates;
 use verigate::messaging::vendors::Vendors;
 use verigate::random::OsRandom;
 use verigate::recipient::Address;
+use verigate::store::Store;
 use verigate::store::keys::Keys;
 use verigate::store::seal::{KeyRing, SealedStore};
 use verigate::store::sled::{Config as StoreConfig, SledStore};
-use verigate::store::{Batch, Commit, Key, Prefix, Record, Store};
 use verigate::tenant::Tenant;
 use verigate::vendor::{
     Accepted, Capabilities, Channel, CodeHandle, CodeLimits, CodeRequest, CodeVerdict, Codes, Failure, Outgoing, Vendor,
@@ -44,6 +44,7 @@ use verigate::verification::workflow::Workflows;
 use crate::support::code_maker::{CodeMaker, Kind as MakerKind};
 use crate::support::counting_store::CountingStore;
 use crate::support::gateway::{PHONE, START, eventually};
+use crate::support::odd_store::OddStore;
 use crate::support::process::{KEY, Process};
 use crate::support::vendor_server::Fault;
 
@@ -107,41 +108,6 @@ impl Codes for Maker {
     }
 }
 
-/// A store whose process dies at one of its commits: with that, or just before it.
-struct Dying {
-    inner: Arc<dyn Store>,
-    commits: AtomicUsize,
-    last_is_applied: bool,
-}
-
-#[async_trait]
-impl Store for Dying {
-    async fn get(&self, key: &Key) -> Result<Option<Record>> {
-        self.inner.get(key).await
-    }
-
-    async fn scan(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Record)>> {
-        self.inner.scan(prefix, after, limit).await
-    }
-
-    async fn commit(&self, batch: Batch) -> Result<Commit> {
-        let left = self.commits.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        match left {
-            Ok(left) if left > 1 => self.inner.commit(batch).await,
-            Ok(_) if self.last_is_applied => self.inner.commit(batch).await.and(Err(died())),
-            _ => Err(died()),
-        }
-    }
-
-    fn ready(&self) -> Result<()> {
-        self.inner.ready()
-    }
-}
-
-fn died() -> Error {
-    Error::new(Kind::Unavailable, Reason::StoreUnavailable, "the process is dead")
-}
-
 struct House {
     ground: Ground,
     clock: ManualClock,
@@ -199,8 +165,8 @@ impl House {
 
     /// One that dies at its `commits`-th commit, which is applied or not.
     fn dying(&self, commits: usize, last_is_applied: bool) -> Arc<Verifications> {
-        let store = Dying { inner: Arc::clone(&self.ground.store), commits: commits.into(), last_is_applied };
-        node(&Ground { store: Arc::new(store), ..self.ground.clone() }, &self.maker)
+        let store = OddStore::dying(&self.ground.store, commits, last_is_applied);
+        node(&Ground { store, ..self.ground.clone() }, &self.maker)
     }
 
     async fn begin(&self, max_checks: u32) -> Id {
