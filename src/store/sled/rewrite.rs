@@ -38,6 +38,7 @@ pub(crate) struct Ground {
 /// New files that are being written.
 pub(crate) struct Rewriting {
     ground: Ground,
+    folder: PathBuf,
     /// `None` once they are in use.
     next: Option<Next>,
     after: Option<IVec>,
@@ -51,7 +52,7 @@ enum Stage {
     Done,
 }
 
-/// A database that is not in use yet. Forgotten when it is dropped before it is.
+/// A database that is not in use yet. Forgotten when it is dropped before it may be.
 struct Next {
     ground: Ground,
     db: Db,
@@ -75,7 +76,8 @@ impl Rewriting {
     pub(crate) async fn begin(ground: Ground) -> Result<Self> {
         let making = ground.clone();
         let next = tokio::task::spawn_blocking(move || making.make_next()).await.map_err(Error::internal)??;
-        Ok(Self { ground, next: Some(next), after: None, taken: 0, stage: Stage::Clearing })
+        let folder = next.folder.clone();
+        Ok(Self { ground, folder, next: Some(next), after: None, taken: 0, stage: Stage::Clearing })
     }
 
     async fn take_over(&mut self) -> Result<()> {
@@ -126,12 +128,7 @@ impl Rewrite for Rewriting {
     }
 
     fn bytes(&self) -> u64 {
-        let folder = match (&self.next, self.ground.disk.lock()) {
-            (Some(next), _) => next.folder.clone(),
-            (None, Ok(disk)) => disk.as_ref().map(|disk| disk.folder.clone()).unwrap_or_default(),
-            (None, Err(_)) => return 0,
-        };
-        files::bytes_of(&folder)
+        files::bytes_of(&self.folder)
     }
 }
 
@@ -170,15 +167,16 @@ impl Ground {
     fn change_over(&self, mut next: Next) -> Result<()> {
         let mut disk = self.disk.lock().map_err(|_| panicked())?;
         let in_use = disk.as_mut().ok_or_else(fault::closed)?;
+        // Which of the two is in use from here on, after a failure, a crash or while the store closes, only the next
+        // opening can say. So nobody deletes either before both are known to have changed places.
+        next.is_in_use = true;
         let data = files::make_current(&self.path, &next.db, &next.folder).map_err(|error| {
-            // Which of the two is in use after a crash now, nobody can say.
             self.queue.fail(format!("{error:?}"));
             fault::broken(error)
         })?;
-        self.table.filled(true)?;
-        next.is_in_use = true;
         let new = Disk { db: next.db.clone(), data, folder: next.folder.clone() };
         let Disk { db, data, folder } = std::mem::replace(in_use, new);
+        self.table.filled(true)?;
         drop(disk);
         drop((db, data));
         files::wait_until_unlocked(&folder);
@@ -193,12 +191,42 @@ impl Drop for Next {
         if self.is_in_use {
             return;
         }
-        // A table that is closed has forgotten it already, and what cannot be deleted is on the next opening.
-        drop(self.ground.table.filled(false));
-        drop(std::fs::remove_dir_all(&self.folder));
+        // What cannot be deleted is on the next opening; so is that of a closed table, for the folder may be another's by now.
+        if self.ground.table.filled(false).is_ok() {
+            drop(std::fs::remove_dir_all(&self.folder));
+        }
     }
 }
 
 fn panicked() -> Error {
     fault::broken("a thread panicked while it used the database")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{ManualClock, Timestamp};
+    use crate::error::Reason;
+    use crate::id::Partition;
+    use crate::store::sled::{Config, SledStore};
+    use crate::store::{Batch, Key, Store};
+
+    #[tokio::test]
+    async fn a_store_that_closes_while_its_files_change_places_loses_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = Config { path: directory.path().to_owned(), ..Config::default() };
+        let open = || SledStore::open(&config, Arc::new(ManualClock::new(Timestamp::from_millis(1)))).unwrap();
+        let store = open();
+        let key = Key::new(Partition::new(0), *b"key");
+        store.commit(Batch::new(Partition::new(0)).put(key.clone(), b"value".to_vec(), None)).await.unwrap();
+        let mut rewriting = Rewriting::begin(store.ground.clone()).await.unwrap();
+        rewriting.next().await.unwrap();
+        assert_eq!(store.table.take_over(None, TURN_ENTRIES).unwrap(), (1, None));
+        let next = rewriting.next.take().unwrap();
+        // As close does, between the name of the new files and their use.
+        store.table.close();
+        assert_eq!(store.ground.change_over(next).unwrap_err().reason(), Reason::ShuttingDown);
+        drop((rewriting, store));
+        assert_eq!(open().get(&key).await.unwrap().unwrap().value, b"value");
+    }
 }
