@@ -20,7 +20,7 @@ use crate::cli::program::{FREE_PORTS, Place, Served};
 use crate::support::gateway::{Credentials, PHONE, phone};
 use crate::support::http::get;
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 16] = [
     "serve",
     "check-config",
     "receipt-urls",
@@ -28,6 +28,11 @@ const COMMANDS: [&str; 11] = [
     "store-key",
     "verify",
     "send",
+    "backup",
+    "restore",
+    "verify-store",
+    "rewrite-store",
+    "bench",
     "doctor",
     "health",
     "completions",
@@ -76,6 +81,11 @@ fn help_names_every_command_and_gives_examples() {
         &["store-key", "new"],
         &["verify"],
         &["send"],
+        &["backup"],
+        &["restore"],
+        &["verify-store"],
+        &["rewrite-store"],
+        &["bench"],
         &["doctor"],
         &["health"],
         &["man"],
