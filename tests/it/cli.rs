@@ -62,6 +62,11 @@ vendors = ["inbox"]
 "#;
 const KEY: &str = "acme.secret-of-some-length";
 
+/// What a line of the manual shows as an example: a comment whose words begin at once.
+pub(crate) fn example(line: &str) -> Option<&str> {
+    line.strip_prefix('#').filter(|rest| !rest.starts_with(' '))
+}
+
 // === words ===
 
 #[test]
@@ -162,7 +167,7 @@ fn the_vendors_of_the_manual_are_built_as_they_stand_there() {
         .lines()
         .skip_while(|line| !line.starts_with("#[vendors."))
         .take_while(|line| !line.starts_with("#[["))
-        .filter_map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')))
+        .filter_map(example)
         .collect();
     let (before, after) = CONFIG.split_once("[vendors.inbox]").unwrap();
     let (_, after) = after.split_once("\n\n").unwrap();

@@ -211,14 +211,56 @@ mod tests {
     use crate::store::sled::{Config, SledStore};
     use crate::store::{Batch, Key, Store};
 
+    fn open(place: &tempfile::TempDir) -> SledStore {
+        let config = Config { path: place.path().to_owned(), ..Config::default() };
+        SledStore::open(&config, Arc::new(ManualClock::new(Timestamp::from_millis(1)))).unwrap()
+    }
+
+    fn key(number: u8) -> Key {
+        Key::new(Partition::new(0), [b'k', number])
+    }
+
+    async fn put(store: &SledStore, number: u8, value: &[u8]) {
+        store.commit(Batch::new(Partition::new(0)).put(key(number), value.to_vec(), None)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_settles_while_files_are_taken_over_is_in_the_new_ones() {
+        let place = tempfile::tempdir().unwrap();
+        let store = open(&place);
+        for number in 1..100 {
+            put(&store, number, b"old").await;
+        }
+        let mut rewriting = Rewriting::begin(store.ground.clone()).await.unwrap();
+        rewriting.next().await.unwrap();
+        let (taken, after) = store.table.take_over(None, 50).unwrap();
+        assert_eq!(taken, 50);
+        // Among those that were taken over and among those that were not, and on both sides of all.
+        for number in (0..=100).step_by(4) {
+            put(&store, number, b"new").await;
+        }
+        for number in (1..100).step_by(4) {
+            store.commit(Batch::new(Partition::new(0)).delete(key(number))).await.unwrap();
+        }
+        store.ground.clear().await.unwrap();
+        assert_eq!(store.table.take_over(after.as_ref(), 100).unwrap().1, None);
+        store.ground.change_over(rewriting.next.take().unwrap()).unwrap();
+        for again in [false, true] {
+            let store = if again { &open(&place) } else { &store };
+            for number in 0..=100 {
+                let found = store.get(&key(number)).await.unwrap().map(|record| record.value);
+                let expected = [Some(&b"new"[..]), None, Some(b"old"), Some(b"old")][usize::from(number % 4)];
+                assert_eq!(found.as_deref(), expected, "{number}");
+            }
+            store.close();
+        }
+    }
+
     #[tokio::test]
     async fn a_store_that_closes_while_its_files_change_places_loses_nothing() {
-        let directory = tempfile::tempdir().unwrap();
-        let config = Config { path: directory.path().to_owned(), ..Config::default() };
-        let open = || SledStore::open(&config, Arc::new(ManualClock::new(Timestamp::from_millis(1)))).unwrap();
-        let store = open();
-        let key = Key::new(Partition::new(0), *b"key");
-        store.commit(Batch::new(Partition::new(0)).put(key.clone(), b"value".to_vec(), None)).await.unwrap();
+        let place = tempfile::tempdir().unwrap();
+        let store = open(&place);
+        put(&store, 1, b"value").await;
         let mut rewriting = Rewriting::begin(store.ground.clone()).await.unwrap();
         rewriting.next().await.unwrap();
         assert_eq!(store.table.take_over(None, TURN_ENTRIES).unwrap(), (1, None));
@@ -227,6 +269,6 @@ mod tests {
         store.table.close();
         assert_eq!(store.ground.change_over(next).unwrap_err().reason(), Reason::ShuttingDown);
         drop((rewriting, store));
-        assert_eq!(open().get(&key).await.unwrap().unwrap().value, b"value");
+        assert_eq!(open(&place).get(&key(1)).await.unwrap().unwrap().value, b"value");
     }
 }
