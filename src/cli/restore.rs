@@ -26,7 +26,7 @@ use crate::cli::output;
 /// and what was still to be sent then is sent, perhaps again.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  verigate restore --from /backup/verigate-2026-11-28.backup --data /var/lib/verigate/data \\\n    \
+    after_help = "Example:\n  verigate restore --from /backup/verigate-2026-11-28.backup --data /var/lib/verigate/store \\\n    \
                         --key-file /etc/verigate/store.key"
 )]
 pub(crate) struct RestoreArguments {

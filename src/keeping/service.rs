@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Result};
 use crate::keeping::writer::Backup;
-use crate::store::keys::StoreId;
-use crate::store::{Rewrite, WholeStore};
+use crate::store::keys::Keys;
+use crate::store::{Batch, Rewrite, Store, WholeStore, record};
 
 /// Looks after one store.
 pub struct Keeping {
     whole: Arc<dyn WholeStore>,
-    id: StoreId,
+    store: Arc<dyn Store>,
+    keys: Keys,
     clock: Arc<dyn Clock>,
 }
 
@@ -33,15 +34,15 @@ pub struct Progress {
 // === impl Keeping ===
 
 impl Keeping {
-    pub fn new(whole: Arc<dyn WholeStore>, id: StoreId, clock: Arc<dyn Clock>) -> Self {
-        Self { whole, id, clock }
+    pub fn new(whole: Arc<dyn WholeStore>, store: Arc<dyn Store>, keys: Keys, clock: Arc<dyn Clock>) -> Self {
+        Self { whole, store, keys, clock }
     }
 
     /// Begins a backup.
     ///
     /// Errors: `Precondition`/`NotOffered`; `Unavailable`.
     pub async fn backup(&self) -> Result<Backup> {
-        Backup::begin(&*self.whole, self.id, self.clock.now()).await
+        Backup::begin(&*self.whole, self.keys.store_id(), self.clock.now()).await
     }
 
     /// Begins to write the files anew.
@@ -51,17 +52,39 @@ impl Keeping {
         self.whole.rewrite().await.map(Renewal)
     }
 
-    /// Writes the files anew each time that `interval` has passed.
+    /// Writes the files anew each time that `interval` has passed, over restarts too: one who is started anew each night
+    /// must not wait for ever.
     pub async fn keep_renewing(self: Arc<Self>, interval: Duration) {
+        let last = self.last_renewed().await.unwrap_or_else(|error| {
+            warn!(?error, "it is not known when the files of the store were last written anew");
+            self.clock.now()
+        });
+        let mut due = last + interval;
         loop {
-            self.clock.sleep_until(self.clock.now() + interval).await;
+            self.clock.sleep_until(due).await;
             match self.renew_once().await {
                 Ok(Progress { records, bytes }) => info!(records, bytes, "the files of the store were written anew"),
                 // Somebody else does it.
                 Err(error) if error.kind() == Kind::Conflict => {}
                 Err(error) => warn!(?error, "the files of the store could not be written anew"),
             }
+            due = self.clock.now() + interval;
         }
+    }
+
+    /// When they were last written anew here, or else when that was first asked. Of times when somebody else had it done
+    /// nothing is noted: the next time then comes sooner.
+    async fn last_renewed(&self) -> Result<Timestamp> {
+        match self.store.get(&self.keys.renewed()).await? {
+            Some(noted) => record::decode(&noted.value),
+            None => self.note_renewed().await,
+        }
+    }
+
+    async fn note_renewed(&self) -> Result<Timestamp> {
+        let (key, now) = (self.keys.renewed(), self.clock.now());
+        self.store.commit(Batch::new(key.partition()).put(key, record::encode(&now)?, None)).await?;
+        Ok(now)
     }
 
     async fn renew_once(&self) -> Result<Progress> {
@@ -71,6 +94,7 @@ impl Keeping {
             last = Some(progress);
         }
         let bytes = renewal.0.bytes();
+        self.note_renewed().await?;
         last.map(|last| Progress { bytes, ..last }).ok_or_else(|| Error::internal("nothing was taken over"))
     }
 }

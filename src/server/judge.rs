@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use crate::contacts::row::Row;
 use crate::contacts::table::Table;
 use crate::error::{Error, Result};
+use crate::event::news::Bundle;
+use crate::feed::delivery::Delivery;
+use crate::feed::endpoint::Endpoint;
+use crate::feed::entry::Entry;
 use crate::messaging::message::Message;
 use crate::store::seal::KeyRing;
 use crate::store::space::Space;
@@ -60,6 +64,10 @@ impl Judge {
             Space::Message => record::decode::<Message>(&value).map(drop),
             Space::ContactTable => record::decode::<Table>(&value).map(drop),
             Space::ContactRow => record::decode::<Row>(&value).map(drop),
+            Space::News => record::decode::<Bundle>(&value).map(drop),
+            Space::FeedEntry => record::decode::<Entry>(&value).map(drop),
+            Space::Endpoint => record::decode::<Endpoint>(&value).map(drop),
+            Space::Delivery => record::decode::<Delivery>(&value).map(drop),
             // Of the others it is enough that nobody has touched them.
             _ => Ok(()),
         }

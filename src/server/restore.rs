@@ -89,7 +89,7 @@ pub async fn verify(path: &Path, key_file: &Path, clock: &dyn Clock, tell: &mut 
     if metadata.is_file() {
         return Source::check(path, ring, tell).map(|(_, checked)| checked);
     }
-    if !path.join("journal.0").is_file() {
+    if sled::look(path).is_err() {
         return Err(wrong(path, "it holds no store"));
     }
     // At this moment for as long as it takes, so that nothing expires under our eyes.

@@ -83,7 +83,8 @@ impl Wired {
         let callbacks = Arc::new(callbacks::build(config, &outbox, receivers));
         let steps = Steps { messages: Some(callbacks), verifications: Some(Arc::clone(&verifications) as _) };
         let (feeds, crew) = Feeds::open(Arc::clone(&outbox), &config.events, &config.callbacks).await?;
-        let keeping = Arc::new(Keeping::new(whole, ground.keys.store_id(), Arc::clone(&ground.clock)));
+        let (store, clock) = (Arc::clone(&ground.store), Arc::clone(&ground.clock));
+        let keeping = Arc::new(Keeping::new(whole, store, ground.keys.clone(), clock));
         let people = Arc::new(People {
             directory: Arc::clone(registry.directory()),
             verifications: Arc::clone(&verifications),

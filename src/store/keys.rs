@@ -271,6 +271,11 @@ impl Keys {
         Prefix::new([&[META][..], b"measured"].concat(), Some(Partition::new(0)))
     }
 
+    /// Where it is noted when the files of the store were last written anew.
+    pub fn renewed(&self) -> Key {
+        Key::new(Partition::new(0), [&[META][..], b"renewed"].concat())
+    }
+
     /// What the names are hashed with under which the guard counts.
     pub fn guard_secret(&self) -> [u8; 16] {
         first(&self.hash(&["guard"]))

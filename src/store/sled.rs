@@ -63,6 +63,8 @@ use crate::store::{
     WholeStore, Write,
 };
 
+pub use crate::store::sled::files::{is_in_use, look};
+
 mod committer;
 mod fault;
 mod files;

@@ -8,14 +8,21 @@ pub(crate) const MESSAGE_BATCH: u8 = b'b';
 pub(crate) const CODE_PLACE: u8 = b'k';
 pub(crate) const CONTACT_ROW: u8 = b'c';
 pub(crate) const DUE: u8 = b'd';
+pub(crate) const FEED: u8 = b'f';
 pub(crate) const GUARD: u8 = b'g';
+pub(crate) const FEED_HEAD: u8 = b'h';
 pub(crate) const ACCOUNT: u8 = b'e';
 pub(crate) const IDEMPOTENCY: u8 = b'i';
+pub(crate) const READ_TO: u8 = b'j';
+pub(crate) const DELIVERY: u8 = b'l';
 pub(crate) const MESSAGE: u8 = b'm';
 pub(crate) const MESSAGE_OF_RECIPIENT: u8 = b'n';
+pub(crate) const NEWS: u8 = b'o';
 pub(crate) const CONTACT_PUSH: u8 = b'p';
+pub(crate) const DELIVERY_DUE: u8 = b'q';
 pub(crate) const RECIPIENT: u8 = b'r';
 pub(crate) const CONTACT_TABLE: u8 = b't';
+pub(crate) const ENDPOINT: u8 = b'u';
 pub(crate) const VERIFICATION: u8 = b'v';
 pub(crate) const VENDOR_NAME: u8 = b'w';
 
@@ -37,6 +44,13 @@ pub enum Space {
     Account,
     ApiKey,
     Guard,
+    News,
+    FeedHead,
+    FeedEntry,
+    Endpoint,
+    ReadTo,
+    Delivery,
+    DeliveryDue,
     Meta,
     /// Of a kind that this build does not know.
     Unknown,
@@ -62,6 +76,13 @@ impl Space {
             ACCOUNT => Self::Account,
             API_KEY => Self::ApiKey,
             GUARD => Self::Guard,
+            NEWS => Self::News,
+            FEED_HEAD => Self::FeedHead,
+            FEED => Self::FeedEntry,
+            ENDPOINT => Self::Endpoint,
+            READ_TO => Self::ReadTo,
+            DELIVERY => Self::Delivery,
+            DELIVERY_DUE => Self::DeliveryDue,
             META => Self::Meta,
             _ => Self::Unknown,
         }
@@ -85,6 +106,13 @@ impl Space {
             Self::Account => "tenants",
             Self::ApiKey => "API keys",
             Self::Guard => "limits and budgets",
+            Self::News => "news of records",
+            Self::FeedHead => "feeds",
+            Self::FeedEntry => "events",
+            Self::Endpoint => "endpoints",
+            Self::ReadTo => "places of endpoints",
+            Self::Delivery => "deliveries",
+            Self::DeliveryDue => "due marks of deliveries",
             Self::Meta => "store's own",
             Self::Unknown => "of kinds unknown here",
         }

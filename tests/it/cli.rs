@@ -20,7 +20,7 @@ use crate::cli::program::{FREE_PORTS, Place, Served};
 use crate::support::gateway::{Credentials, PHONE, phone};
 use crate::support::http::get;
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 16] = [
     "serve",
     "check-config",
     "receipt-urls",
@@ -28,6 +28,11 @@ const COMMANDS: [&str; 11] = [
     "store-key",
     "verify",
     "send",
+    "backup",
+    "restore",
+    "verify-store",
+    "rewrite-store",
+    "bench",
     "doctor",
     "health",
     "completions",
@@ -57,6 +62,11 @@ vendors = ["inbox"]
 "#;
 const KEY: &str = "acme.secret-of-some-length";
 
+/// What a line of the manual shows as an example: a comment whose words begin at once.
+pub(crate) fn example(line: &str) -> Option<&str> {
+    line.strip_prefix('#').filter(|rest| !rest.starts_with(' '))
+}
+
 // === words ===
 
 #[test]
@@ -76,6 +86,11 @@ fn help_names_every_command_and_gives_examples() {
         &["store-key", "new"],
         &["verify"],
         &["send"],
+        &["backup"],
+        &["restore"],
+        &["verify-store"],
+        &["rewrite-store"],
+        &["bench"],
         &["doctor"],
         &["health"],
         &["man"],
@@ -152,7 +167,7 @@ fn the_vendors_of_the_manual_are_built_as_they_stand_there() {
         .lines()
         .skip_while(|line| !line.starts_with("#[vendors."))
         .take_while(|line| !line.starts_with("#[["))
-        .filter_map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')))
+        .filter_map(example)
         .collect();
     let (before, after) = CONFIG.split_once("[vendors.inbox]").unwrap();
     let (_, after) = after.split_once("\n\n").unwrap();

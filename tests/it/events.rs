@@ -3,7 +3,7 @@
 mod docs;
 mod endpoints;
 mod guarded;
-mod house;
+pub(crate) mod house;
 mod killed;
 mod replays;
 mod retries;

@@ -2,8 +2,9 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
+
+use tokio::net::UnixStream;
 
 use crate::config::settings::{Address, ServerConfig};
 use crate::server::checkup::finding::Finding;
@@ -11,15 +12,16 @@ use crate::server::checkup::finding::Finding;
 const CHECK: &str = "listener";
 
 /// `is_running`: a server holds the store of this configuration, so it is most likely what holds the addresses, too.
-pub(crate) fn check(config: &ServerConfig, is_running: bool) -> Vec<Finding> {
-    let each = config.listeners().into_iter().map(|(key, address)| {
+pub(crate) async fn check(config: &ServerConfig, is_running: bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (key, address) in config.listeners() {
         let about = format!("server.{key}");
-        match &address {
+        findings.push(match &address {
             Address::Tcp(address) => check_tcp(about, *address, is_running),
-            Address::Unix(path) => check_unix(about, path, is_running),
-        }
-    });
-    each.collect()
+            Address::Unix(path) => check_unix(about, path, is_running).await,
+        });
+    }
+    findings
 }
 
 fn check_tcp(about: String, address: SocketAddr, is_running: bool) -> Finding {
@@ -40,10 +42,13 @@ fn check_tcp(about: String, address: SocketAddr, is_running: bool) -> Finding {
     }
 }
 
-fn check_unix(about: String, path: &Path, is_running: bool) -> Finding {
+async fn check_unix(about: String, path: &Path, is_running: bool) -> Finding {
     let shown = format!("unix:{}", path.display());
-    if UnixStream::connect(path).is_ok() {
-        return taken(about, &shown, is_running);
+    // Nobody waits here for a program that hangs: one with a full queue is told of at once, and has the address.
+    match UnixStream::connect(path).await {
+        Ok(_) => return taken(about, &shown, is_running),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => return taken(about, &shown, is_running),
+        Err(_) => {}
     }
     match path.parent() {
         Some(folder) if folder.is_dir() => Finding::good(CHECK, about, format!("{shown} is free")),

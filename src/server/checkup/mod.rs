@@ -21,14 +21,15 @@ use crate::config::Loaded;
 use crate::random::Random;
 use crate::server::checkup::finding::Finding;
 use crate::server::vendors as wiring;
+use crate::store::sled;
 
 /// Runs every check in order, and tells what each finds as soon as it has. `loaded` has passed [`crate::server::check`].
 /// Must be called within a Tokio runtime.
 pub async fn run(loaded: &Loaded, clock: Arc<dyn Clock>, random: Arc<dyn Random>, mut tell: impl FnMut(Finding)) {
     let config = &loaded.config;
     files::check(loaded).into_iter().for_each(&mut tell);
-    let is_running = store::is_in_use(&config.store.path);
-    listeners::check(&config.server, is_running).into_iter().for_each(&mut tell);
+    let is_running = sled::is_in_use(&config.store.path);
+    listeners::check(&config.server, is_running).await.into_iter().for_each(&mut tell);
     certificates::check(&config.server.tls, clock.now()).into_iter().for_each(&mut tell);
     keys::check(&config.tenants, clock.now()).into_iter().for_each(&mut tell);
     tell(machine::check_open_files(config.server.limits.connections));

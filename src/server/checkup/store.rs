@@ -1,8 +1,6 @@
 //! Whether the store opens with its key. One that a server holds is left alone.
 
-use std::fs::{File, TryLockError};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::clock::Clock;
@@ -14,17 +12,9 @@ use crate::server::settings;
 use crate::store::Store;
 use crate::store::keys::Keys;
 use crate::store::seal::{KeyRing, SealedStore};
-use crate::store::sled::SledStore;
+use crate::store::sled::{self, SledStore};
 
 const CHECK: &str = "store";
-
-/// The file that whoever has the store open holds a lock on.
-const LOCKED_FILE: &str = "db";
-
-/// Whether another process has the store open.
-pub(crate) fn is_in_use(path: &Path) -> bool {
-    File::open(path.join(LOCKED_FILE)).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
-}
 
 pub(crate) async fn check(
     loaded: &Loaded,
@@ -36,7 +26,7 @@ pub(crate) async fn check(
     let about = path.display().to_string();
     let restore = "keep its folder as it is, and see the operator's notes on restoring a backup";
     let ring = loaded.config.store.key_file.as_deref().map(KeyRing::load);
-    let data = std::fs::metadata(path.join(LOCKED_FILE));
+    let data = sled::look(path);
     let finding = match (ring, data) {
         // The dev profile makes its key when it first starts.
         (None | Some(Err(_)), Err(_)) if loaded.dev_profile => {

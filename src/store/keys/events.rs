@@ -7,15 +7,8 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::{Id, Partition};
 use crate::store::keys::{Keys, SendRef, TenantTag};
+use crate::store::space::{DELIVERY, DELIVERY_DUE, ENDPOINT, FEED, FEED_HEAD, NEWS, READ_TO};
 use crate::store::{Key, Prefix};
-
-const NEWS: u8 = b'o';
-const FEED: u8 = b'f';
-const FEED_HEAD: u8 = b'h';
-const ENDPOINT: u8 = b'u';
-const READ_TO: u8 = b'j';
-const DELIVERY: u8 = b'l';
-const DELIVERY_DUE: u8 = b'q';
 
 /// Whether a key was made by [`Keys::news`].
 pub fn is_news(key: &Key) -> bool {

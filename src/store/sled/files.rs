@@ -5,7 +5,7 @@
 //! and a rename makes it do so; what a crash leaves of others is deleted on the next opening. The file `lock` is held for
 //! as long as the store is open, whichever files are in use.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -15,7 +15,7 @@ use sled::{Db, Tree};
 
 use crate::error::{Error, Kind, Reason, Result};
 use crate::store::sled::fault::cannot_open;
-use crate::store::sled::journal::{Journal, Recovered};
+use crate::store::sled::journal::{FILE_NAMES, Journal, Recovered};
 use crate::store::sled::settler::Disk;
 
 /// sled allots its log in segments of this many bytes. A quarter of one bounds a node that is kept in the log, and what
@@ -36,7 +36,8 @@ const LOCK: &str = "lock";
 /// What such folders are called, with a number behind it.
 const FOLDER: &str = "files.";
 /// What sled calls its files, and how the names of some begin.
-const FILES_OF_SLED: [&str; 3] = ["db", "conf", "blobs"];
+const DATA: &str = "db";
+const FILES_OF_SLED: [&str; 3] = [DATA, "conf", "blobs"];
 const SNAPSHOT_OF_SLED: &str = "snap.";
 
 /// What lies in the directory of a store.
@@ -67,6 +68,16 @@ pub(crate) fn open(path: &Path, cache_bytes: u64, journal_bytes: u64) -> Result<
     db.flush().map_err(|error| cannot_open(path, error))?;
     let data = sync_files(&folder).map_err(cannot)?;
     Ok(Files { disk: Disk { db, data, folder }, recovered, lock })
+}
+
+/// Whether a store is open, here or in another process.
+pub fn is_in_use(path: &Path) -> bool {
+    File::open(path.join(LOCK)).is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+/// Looks at a store without opening it: at a file that each has, whichever files of sled are in use. Error: none is there.
+pub fn look(path: &Path) -> io::Result<Metadata> {
+    fs::metadata(path.join(FILE_NAMES[0]))
 }
 
 /// Makes an empty database beside the one that is in use. Error: `Unavailable`, with a message for the operator.
@@ -124,14 +135,19 @@ pub(crate) fn clear_others(path: &Path, in_use: &Path) -> io::Result<()> {
 /// Bytes of a folder's files.
 pub(crate) fn bytes_of(folder: &Path) -> u64 {
     let files = fs::read_dir(folder).into_iter().flatten().flatten();
-    files.filter_map(|file| file.metadata().ok()).filter(fs::Metadata::is_file).map(|file| file.len()).sum()
+    files.filter_map(|file| file.metadata().ok()).filter(Metadata::is_file).map(|file| file.len()).sum()
 }
 
 /// The folder of the files that are in use.
 fn current(path: &Path) -> io::Result<PathBuf> {
     match fs::read_to_string(path.join(CURRENT)) {
-        Ok(name) if number_of(Path::new(&name)).is_some() => Ok(path.join(name)),
-        Ok(_) => Err(io::Error::other(format!("its file `{CURRENT}` names no folder; restore it from a backup"))),
+        // An empty one must not be made in place of one that was lost.
+        Ok(name) if number_of(Path::new(&name)).is_some() && path.join(&name).join(DATA).is_file() => {
+            Ok(path.join(name))
+        }
+        Ok(_) => Err(io::Error::other(format!(
+            "its file `{CURRENT}` names no folder of a database; restore it from a backup"
+        ))),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(path.to_owned()),
         Err(error) => Err(error),
     }
@@ -164,7 +180,7 @@ fn open_sled(folder: &Path, cache_bytes: u64) -> sled::Result<Db> {
 /// Waits until nobody holds the lock on the data file, for ten seconds at most: when a database is dropped, a thread of
 /// sled's pool may still hold its last write and with it the lock.
 pub(crate) fn wait_until_unlocked(folder: &Path) {
-    let Ok(data) = File::open(folder.join("db")) else { return };
+    let Ok(data) = File::open(folder.join(DATA)) else { return };
     let (unlocked, seen) = mpsc::channel();
     // Taking a lock cannot be given up, so a thread of its own does, and lets go at once.
     std::thread::spawn(move || {
@@ -186,7 +202,7 @@ fn is_known(notes: &Tree, path: &Path) -> Result<bool> {
 /// sled syncs its snapshot and nothing else: not `conf`, which says how to read the rest, and no directory.
 fn sync_files(path: &Path) -> io::Result<File> {
     File::open(path.join("conf"))?.sync_all()?;
-    let data = File::open(path.join("db"))?;
+    let data = File::open(path.join(DATA))?;
     data.sync_all()?;
     let path = path.canonicalize()?;
     for directory in [Some(path.join("blobs").as_path()), Some(&path), path.parent()].into_iter().flatten() {

@@ -115,6 +115,8 @@ impl Queue {
         }
         let dropped = std::mem::take(&mut state.jobs);
         drop(state);
+        // The committer, which may wait for a job, holds answers that it was to give later.
+        self.arrived.notify_one();
         drop(dropped);
     }
 
@@ -162,6 +164,8 @@ impl Job {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::id::Partition;
     use crate::store::Key;
@@ -215,5 +219,21 @@ mod tests {
         assert_eq!(refusal.reason(), Reason::StoreUnavailable);
         assert!(format!("{refusal:?}").contains("the disk is gone"));
         assert!(queue.take().is_none());
+    }
+
+    #[test]
+    fn failing_wakes_whoever_waits_for_a_job() {
+        for _ in 0..100 {
+            let queue = Arc::new(Queue::new(1));
+            let (waiting, (begun, begins)) = (Arc::clone(&queue), std::sync::mpsc::channel());
+            let waiter = std::thread::spawn(move || {
+                begun.send(()).unwrap();
+                waiting.take().is_none()
+            });
+            begins.recv().unwrap();
+            std::thread::yield_now();
+            queue.fail("the disk is gone");
+            assert!(waiter.join().unwrap());
+        }
     }
 }

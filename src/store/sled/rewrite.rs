@@ -38,6 +38,7 @@ pub(crate) struct Ground {
 /// New files that are being written.
 pub(crate) struct Rewriting {
     ground: Ground,
+    folder: PathBuf,
     /// `None` once they are in use.
     next: Option<Next>,
     after: Option<IVec>,
@@ -51,7 +52,7 @@ enum Stage {
     Done,
 }
 
-/// A database that is not in use yet. Forgotten when it is dropped before it is.
+/// A database that is not in use yet. Forgotten when it is dropped before it may be.
 struct Next {
     ground: Ground,
     db: Db,
@@ -75,7 +76,8 @@ impl Rewriting {
     pub(crate) async fn begin(ground: Ground) -> Result<Self> {
         let making = ground.clone();
         let next = tokio::task::spawn_blocking(move || making.make_next()).await.map_err(Error::internal)??;
-        Ok(Self { ground, next: Some(next), after: None, taken: 0, stage: Stage::Clearing })
+        let folder = next.folder.clone();
+        Ok(Self { ground, folder, next: Some(next), after: None, taken: 0, stage: Stage::Clearing })
     }
 
     async fn take_over(&mut self) -> Result<()> {
@@ -126,12 +128,7 @@ impl Rewrite for Rewriting {
     }
 
     fn bytes(&self) -> u64 {
-        let folder = match (&self.next, self.ground.disk.lock()) {
-            (Some(next), _) => next.folder.clone(),
-            (None, Ok(disk)) => disk.as_ref().map(|disk| disk.folder.clone()).unwrap_or_default(),
-            (None, Err(_)) => return 0,
-        };
-        files::bytes_of(&folder)
+        files::bytes_of(&self.folder)
     }
 }
 
@@ -170,15 +167,16 @@ impl Ground {
     fn change_over(&self, mut next: Next) -> Result<()> {
         let mut disk = self.disk.lock().map_err(|_| panicked())?;
         let in_use = disk.as_mut().ok_or_else(fault::closed)?;
+        // Which of the two is in use from here on, after a failure, a crash or while the store closes, only the next
+        // opening can say. So nobody deletes either before both are known to have changed places.
+        next.is_in_use = true;
         let data = files::make_current(&self.path, &next.db, &next.folder).map_err(|error| {
-            // Which of the two is in use after a crash now, nobody can say.
             self.queue.fail(format!("{error:?}"));
             fault::broken(error)
         })?;
-        self.table.filled(true)?;
-        next.is_in_use = true;
         let new = Disk { db: next.db.clone(), data, folder: next.folder.clone() };
         let Disk { db, data, folder } = std::mem::replace(in_use, new);
+        self.table.filled(true)?;
         drop(disk);
         drop((db, data));
         files::wait_until_unlocked(&folder);
@@ -193,12 +191,84 @@ impl Drop for Next {
         if self.is_in_use {
             return;
         }
-        // A table that is closed has forgotten it already, and what cannot be deleted is on the next opening.
-        drop(self.ground.table.filled(false));
-        drop(std::fs::remove_dir_all(&self.folder));
+        // What cannot be deleted is on the next opening; so is that of a closed table, for the folder may be another's by now.
+        if self.ground.table.filled(false).is_ok() {
+            drop(std::fs::remove_dir_all(&self.folder));
+        }
     }
 }
 
 fn panicked() -> Error {
     fault::broken("a thread panicked while it used the database")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{ManualClock, Timestamp};
+    use crate::error::Reason;
+    use crate::id::Partition;
+    use crate::store::sled::{Config, SledStore};
+    use crate::store::{Batch, Key, Store};
+
+    fn open(place: &tempfile::TempDir) -> SledStore {
+        let config = Config { path: place.path().to_owned(), ..Config::default() };
+        SledStore::open(&config, Arc::new(ManualClock::new(Timestamp::from_millis(1)))).unwrap()
+    }
+
+    fn key(number: u8) -> Key {
+        Key::new(Partition::new(0), [b'k', number])
+    }
+
+    async fn put(store: &SledStore, number: u8, value: &[u8]) {
+        store.commit(Batch::new(Partition::new(0)).put(key(number), value.to_vec(), None)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_settles_while_files_are_taken_over_is_in_the_new_ones() {
+        let place = tempfile::tempdir().unwrap();
+        let store = open(&place);
+        for number in 1..100 {
+            put(&store, number, b"old").await;
+        }
+        let mut rewriting = Rewriting::begin(store.ground.clone()).await.unwrap();
+        rewriting.next().await.unwrap();
+        let (taken, after) = store.table.take_over(None, 50).unwrap();
+        assert_eq!(taken, 50);
+        // Among those that were taken over and among those that were not, and on both sides of all.
+        for number in (0..=100).step_by(4) {
+            put(&store, number, b"new").await;
+        }
+        for number in (1..100).step_by(4) {
+            store.commit(Batch::new(Partition::new(0)).delete(key(number))).await.unwrap();
+        }
+        store.ground.clear().await.unwrap();
+        assert_eq!(store.table.take_over(after.as_ref(), 100).unwrap().1, None);
+        store.ground.change_over(rewriting.next.take().unwrap()).unwrap();
+        for again in [false, true] {
+            let store = if again { &open(&place) } else { &store };
+            for number in 0..=100 {
+                let found = store.get(&key(number)).await.unwrap().map(|record| record.value);
+                let expected = [Some(&b"new"[..]), None, Some(b"old"), Some(b"old")][usize::from(number % 4)];
+                assert_eq!(found.as_deref(), expected, "{number}");
+            }
+            store.close();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_closes_while_its_files_change_places_loses_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let store = open(&place);
+        put(&store, 1, b"value").await;
+        let mut rewriting = Rewriting::begin(store.ground.clone()).await.unwrap();
+        rewriting.next().await.unwrap();
+        assert_eq!(store.table.take_over(None, TURN_ENTRIES).unwrap(), (1, None));
+        let next = rewriting.next.take().unwrap();
+        // As close does, between the name of the new files and their use.
+        store.table.close();
+        assert_eq!(store.ground.change_over(next).unwrap_err().reason(), Reason::ShuttingDown);
+        drop((rewriting, store));
+        assert_eq!(open(&place).get(&key(1)).await.unwrap().unwrap().value, b"value");
+    }
 }

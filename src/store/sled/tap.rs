@@ -31,10 +31,13 @@ impl Tap {
     fn note(&self, key: &IVec) {
         // Nothing panics while it is held.
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if noted.keys.len() < MOST_NOTED {
-            noted.keys.insert(key.clone());
-        } else {
-            noted.ran_over = true;
+        if noted.ran_over {
+            return;
+        }
+        noted.keys.insert(key.clone());
+        if noted.keys.len() > MOST_NOTED {
+            // Whoever reads may be gone, or slow to find out.
+            *noted = Noted { keys: BTreeSet::new(), ran_over: true };
         }
     }
 
@@ -65,5 +68,28 @@ impl Taps {
                 true
             })
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Reason;
+
+    #[test]
+    fn a_tap_that_runs_over_ends_the_reading_and_holds_nothing() {
+        let mut taps = Taps::default();
+        let tap = taps.add();
+        let key = |number: usize| IVec::from(&number.to_be_bytes());
+        (0..MOST_NOTED).for_each(|number| taps.note(&key(number)));
+        taps.note(&key(0));
+        assert_eq!(tap.take().unwrap().len(), MOST_NOTED, "a key that is known takes no more room");
+        (0..=MOST_NOTED).for_each(|number| taps.note(&key(number)));
+        assert_eq!(tap.take().unwrap_err().reason(), Reason::BackupTooSlow);
+        taps.note(&key(0));
+        assert!(tap.0.lock().unwrap().keys.is_empty());
+        drop(tap);
+        taps.note(&key(0));
+        assert!(taps.0.is_empty());
     }
 }

@@ -68,6 +68,7 @@ fn a_machine_that_is_well_is_told_so_and_left_as_it_was() {
 #[test]
 fn a_running_server_is_left_alone() {
     let place = configured("");
+    place.write("verigate.toml", &CONFIG.replace("name = \"acme\"", "name = \"acme\"\nadmin = true"));
     let served = place.serve(&["-c", "verigate.toml"], &[]);
     let (http, admin) = (served.http.to_string(), served.admin.to_string());
     let variables = [
@@ -75,15 +76,38 @@ fn a_running_server_is_left_alone() {
         ("VERIGATE__SERVER__HTTP", &http),
         ("VERIGATE__SERVER__ADMIN", &admin),
     ];
-    let ended = doctor(&place, &variables);
-    assert_eq!(ended.code, 0, "{ended:?}");
-    let report = Report::of(&ended);
-    for listener in ["grpc", "http", "admin"] {
-        report.assert_that("listener", listener, "ok", "as it seems by the server that holds the store");
+    // Also when the files of its database lie elsewhere than at first.
+    for _ in 0..2 {
+        let ended = doctor(&place, &variables);
+        assert_eq!(ended.code, 0, "{ended:?}");
+        let report = Report::of(&ended);
+        for listener in ["grpc", "http", "admin"] {
+            report.assert_that("listener", listener, "ok", "as it seems by the server that holds the store");
+        }
+        report.assert_that("store", "data", "ok", "a running server holds it");
+        let key = "acme.secret-of-some-length";
+        place.run(&["rewrite-store", "--address", &served.grpc, "--key", key]).succeeded();
     }
-    report.assert_that("store", "data", "ok", "a running server holds it");
     let report = Report::of(&doctor(&place, &[]));
     report.assert_that("listener", "grpc", "warning", "is free, while a server holds the store");
+    served.program.signal(rustix::process::Signal::TERM);
+    assert_eq!(served.program.end().code, 0);
+    Report::of(&doctor(&place, &[])).assert_that("store", "data", "ok", "opens, and its key fits");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_that_hangs_at_an_address_is_not_waited_for() {
+    let place = configured("");
+    let path = place.path("grpc.sock");
+    let socket = tokio::net::UnixSocket::new_stream().unwrap();
+    socket.bind(&path).unwrap();
+    let _listener = socket.listen(1).unwrap();
+    let mut queue = Vec::new();
+    while let Ok(waiting) = tokio::net::UnixStream::connect(&path).await {
+        queue.push(waiting);
+    }
+    let ended = doctor(&place, &[("VERIGATE__SERVER__GRPC", &format!("unix:{}", path.display()))]);
+    Report::of(&ended).assert_that("listener", "grpc", "failed", "in use by another program");
 }
 
 #[test]

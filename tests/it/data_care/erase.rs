@@ -1,5 +1,6 @@
 //! Everything of one recipient: shown, and erased.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,13 +15,17 @@ use verigate::proto::messaging::v1::{GetMessageRequest, SendMessageRequest};
 use verigate::proto::verification::v1::{
     CheckOutcome, GetVerificationRequest, ListVerificationsRequest, StartVerificationRequest, WatchVerificationRequest,
 };
+use verigate::store::seal::KeyRing;
+use verigate::store::space::Space;
 
-use crate::data_care::traces::{Traces, administered, back_up, rewrite};
+use crate::data_care::traces::{Traces, administered, back_up, records, rewrite};
+use crate::events::house::House;
 use crate::support::gateway::{
     Admin, Gateway, PHONE, check, email, eventually, judge, phone, reason, start, start_now, text_to, wrong,
     wrong_fields,
 };
 use crate::support::log::Log;
+use crate::support::vendor_server::{Answer, VendorServer};
 
 const BESIDE: &str = "+60123456780";
 const MAIL: &str = "ann@example.com";
@@ -199,9 +204,55 @@ async fn what_protects_a_person_outlives_the_erasure_and_ends_by_itself() {
     erase(&mut admin, of(PHONE)).await;
     gateway.clock.advance(Duration::from_secs(2 * 3600));
     rewrite(&mut admin).await;
-    let left = crate::data_care::traces::records(&back_up(&mut admin).await);
-    let kinds: Vec<_> = left.iter().map(|(key, _)| verigate::store::space::Space::of(key).as_str()).collect();
+    let left = records(&back_up(&mut admin).await);
+    let kinds: Vec<_> = left.iter().map(|(key, _)| Space::of(key).as_str()).collect();
     assert!(!kinds.contains(&"recipients' counters") && !kinds.contains(&"verifications"), "{kinds:?}");
+}
+
+/// What every record of a gateway holds, opened.
+async fn opened(gateway: &Gateway, admin: &mut Admin) -> Vec<(Space, Vec<u8>)> {
+    let ring = KeyRing::load(&gateway.key_file()).unwrap();
+    let records = records(&back_up(admin).await);
+    records.into_iter().map(|(key, value)| (Space::of(&key), ring.open_record(&key, &value).unwrap())).collect()
+}
+
+/// The kinds of the records that name the recipient, or hold what was said of it.
+fn telling(opened: &[(Space, Vec<u8>)]) -> BTreeSet<Space> {
+    let is_told = |value: &[u8]| [&PHONE[3..], "canary"].iter().any(|it| find(value, it.as_bytes()));
+    opened.iter().filter(|(_, value)| is_told(value)).map(|(space, _)| *space).collect()
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+#[tokio::test]
+async fn events_that_are_still_told_say_nothing_of_whom_was_erased() {
+    // Never taken, so that all of it stays to be told.
+    let receiver = VendorServer::start(|_| Answer::new(500, "")).await;
+    let mut house = House::new().await;
+    house.endpoint(&receiver.url(), &[]).await;
+    let metadata = || [("order".to_owned(), "canary".to_owned())].into();
+    let mut client = house.gateway.verifications().await;
+    start_now(&mut client, StartVerificationRequest { metadata: metadata(), ..start(PHONE) }).await.unwrap();
+    let request = SendMessageRequest { metadata: metadata(), ..text_to(PHONE, "hello") };
+    house.gateway.messages().await.send_message(request).await.unwrap();
+    let called = House::called(&receiver, 4).await;
+    assert!(called.iter().all(|request| request.to_text().contains(PHONE)), "{called:?}");
+    let before = opened(&house.gateway, &mut house.admin).await;
+    let spaces: BTreeSet<_> = before.iter().map(|(space, _)| *space).collect();
+    let of_events = [Space::FeedHead, Space::FeedEntry, Space::Endpoint, Space::ReadTo, Space::Delivery];
+    assert!(spaces.is_superset(&of_events.into()) && !spaces.contains(&Space::Unknown), "{spaces:?}");
+    assert_eq!(telling(&before), [Space::Verification, Space::Message].into());
+
+    erase(&mut house.admin, of(PHONE)).await;
+    let after = opened(&house.gateway, &mut house.admin).await;
+    assert_eq!(telling(&after), BTreeSet::new());
+    let times = receiver.requests().len();
+    house.gateway.clock.advance(Duration::from_secs(6));
+    let called = House::called(&receiver, times + 4).await.split_off(times);
+    assert!(!called.iter().any(|request| find(request.to_text().as_bytes(), &PHONE.as_bytes()[3..])), "{called:?}");
+    assert!(!called.iter().any(|request| request.to_text().contains("canary")), "{called:?}");
 }
 
 #[tokio::test]

@@ -78,6 +78,9 @@ async fn the_files_are_rewritten_by_themselves() {
     assert!(!traces.files(&gateway.data()).is_empty(), "the scan finds nothing");
     gateway.clock.advance(2 * HOUR);
     assert!(!gateway.data().join("current").exists(), "it is too early");
+    drop(client);
+    // A start anew does not put it off.
+    let gateway = gateway.restart().await;
     gateway.clock.advance(HOUR);
     eventually(async || gateway.data().join("files.1").join("db").exists().then_some(())).await;
     eventually(async || (!gateway.data().join("db").exists()).then_some(())).await;

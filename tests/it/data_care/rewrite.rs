@@ -185,10 +185,14 @@ async fn files_that_a_crash_has_left_are_deleted_on_the_next_opening() {
     };
     assert!(refused.message().starts_with("another verigate is using"), "{}", refused.message());
     store.close();
-    std::fs::write(folder.path().join("current"), "elsewhere").unwrap();
-    let config = sled::Config { path: folder.path().to_owned(), ..sled::Config::default() };
-    let Err(refused) = SledStore::open(&config, Arc::new(SystemClock)) else { panic!("it names no folder") };
-    assert!(refused.message().contains("names no folder"), "{}", refused.message());
+    // Nothing is made, or deleted, in place of a database that is not there.
+    for name in ["elsewhere", "files.9"] {
+        std::fs::write(folder.path().join("current"), name).unwrap();
+        let config = sled::Config { path: folder.path().to_owned(), ..sled::Config::default() };
+        let Err(refused) = SledStore::open(&config, Arc::new(SystemClock)) else { panic!("it names no folder") };
+        assert!(refused.message().contains("names no folder"), "{}", refused.message());
+        assert!(folder.path().join("files.1").join("db").exists());
+    }
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use toml::Table;
 use verigate::config::DEFAULTS;
 use verigate::feed::kinds::TYPES;
 
+use crate::cli::example;
 use crate::cli::program::Place;
 use crate::docs::pages::{Block, of_the_book};
 
@@ -128,7 +129,7 @@ fn known() -> BTreeSet<String> {
     let mut known = BTreeSet::new();
     let mut section = String::new();
     for line in DEFAULTS.lines() {
-        let line = line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line);
+        let line = example(line).unwrap_or(line);
         if let Some(header) = line.strip_prefix('[') {
             section = header.trim_matches(['[', ']']).to_owned();
             let parts: Vec<_> = section.split('.').collect();
