@@ -128,7 +128,6 @@ async fn settings_that_make_no_sense_are_refused_by_name() {
         ("endpoint = \"ftp://localhost\"", "otlp.endpoint"),
         ("endpoint = \"http://me:hunter2@localhost\"", "otlp.endpoint"),
         ("endpoint = \"http://localhost/?a=b\"", "otlp.endpoint"),
-        ("protocol = \"grpc\"", "otlp.protocol"),
         ("ratio = 1.5", "otlp.ratio"),
         ("ratio = -0.1", "otlp.ratio"),
         ("service_name = \"\"", "otlp.service_name"),
