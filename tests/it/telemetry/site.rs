@@ -25,7 +25,7 @@ const OUTCOMES: &str = r#"[
 
 /// Nobody listens there.
 const ENDPOINT: &str = r#"[{
-    name = "main", tenant = "dev", url = "http://127.0.0.1:1/", secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    name = "main", tenant = "dev", url = "http://127.0.0.1:65535/", secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
 }]"#;
 
 const SETTINGS: &[(&str, &str)] = &[
@@ -108,7 +108,7 @@ impl Site {
         let fields = [&*format!("Host: {http}"), &*key, "Content-Type: application/json"];
         assert_eq!(call(http, "POST", "/v1/messages", &fields, body).await.status, 200);
         let key = format!("Authorization: {KEY}");
-        let body = r#"{"recipients": "+60123456730", "sender_id": "Acme", "content": "Hello", "callback": "http://127.0.0.1:1/"}"#;
+        let body = r#"{"recipients": "+60123456730", "sender_id": "Acme", "content": "Hello", "callback": "http://127.0.0.1:65535/"}"#;
         let fields = [&*format!("Host: {http}"), &*key, "Content-Type: application/json"];
         assert_eq!(call(http, "POST", "/simpu/sms/send", &fields, body).await.status, 200);
         let settled = [
