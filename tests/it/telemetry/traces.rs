@@ -146,6 +146,15 @@ async fn without_a_collector_and_unsampled_vendors_are_told_the_callers_own_span
     messages.send_message(text_to(PHONE, "Hello")).await.unwrap();
     let server = collector.span(&gateway, |span| span.name == SEND).await;
     assert!(hex(&server.trace_id) != TRACE && server.parent_span_id.is_empty(), "{server:?}");
+
+    // The ratio is for those that begin here alone.
+    let collector = Collector::start().await;
+    let gateway = Gateway::start_with(&collector.beside(&config, "ratio = 0.0")).await;
+    let mut messages = gateway.messages().await;
+    messages.send_message(text_to(PHONE, "Hello")).await.unwrap();
+    messages.send_message(traced(text_to(PHONE, "Hello"), &given("01"))).await.unwrap();
+    collector.span(&gateway, is_named(SEND)).await;
+    assert!(collector.spans().iter().all(|span| hex(&span.trace_id) == TRACE));
 }
 
 #[tokio::test]
