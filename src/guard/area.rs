@@ -29,14 +29,14 @@ pub enum Area {
     Prefix(#[n(0)] Box<str>),
 }
 
-/// How wide an area is: 1 for a block, 2 for a prefix, 3 for a country.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Width(pub i32);
-
-impl Width {
-    pub fn is_country(self) -> bool {
-        self == Self(3)
-    }
+/// How wide an area is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Width {
+    /// Ten thousand numbers.
+    Block = 1,
+    /// A million.
+    Prefix = 2,
+    Country = 3,
 }
 
 /// The same, without anything of its own: to be looked up at each send.
@@ -46,11 +46,11 @@ pub enum AreaRef<'a> {
     Prefix(&'a str),
 }
 
-/// The areas that a number lies in, from its country to its block, which is the first of them in width.
+/// The areas that a number lies in, the widest first.
 pub fn areas(phone: &Phone) -> impl Iterator<Item = (AreaRef<'_>, Width)> {
-    let country = phone.country().map(|country| (AreaRef::Country(country), Width(3)));
-    let prefix = prefix(phone).map(|digits| (AreaRef::Prefix(digits), Width(2)));
-    let block = block(phone).map(|digits| (AreaRef::Prefix(digits), Width(1)));
+    let country = phone.country().map(|country| (AreaRef::Country(country), Width::Country));
+    let prefix = prefix(phone).map(|digits| (AreaRef::Prefix(digits), Width::Prefix));
+    let block = block(phone).map(|digits| (AreaRef::Prefix(digits), Width::Block));
     [country, prefix, block].into_iter().flatten()
 }
 

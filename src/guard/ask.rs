@@ -48,6 +48,8 @@ pub struct Admitted {
     pub nearest: Option<(Rule, u32)>,
     /// It goes to a blocked area all the same, because codes come back from where it is asked for.
     pub(crate) excused: bool,
+    /// Under which names the limits of the client's address and network lie; 0 for none.
+    pub(crate) client: [u64; 2],
     /// Areas for which it is a probe.
     pub(crate) probed: Vec<u64>,
     pub(crate) taken: Vec<(u64, Limit)>,
@@ -57,6 +59,11 @@ pub struct Admitted {
 // === impl Ask ===
 
 impl Ask<'_> {
+    /// Whether something may come back from it.
+    pub(crate) fn is_code(&self) -> bool {
+        !self.scope.is_empty()
+    }
+
     /// Where the person's client is, as far as it counts.
     pub(crate) fn client(&self, rules: &Config) -> Option<IpAddr> {
         let peer = self.origin.peer.filter(|peer| rules.client_address_of_peer && !peer.to_canonical().is_loopback());

@@ -85,6 +85,7 @@ struct Bin {
     #[n(1)]
     sends: u32,
     #[n(2)]
+    #[cbor(default)]
     approvals: u32,
 }
 
@@ -162,7 +163,7 @@ impl Conversion {
         match &mut self.block {
             Some(block) => block.ask(rates, now),
             // In a country many people may begin to type at once; among a million numbers hardly.
-            None if rates.width.is_country() => Leave::Free,
+            None if rates.width == Width::Country => Leave::Free,
             None => self.flood(rates, now).map_or(Leave::Free, Leave::Wait),
         }
     }
@@ -189,12 +190,14 @@ impl Conversion {
     }
 
     /// Counts a send that goes though it is blocked.
-    pub fn excused_sent(&mut self) {
+    pub fn excused_sent(&mut self, rates: &Rates, now: Timestamp) {
+        self.mature(rates, now);
         self.excused.sends += 1.0;
     }
 
     /// Counts a code that came back from such a send.
-    pub fn excused_approved(&mut self) {
+    pub fn excused_approved(&mut self, rates: &Rates, now: Timestamp) {
+        self.mature(rates, now);
         self.excused.approvals += 1.0;
     }
 
@@ -290,7 +293,7 @@ impl Conversion {
     }
 
     fn is_too_low(&self, rates: &Rates) -> bool {
-        let certainty = 1.0 - (1.0 - rates.certainty).powi(rates.width.0);
+        let certainty = 1.0 - (1.0 - rates.certainty).powi(rates.width as i32);
         let rates = &Rates { certainty, ..*rates };
         self.tallies.iter().any(|tally| tally.is_below(rates))
     }
@@ -373,7 +376,7 @@ mod tests {
     const RATES: Rates = Rates {
         least: 0.2,
         certainty: 0.99,
-        width: Width(1),
+        width: Width::Block,
         matures_after: Duration::from_secs(600),
         block: Duration::from_secs(3600),
         probes: 3,
@@ -420,7 +423,7 @@ mod tests {
     #[test]
     fn the_wider_an_area_the_more_it_takes() {
         let most = |width| {
-            let rates = Rates { width: Width(width), ..RATES };
+            let rates = Rates { width, ..RATES };
             let mut conversion = Conversion::default();
             let went = (0..200).find(|minute| {
                 let free = conversion.ask(&rates, named, at(*minute)) == Leave::Free;
@@ -429,7 +432,7 @@ mod tests {
             });
             went.unwrap()
         };
-        let (block, prefix, country) = (most(1), most(2), most(3));
+        let (block, prefix, country) = (most(Width::Block), most(Width::Prefix), most(Width::Country));
         // Ten minutes of them are too young to count.
         assert!(prefix - block > 15 && country - prefix > 15, "{block} {prefix} {country}");
         assert!(country < 80, "{country}");
@@ -460,7 +463,7 @@ mod tests {
     #[test]
     fn what_a_blocked_area_explains_no_longer_counts_around_it() {
         let (mut block, mut around) = (Conversion::default(), Conversion::default());
-        let rates = Rates { width: Width(2), ..RATES };
+        let rates = Rates { width: Width::Prefix, ..RATES };
         let went = flood(&mut block, 0, 100);
         (0..went).for_each(|minute| around.sent(&rates, at(minute)));
         assert_eq!(wait(&mut block, at(went)), Some(60));
@@ -475,11 +478,11 @@ mod tests {
     #[test]
     fn excuses_end_when_those_who_are_excused_give_nothing_back() {
         let mut conversion = Conversion::default();
-        let excused =
-            (0..100).take_while(|_| conversion.may_excuse(&RATES).then(|| conversion.excused_sent()).is_some());
+        let excused = (0..100)
+            .take_while(|_| conversion.may_excuse(&RATES).then(|| conversion.excused_sent(&RATES, at(0))).is_some());
         assert!((15..25).contains(&excused.count()));
-        conversion.excused_approved();
-        (0..3).for_each(|_| conversion.excused_approved());
+        conversion.excused_approved(&RATES, at(0));
+        (0..3).for_each(|_| conversion.excused_approved(&RATES, at(0)));
         assert!(conversion.may_excuse(&RATES), "until some do");
     }
 

@@ -2,6 +2,7 @@
 
 use std::hash::Hasher;
 use std::net::IpAddr;
+use std::ops::Deref;
 
 use siphasher::sip::SipHasher24;
 
@@ -12,6 +13,13 @@ use crate::network::subscriber;
 #[derive(Clone, Copy)]
 pub struct Names {
     key: [u8; 16],
+}
+
+/// The bytes of an address, or the first of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Octets {
+    bytes: [u8; 16],
+    length: usize,
 }
 
 // === impl Names ===
@@ -37,20 +45,42 @@ impl Names {
 
 /// What of an address tells a client apart: all of IPv4, and the first 64 bits of IPv6, for whoever has one has all
 /// behind it.
-pub fn client(address: IpAddr) -> Vec<u8> {
-    bytes(subscriber(address, 64))
+pub fn client(address: IpAddr) -> Octets {
+    Octets::of(subscriber(address, 64))
 }
 
 /// The network of a client: the first 48 bits of IPv6, which is what a household or a company is given. IPv4 has none.
-pub fn network(address: IpAddr) -> Option<Vec<u8>> {
+pub fn network(address: IpAddr) -> Option<Octets> {
     let network = subscriber(address, 48);
-    network.is_ipv6().then(|| bytes(network))
+    network.is_ipv6().then(|| Octets::of(network))
 }
 
-fn bytes(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
+/// Where codes come back from, or not: a /48, or an IPv4 /24. A handset has a /64 of its own, and carriers' shared
+/// addresses lie beside each other.
+pub fn place(address: IpAddr) -> Octets {
+    network(address).unwrap_or_else(|| Octets { length: 3, ..client(address) })
+}
+
+// === impl Octets ===
+
+impl Octets {
+    fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => {
+                let mut bytes = [0; 16];
+                bytes[..4].copy_from_slice(&address.octets());
+                Self { bytes, length: 4 }
+            }
+            IpAddr::V6(address) => Self { bytes: address.octets(), length: 16 },
+        }
+    }
+}
+
+impl Deref for Octets {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.length]
     }
 }
 

@@ -36,6 +36,11 @@ impl Guard {
             let wait = match self.take(name, rate.limit(), now) {
                 Decision::Pass { left, .. } => {
                     admitted.taken.push((name, rate.limit()));
+                    match rule {
+                        Rule::ClientAddress => admitted.client[0] = name,
+                        Rule::ClientNetwork => admitted.client[1] = name,
+                        _ => {}
+                    }
                     if rate.mode == Mode::Enforce {
                         admitted.note(rule, left);
                     }

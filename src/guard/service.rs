@@ -115,7 +115,7 @@ impl Guard {
         };
         let broken = match asked {
             Ok(None) => {
-                self.note_ask(rules, ask, admitted.excused, now);
+                self.note_ask(rules, ask, &admitted, now);
                 return Ok(admitted);
             }
             Ok(Some(broken)) => Ok(broken),

@@ -34,12 +34,22 @@ pub struct Person {
     asked_at: Timestamp,
     #[n(1)]
     answered_at: Timestamp,
-    /// The names of where the last ask came from: the place, and the limits of its address and network; 0 for none.
     #[n(2)]
-    from: [u64; 3],
+    pub from: Whence,
     /// The last send was let through though the area is blocked.
     #[n(3)]
     excused: bool,
+}
+
+/// The names of where an ask came from, and of the limits of its address and network; 0 for none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Whence {
+    #[n(0)]
+    pub place: u64,
+    #[n(1)]
+    pub address: u64,
+    #[n(2)]
+    pub network: u64,
 }
 
 /// Whether what becomes of a send says nothing of the area that it goes to.
@@ -67,14 +77,17 @@ pub struct Standing {
 
 impl Person {
     /// Notes a send that is about to be made.
-    pub fn asks(&mut self, from: [u64; 3], excused: bool, now: Timestamp) {
-        (self.asked_at, self.from, self.excused) = (now, from, excused);
+    pub fn asks(&mut self, from: Whence, excused: bool, now: Timestamp) {
+        *self = Self { asked_at: now, excused, ..*self };
+        // A resend may not say from where.
+        if from != Whence::default() {
+            self.from = from;
+        }
     }
 
-    /// Notes a code that came back, and says where it was asked for: once for each ask.
-    pub fn answers(&mut self, now: Timestamp) -> [u64; 3] {
-        self.answered_at = now;
-        std::mem::take(&mut self.from)
+    /// The same after a code came back. An ask is answered once.
+    pub fn answered(self, now: Timestamp) -> Self {
+        Self { answered_at: now, from: Whence::default(), ..self }
     }
 
     /// Whether a code came back before.
@@ -108,24 +121,24 @@ impl State for Person {
 
 impl Standing {
     pub fn sent(&mut self, now: Timestamp) {
-        self.fade(now);
+        *self = self.faded(now);
         self.sends += 1.0;
     }
 
     pub fn answered(&mut self, now: Timestamp) {
-        self.fade(now);
+        *self = self.faded(now);
         self.answers += 1.0;
     }
 
     /// Whether people are there whose codes come back.
-    pub fn is_good(&mut self, now: Timestamp) -> bool {
-        self.fade(now);
-        self.answers >= LEAST_ANSWERS && self.answers >= LEAST_SHARE * self.sends
+    pub fn is_good(self, now: Timestamp) -> bool {
+        let Self { sends, answers, .. } = self.faded(now);
+        answers >= LEAST_ANSWERS && answers >= LEAST_SHARE * sends
     }
 
-    fn fade(&mut self, now: Timestamp) {
+    fn faded(self, now: Timestamp) -> Self {
         let kept = 0.5_f32.powf(now.since(self.weighed_at).as_secs_f32() / HALF_LIFE.as_secs_f32());
-        *self = Self { sends: self.sends * kept, answers: self.answers * kept, weighed_at: now.max(self.weighed_at) };
+        Self { sends: self.sends * kept, answers: self.answers * kept, weighed_at: now.max(self.weighed_at) }
     }
 }
 
@@ -148,11 +161,16 @@ mod tests {
     #[test]
     fn a_person_is_known_for_a_month_after_a_code_came_back() {
         let mut person = Person::default();
-        person.asks([1, 2, 3], false, at(0));
+        let from = Whence { place: 1, address: 2, network: 3 };
+        person.asks(from, false, at(0));
+        // A resend that does not say from where.
+        person.asks(Whence::default(), false, at(0));
+        assert_eq!(person.from, from);
         assert!(!person.is_known(at(0)) && person.apart(at(0)) == Apart::No);
-        assert_eq!((person.answers(at(0)), person.answers(at(0))), ([1, 2, 3], [0; 3]), "one answer for one ask");
+        person = person.answered(at(0));
+        assert_eq!(person.from, Whence::default(), "one answer for one ask");
         assert!(person.is_known(at(30 * 24 - 1)) && !person.is_known(at(30 * 24)));
-        person.asks([1, 2, 3], true, at(30 * 24));
+        person.asks(from, true, at(30 * 24));
         assert_eq!(person.apart(at(30 * 24)), Apart::Excused);
     }
 
@@ -172,7 +190,12 @@ mod tests {
     #[test]
     fn full_pages_fit_records() {
         let now = Timestamp::from_millis(u64::MAX / 4);
-        let person = Person { asked_at: now, answered_at: now, from: [u64::MAX; 3], excused: true };
+        let person = Person {
+            asked_at: now,
+            answered_at: now,
+            from: Whence { place: u64::MAX, address: u64::MAX, network: u64::MAX },
+            excused: true,
+        };
         let standing = Standing { sends: 7.0, answers: 3.0, weighed_at: now };
         let bytes = |encoded: Vec<u8>| encoded.len() + 11;
         let person = bytes(crate::store::record::encode(&person).unwrap()) * Person::MOST_ON_PAGE;

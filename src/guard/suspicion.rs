@@ -38,30 +38,16 @@ impl Guard {
 
     /// Counts a code that is on its way to somebody.
     pub fn sent(&self, tenant: &TenantName, recipient: &Recipient) {
-        let apart = self.apart(tenant, recipient, self.clock.now());
-        self.count(tenant, recipient, |conversion, (rates, now)| {
-            // Newcomers alone judge small areas, but a country is judged by all who live there.
-            if apart == Apart::No || rates.width.is_country() {
-                conversion.sent(rates, now);
-            }
-            if apart == Apart::Excused {
-                conversion.excused_sent();
-            }
-        });
+        let now = self.clock.now();
+        let apart = self.note_sent(tenant, recipient, now).apart(now);
+        self.count(tenant, recipient, apart, now, [Conversion::sent, Conversion::excused_sent]);
     }
 
     /// Counts a code that came back.
     pub fn approved(&self, tenant: &TenantName, recipient: &Recipient) {
-        let apart = self.apart(tenant, recipient, self.clock.now());
-        self.count(tenant, recipient, |conversion, (rates, now)| {
-            if apart == Apart::No || rates.width.is_country() {
-                conversion.approved(rates, now);
-            }
-            if apart == Apart::Excused {
-                conversion.excused_approved();
-            }
-        });
-        self.note_answer(tenant, recipient, self.clock.now());
+        let now = self.clock.now();
+        let apart = self.note_answer(tenant, recipient, now).apart(now);
+        self.count(tenant, recipient, apart, now, [Conversion::approved, Conversion::excused_approved]);
     }
 
     fn conversion(
@@ -76,29 +62,32 @@ impl Guard {
             return None;
         }
         // All areas are asked, so that they are blocked together and not one after the other.
-        let (mut longest, mut may_excuse, mut names) = (None, true, [0; 3]);
+        let (mut longest, mut is_open, mut names) = (None, true, [0; 3]);
         for (place, (area, width)) in area::areas(phone).enumerate() {
             let rates = rules.conversion.rates(width);
             names[place] = self.name_of(ask.tenant, area);
             let named = || Place { tenant: ask.tenant.clone(), area: area.into(), country: phone.country() };
-            let (leave, explained) = self.conversions.with(names[place], now, |conversion| {
-                let leave = conversion.ask(&rates, named, now);
-                may_excuse &= conversion.may_excuse(&rates);
-                (leave, conversion.explain())
-            });
+            let (leave, explained) = self
+                .conversions
+                .with(names[place], now, |conversion| (conversion.ask(&rates, named, now), conversion.explain()));
             match leave {
-                Leave::Free => {}
+                Leave::Free => continue,
                 Leave::Probe => admitted.probed.push(names[place]),
                 Leave::Wait(wait) => longest = longest.max(Some(wait)),
             }
+            is_open = false;
             // The others who live around an area must not pay for what comes from it.
             let Some(explained) = explained else { continue };
             names[..place]
                 .iter()
                 .for_each(|wider| self.conversions.with(*wider, now, |wider| wider.take_off(&explained)));
         }
-        let is_closed = longest.is_some() || !admitted.probed.is_empty();
-        if is_closed && may_excuse && self.is_from_good_place(rules, ask, now) {
+        if is_open {
+            return None;
+        }
+        let rates = rules.conversion.rates(Width::Block);
+        let may_excuse = |name: &u64| self.conversions.peek(*name, |conversion| conversion.may_excuse(&rates));
+        if names.iter().all(may_excuse) && self.is_from_good_place(rules, ask, now) {
             self.give_all_back(admitted, now);
             admitted.excused = true;
             return None;
@@ -128,15 +117,29 @@ impl Guard {
         found(Rule::Sequence, settings.mode, counts.then_some(Some(settings.window)))
     }
 
-    fn count(&self, tenant: &TenantName, recipient: &Recipient, count: impl Fn(&mut Conversion, (&Rates, Timestamp))) {
+    fn count(
+        &self,
+        tenant: &TenantName,
+        recipient: &Recipient,
+        apart: Apart,
+        now: Timestamp,
+        [count, excuse]: [fn(&mut Conversion, &Rates, Timestamp); 2],
+    ) {
         let (Recipient::Phone(phone), config) = (recipient, &self.rules(tenant).conversion) else { return };
         if config.mode == Mode::Off {
             return;
         }
-        let now = self.clock.now();
         for (area, width) in area::areas(phone) {
             let (name, rates) = (self.name_of(tenant, area), config.rates(width));
-            self.conversions.with(name, now, |conversion| count(conversion, (&rates, now)));
+            self.conversions.with(name, now, |conversion| {
+                // Newcomers alone judge small areas, but a country is judged by all who live there.
+                if apart == Apart::No || width == Width::Country {
+                    count(conversion, &rates, now);
+                }
+                if apart == Apart::Excused {
+                    excuse(conversion, &rates, now);
+                }
+            });
         }
     }
 
