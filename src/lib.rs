@@ -12,7 +12,7 @@
 //! | 5 | `messaging` · `webhook` | vendor port, event, store port, words |
 //! | 4 | `vendor` · `guard` · `event` · `auth` · `keeping` | store port, words |
 //! | 3 | `store` | words |
-//! | 1–2 | `error clock http_client random id network number_type page_token recipient segment shedding status proto telemetry` | nothing of ours, or each other downwards |
+//! | 1–2 | `error clock http_client random id network number_type page page_token recipient segment shedding status proto telemetry` | nothing of ours, or each other downwards |
 //!
 //! Invariants, checked by `tests/it/architecture.rs`:
 //! 1. `verification`, `contacts`, `messaging`, `guard` and `event` name no tonic, prost, axum, reqwest, sled or redis type.
@@ -35,6 +35,7 @@ pub mod http_client;
 pub mod id;
 pub mod network;
 pub mod number_type;
+pub mod page;
 pub mod page_token;
 pub mod proto;
 pub mod random;

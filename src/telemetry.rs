@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod context;
 pub mod funnel;
 pub mod otlp;
+pub mod page;
 pub mod trace;
 
 use std::io::IsTerminal;

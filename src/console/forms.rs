@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -85,7 +86,7 @@ pub(crate) async fn admit(State(gate): State<Arc<Gate>>, mut request: Request, n
 }
 
 async fn read(gate: &Gate, visit: &Visit, request: Request) -> Result<Request, (StatusCode, &'static str)> {
-    if !is_from_us(request.headers()) {
+    if !is_from_us(request.uri(), request.headers()) {
         return Err((StatusCode::FORBIDDEN, "This form was sent by another site, or by a program that does not say."));
     }
     let (mut parts, body) = request.into_parts();
@@ -100,10 +101,12 @@ async fn read(gate: &Gate, visit: &Visit, request: Request) -> Result<Request, (
 
 /// Whether the browser says that the form stands on a page of this very listener. One that says nothing is no browser of
 /// today.
-fn is_from_us(headers: &HeaderMap) -> bool {
+fn is_from_us(target: &Uri, headers: &HeaderMap) -> bool {
     let all =
         |name: header::HeaderName| headers.get_all(name).into_iter().map(|value| value.to_str().unwrap_or_default());
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    // By HTTP/2 the listener is named in the target, and there need be no `Host`.
+    let named = target.authority().map(Authority::as_str);
+    let host = named.or_else(|| headers.get(header::HOST)?.to_str().ok()).unwrap_or_default();
     let is_ours = |origin: &str| {
         let place = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
         place.is_some_and(|place| place.eq_ignore_ascii_case(host))
@@ -148,7 +151,8 @@ mod tests {
     fn from_us(fields: &[(&'static str, &'static str)]) -> bool {
         let host = [("host", "127.0.0.1:9090")];
         let fields = host.iter().chain(fields);
-        is_from_us(&fields.map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect())
+        let fields = fields.map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
+        is_from_us(&Uri::from_static("/try"), &fields.collect())
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod sends;
 mod shell;
 mod try_it;
 mod vendors;
+mod whom;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -35,7 +36,7 @@ use crate::console::forms::{Gate, admit};
 use crate::console::shell::Nav;
 use crate::vendor::inbox::Inbox;
 
-const STYLE: &str = include_str!("assets/console.css");
+const STYLE: &str = concat!(include_str!("../page/page.css"), "\n", include_str!("assets/console.css"));
 const SCRIPT: &str = include_str!("assets/console.js");
 const ICON: &str = include_str!("assets/icon.svg");
 

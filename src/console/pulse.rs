@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::telemetry::Metrics;
+use crate::telemetry::page::samples;
 
 /// How far apart samples are.
 pub(crate) const STEP: Duration = Duration::from_secs(10);
@@ -20,7 +21,7 @@ const MOST: usize = 91;
 pub struct Pulse {
     metrics: Metrics,
     clock: Arc<dyn Clock>,
-    samples: Mutex<VecDeque<(Timestamp, Counts)>>,
+    samples: Mutex<VecDeque<Counts>>,
 }
 
 /// Verifications by how far they got, since the process began.
@@ -56,7 +57,7 @@ impl Pulse {
     pub async fn run(self: Arc<Self>) {
         loop {
             let now = self.clock.now();
-            self.add(now, self.read().counts);
+            self.add(self.read().counts);
             self.clock.sleep_until(now + STEP).await;
         }
     }
@@ -68,16 +69,16 @@ impl Pulse {
     /// What was added from each sample to the next, oldest first, the counts of now as the last.
     pub(crate) fn steps(&self, now: Counts) -> Vec<Counts> {
         let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
-        let counts: Vec<_> = samples.iter().map(|(_, counts)| *counts).chain([now]).collect();
+        let counts: Vec<_> = samples.iter().copied().chain([now]).collect();
         counts.windows(2).map(|pair| pair[1].since(pair[0])).collect()
     }
 
-    fn add(&self, at: Timestamp, counts: Counts) {
+    fn add(&self, counts: Counts) {
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
         if samples.len() == MOST {
             samples.pop_front();
         }
-        samples.push_back((at, counts));
+        samples.push_back(counts);
     }
 }
 
@@ -99,50 +100,31 @@ impl Counts {
 impl Reading {
     fn of(page: &str) -> Self {
         let mut reading = Self::default();
-        for (name, labels, value) in page.lines().filter_map(parse_line) {
-            let label = |wanted: &str| labels.get(wanted).map_or("", String::as_str);
-            match name {
+        for sample in samples(page) {
+            let (value, label) = (sample.value as u64, |name: &str| sample.label(name).to_owned());
+            match sample.name {
                 "verigate_verifications_started_total" => {
                     reading.counts.started += value;
-                    reading.countries.entry(label("country").to_owned()).or_default().0 += value;
+                    reading.countries.entry(label("country")).or_default().0 += value;
                 }
                 "verigate_verifications_approved_total" => {
                     reading.counts.approved += value;
-                    reading.countries.entry(label("country").to_owned()).or_default().1 += value;
+                    reading.countries.entry(label("country")).or_default().1 += value;
                 }
-                "verigate_sends_total" if label("record") == "verification" => match label("stage") {
+                "verigate_sends_total" if sample.label("record") == "verification" => match sample.label("stage") {
                     "sent" => reading.counts.sent += value,
                     "delivered" => reading.counts.delivered += value,
                     _ => {}
                 },
-                "verigate_refusals_total" => *reading.refusals.entry(label("reason").to_owned()).or_default() += value,
+                "verigate_refusals_total" => *reading.refusals.entry(label("reason")).or_default() += value,
                 "verigate_guard_total" => {
-                    let place = (label("rule").to_owned(), label("verdict").to_owned());
-                    *reading.rules.entry(place).or_default() += value;
+                    *reading.rules.entry((label("rule"), label("verdict"))).or_default() += value;
                 }
                 _ => {}
             }
         }
         reading
     }
-}
-
-/// A counter's name, labels and value; `None` for other lines.
-fn parse_line(line: &str) -> Option<(&str, BTreeMap<&str, String>, u64)> {
-    let (series, value) = line.rsplit_once(' ')?;
-    let (name, rest) = series.split_once('{').unwrap_or((series, "}"));
-    let (mut labels, mut rest) = (BTreeMap::new(), rest.strip_suffix('}')?);
-    while let Some((label, after)) = rest.split_once("=\"") {
-        let mut end = after.char_indices().scan(false, |escaped, (at, letter)| {
-            let ends = letter == '"' && !*escaped;
-            *escaped = letter == '\\' && !*escaped;
-            Some((at, ends))
-        });
-        let end = end.find(|(_, ends)| *ends)?.0;
-        labels.insert(label.trim_start_matches(','), after[..end].replace("\\\"", "\"").replace("\\\\", "\\"));
-        rest = &after[end + 1..];
-    }
-    Some((name, labels, value.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -172,15 +154,5 @@ verigate_call_seconds_sum{surface="grpc"} 0.25
         assert_eq!(reading.countries["SG"], (0, 1));
         assert_eq!(reading.refusals["COOL_DOWN"], 9);
         assert_eq!(reading.rules[&("country".to_owned(), "refused".to_owned())], 8);
-    }
-
-    #[test]
-    fn a_label_may_hold_quotes_and_commas() {
-        let (name, labels, value) = parse_line(r#"x{a="ma\"in,b=\"y",b="2"} 5"#).unwrap();
-        assert_eq!((name, labels["a"].as_str(), labels["b"].as_str(), value), ("x", "ma\"in,b=\"y", "2", 5));
-        assert_eq!(parse_line("x 5").unwrap().2, 5);
-        for other in ["", "# HELP x", "x{a=\"1} 5", "x 0.5"] {
-            assert!(parse_line(other).is_none(), "{other}");
-        }
     }
 }

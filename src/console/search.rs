@@ -12,11 +12,11 @@ use crate::console::forms::{Form, Visit};
 use crate::console::record::RecordKind;
 use crate::console::sends::{badge, status_of_send};
 use crate::console::shell::{Place, Trouble, When, page};
+use crate::console::whom;
 use crate::messaging::holder::SendRecord;
 use crate::messaging::list::MessageFilter;
 use crate::messaging::message::Message;
 use crate::messaging::page::PageRequest;
-use crate::recipient::Address;
 use crate::verification::list::VerificationFilter;
 use crate::verification::view::View;
 
@@ -43,15 +43,11 @@ async fn find(
 ) -> Result<Markup, Trouble> {
     let (name, written) = (asked.required("tenant")?, asked.required("recipient")?);
     let tenant = desk.tenant(name)?;
-    let address = || match written.contains('@') {
-        true => Address::Email(written.to_owned()),
-        false => Address::Phone(written.to_owned()),
-    };
-    let recipient = address().parse(tenant.default_country)?;
+    let recipient = whom::address(written).parse(tenant.default_country)?;
     let newest = PageRequest::default();
-    let filter = VerificationFilter { recipient: Some(address()), ..VerificationFilter::default() };
+    let filter = VerificationFilter { recipient: Some(whom::address(written)), ..VerificationFilter::default() };
     let verifications = desk.verifications.list(&tenant, &filter, &newest).await?;
-    let filter = MessageFilter { recipient: Some(address()), ..MessageFilter::default() };
+    let filter = MessageFilter { recipient: Some(whom::address(written)), ..MessageFilter::default() };
     let messages = desk.messaging.list(&tenant, &filter, &newest).await?;
     let body = html! {
         h1 { "Search" }
@@ -73,17 +69,7 @@ fn form(desk: &Desk, visit: &Visit, tenant: &str, recipient: &str) -> Markup {
     html! {
         form.fields method="post" action="/search" role="search" {
             (visit.token())
-            div {
-                label for="tenant" { "Tenant" }
-                select #tenant name="tenant" {
-                    @for name in desk.tenants() { option value=(name) selected[name == tenant] { (name) } }
-                }
-            }
-            div.wide {
-                label for="recipient" { "Phone number or e-mail address" }
-                input #recipient name="recipient" value=(recipient) required autocomplete="off" autocapitalize="off"
-                    spellcheck="false" inputmode="email" maxlength="320";
-            }
+            (whom::fields(desk, tenant, recipient))
             button.primary type="submit" { "Find" }
         }
     }

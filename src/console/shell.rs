@@ -5,11 +5,12 @@
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
-use maud::{DOCTYPE, Markup, Render, html};
+use maud::{Markup, Render, html};
 use tracing::error;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind};
+use crate::page::document;
 use crate::status;
 
 /// Which pages there are.
@@ -40,35 +41,29 @@ pub(crate) struct When(pub(crate) Timestamp);
 
 /// A page. `script`: the file of its own script, if it has another one than all.
 pub(crate) fn page(nav: Nav, here: Option<Place>, title: &str, script: &str, body: Markup) -> Markup {
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (title) " · Verigate" }
-                link rel="icon" href="/assets/icon.svg" type="image/svg+xml";
-                link rel="stylesheet" href="/assets/console.css";
-                @if here == Some(Place::Inbox) { link rel="stylesheet" href="/assets/inbox.css"; }
-                script src={ "/assets/" (script) } defer {}
-            }
-            body {
-                a.skip href="#main" { "Skip to the content" }
-                header.top {
-                    div.top-inner {
-                        a.brand href="/" { img src="/assets/icon.svg" alt="" width="28" height="28"; "Verigate" }
-                        nav aria-label="Pages" {
-                            @for (place, target, name) in nav.links() {
-                                a href=(target) aria-current=[(here == Some(place)).then_some("page")] { (name) }
-                            }
+    let links = html! {
+        link rel="icon" href="/assets/icon.svg" type="image/svg+xml";
+        link rel="stylesheet" href="/assets/console.css";
+        @if here == Some(Place::Inbox) { link rel="stylesheet" href="/assets/inbox.css"; }
+        script src={ "/assets/" (script) } defer {}
+    };
+    let body = html! {
+        body {
+            a.skip href="#main" { "Skip to the content" }
+            header.top {
+                div.top-inner {
+                    a.brand href="/" { img src="/assets/icon.svg" alt="" width="28" height="28"; "Verigate" }
+                    nav aria-label="Pages" {
+                        @for (place, target, name) in nav.links() {
+                            a href=(target) aria-current=[(here == Some(place)).then_some("page")] { (name) }
                         }
                     }
                 }
-                main #main tabindex="-1" class=[(here == Some(Place::Inbox)).then_some("narrow")] { (body) }
             }
+            main #main tabindex="-1" class=[(here == Some(Place::Inbox)).then_some("narrow")] { (body) }
         }
-    }
+    };
+    document(title, links, body)
 }
 
 /// The page of a form that was not let in.

@@ -17,8 +17,8 @@ use crate::console::desk::Desk;
 use crate::console::forms::{Form, Visit};
 use crate::console::record::RecordKind;
 use crate::console::shell::{Place, Trouble, page};
+use crate::console::whom;
 use crate::error::{Error, Kind, Reason, Result};
-use crate::recipient::Address;
 use crate::tenant::Tenant;
 use crate::vendor::Channel;
 use crate::verification::request::{NewVerification, OnExisting};
@@ -39,15 +39,7 @@ async fn show(State(desk): State<Arc<Desk>>, Extension(visit): Extension<Visit>)
         }
         form.fields method="post" action="/try" {
             (visit.token())
-            div {
-                label for="tenant" { "Tenant" }
-                select #tenant name="tenant" { @for name in desk.tenants() { option value=(name) { (name) } } }
-            }
-            div.wide {
-                label for="recipient" { "Phone number or e-mail address" }
-                input #recipient name="recipient" value="+60123456789" required autocomplete="off" autocapitalize="off"
-                    spellcheck="false" inputmode="email" maxlength="320";
-            }
+            (whom::fields(&desk, "", "+60123456789"))
             div {
                 label for="channel" { "Channel" }
                 select #channel name="channel" {
@@ -80,14 +72,10 @@ async fn start(
 
 fn parse_new(desk: &Desk, tenant: &Tenant, form: &Form) -> Result<NewVerification> {
     let written = form.required("recipient")?;
-    let address = || match written.contains('@') {
-        true => Address::Email(written.to_owned()),
-        false => Address::Phone(written.to_owned()),
-    };
     let named = form.required("channel")?;
     let channel = Channel::ALL.into_iter().find(|channel| channel.as_str() == named);
     let channel = channel.ok_or_else(|| Error::invalid("channel", "must be one of the list"))?;
-    let country = address().parse(tenant.default_country)?.country();
+    let country = whom::address(written).parse(tenant.default_country)?.country();
     let candidates = desk.messaging.candidates(&tenant.name, channel, country)?;
     if let Some(other) = candidates.iter().find(|candidate| !desk.inboxes.contains(&candidate.vendor)) {
         return Err(would_leave(channel, &other.vendor));
@@ -97,7 +85,7 @@ fn parse_new(desk: &Desk, tenant: &Tenant, form: &Form) -> Result<NewVerificatio
         scope: Some(SCOPE.to_owned()),
         locale: form.text("locale").map(str::to_owned),
         on_existing: OnExisting::Parallel,
-        ..NewVerification::to(address())
+        ..NewVerification::to(whom::address(written))
     })
 }
 

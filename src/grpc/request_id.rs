@@ -92,15 +92,13 @@ impl RequestIds {
     /// At the level of the gravest line in it: a filter that hides the span hides the name on every line.
     fn log_span(&self, name: &HeaderValue, span: &trace::Span, path: &str) -> Span {
         let request_id = name.to_str().unwrap_or_default();
-        let log_span = if self.rpcs.is_some() {
-            tracing::error_span!("call", request_id, trace_id = Empty, path)
+        // Fields that are recorded later cost more: those that are there are read again.
+        let trace_id = span.context().map(|context| tracing::field::display(context.trace_id()));
+        if self.rpcs.is_some() {
+            tracing::error_span!("call", request_id, trace_id, path)
         } else {
-            tracing::error_span!("call", request_id, trace_id = Empty, path = Empty)
-        };
-        if let Some(context) = span.context().filter(|_| !log_span.is_disabled()) {
-            log_span.record("trace_id", tracing::field::display(context.trace_id()));
+            tracing::error_span!("call", request_id, trace_id, path = Empty)
         }
-        log_span
     }
 
     fn notes(&self, path: &str) -> Call {

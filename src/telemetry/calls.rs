@@ -29,7 +29,7 @@ pub enum Outcome {
 pub struct Calls(Arc<RwLock<ByMethod>>);
 
 /// By surface and method.
-type ByMethod = HashMap<(&'static str, &'static str), Arc<Counters>>;
+type ByMethod = HashMap<(&'static str, &'static str), Counters>;
 
 /// The counters of one method on one surface.
 struct Counters {
@@ -92,13 +92,11 @@ impl Outcome {
 impl Calls {
     /// `took`: until the answer began.
     pub fn count(&self, surface: &'static str, method: &'static str, outcome: Outcome, took: Duration) {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&(surface, method)).cloned();
-        let counters = known.unwrap_or_else(|| {
-            let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(all.entry((surface, method)).or_insert_with(|| Arc::new(Counters::new(surface, method))))
-        });
-        counters.outcomes[outcome as usize].increment(1);
-        counters.seconds.record(took.as_secs_f64());
+        if let Some(counters) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&(surface, method)) {
+            return counters.count(outcome, took);
+        }
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        all.entry((surface, method)).or_insert_with(|| Counters::new(surface, method)).count(outcome, took);
     }
 }
 
@@ -118,6 +116,11 @@ impl Counters {
         });
         let seconds = metrics::histogram!("verigate_call_seconds", "surface" => surface, "method" => method);
         Self { outcomes, seconds }
+    }
+
+    fn count(&self, outcome: Outcome, took: Duration) {
+        self.outcomes[outcome as usize].increment(1);
+        self.seconds.record(took.as_secs_f64());
     }
 }
 

@@ -1,18 +1,18 @@
 //! The way from a start to an approval, in counters by tenant, channel, country and vendor.
 //!
-//! There are never more than so many of them, whoever calls and whatever for: the first `MOST_PLACES` sets of labels and
-//! the first `MOST_TENANTS` tenants are told apart, and what comes later counts as `other`. Counters live as long as the
-//! process, as all metrics do.
+//! There are never more than so many of them, whoever calls and whatever for: the first `MOST_PLACES` places and the first
+//! `MOST_TENANTS` tenants are told apart, and what comes later counts as `other`. Counters live as long as the process, as
+//! all metrics do. A place that is known is found without making anything or keeping others from theirs.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+use std::collections::HashMap;
+use std::sync::{LazyLock, OnceLock, PoisonError, RwLock};
 
 use metrics::{Counter, Label};
 
 /// Tenants that are told apart.
 const MOST_TENANTS: usize = 200;
 
-/// Sets of labels that are told apart; each is some five counters.
+/// Places that are told apart; each has some five counters.
 const MOST_PLACES: usize = 2_000;
 
 /// Stands in for a tenant or a country beyond the bounds.
@@ -25,7 +25,7 @@ const NONE: &str = "none";
 static FUNNEL: LazyLock<Funnel> = LazyLock::new(|| Funnel::new(MOST_TENANTS, MOST_PLACES));
 
 /// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// A verification was started.
     Started,
@@ -45,7 +45,7 @@ pub enum Stage {
 }
 
 /// Of what a send is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Record {
     Verification,
     Message,
@@ -69,28 +69,41 @@ struct Funnel {
 
 #[derive(Default)]
 struct Known {
-    tenants: HashSet<Arc<str>>,
-    counters: HashMap<Labels, Counter>,
+    /// By tenant and by country, which leaves few to look through.
+    spots: HashMap<String, HashMap<String, Vec<Spot>>>,
+    places: usize,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Labels {
-    stage: Stage,
+/// The counters of one place in a country.
+struct Spot {
     record: Record,
-    tenant: Arc<str>,
     channel: &'static str,
-    country: Arc<str>,
-    vendor: Arc<str>,
+    vendor: String,
+    /// By stage; those that it came to.
+    counters: [OnceLock<Counter>; Stage::ALL.len()],
 }
 
 /// Counts it.
 pub fn count(stage: Stage, place: &Place<'_>) {
-    FUNNEL.counter(stage, place).increment(1);
+    FUNNEL.count(stage, *place);
 }
 
 // === impl Stage ===
 
 impl Stage {
+    const ALL: [Self; 10] = [
+        Self::Started,
+        Self::Approved,
+        Self::Queued,
+        Self::Sent,
+        Self::Delivered,
+        Self::Undelivered,
+        Self::Rejected,
+        Self::Unknown,
+        Self::Expired,
+        Self::Canceled,
+    ];
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Started => "started",
@@ -125,65 +138,96 @@ impl Funnel {
         Self { most_tenants, most_places, known: RwLock::default() }
     }
 
-    fn counter(&self, stage: Stage, place: &Place<'_>) -> Counter {
-        let labels = Labels::new(stage, place);
-        if let Some(counter) = self.known.read().unwrap_or_else(PoisonError::into_inner).counters.get(&labels) {
-            return counter.clone();
+    fn count(&self, stage: Stage, place: Place<'_>) {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let bound = self.bound(&known, place);
+        if let Some(spot) = known.find(&bound) {
+            return spot.count(stage, &bound);
         }
+        drop(known);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let labels = self.bound(&mut known, labels);
-        known.counters.entry(labels).or_insert_with_key(Labels::counter).clone()
+        // Others may have come first.
+        let bound = self.bound(&known, place);
+        known.place(&bound).count(stage, &bound);
     }
 
-    /// The same labels, or those that stand in for them.
-    fn bound(&self, known: &mut Known, labels: Labels) -> Labels {
-        if known.counters.contains_key(&labels) {
-            return labels;
+    /// The same place, or the one that stands in for it.
+    fn bound<'a>(&self, known: &Known, place: Place<'a>) -> Place<'a> {
+        if known.find(&place).is_some() {
+            return place;
         }
-        if known.counters.len() >= self.most_places {
-            return Labels { tenant: OTHER.into(), country: OTHER.into(), ..labels };
+        if known.places >= self.most_places {
+            return Place { tenant: OTHER, country: Some(OTHER), ..place };
         }
-        if !known.tenants.contains(&labels.tenant) {
-            if known.tenants.len() >= self.most_tenants {
-                return Labels { tenant: OTHER.into(), ..labels };
-            }
-            known.tenants.insert(Arc::clone(&labels.tenant));
-        }
-        labels
+        let is_new = !known.spots.contains_key(place.tenant);
+        if is_new && known.spots.len() >= self.most_tenants { Place { tenant: OTHER, ..place } } else { place }
     }
 }
 
-// === impl Labels ===
+// === impl Known ===
 
-impl Labels {
-    fn new(stage: Stage, place: &Place<'_>) -> Self {
-        Self {
-            stage,
-            record: place.record,
-            tenant: place.tenant.into(),
-            channel: place.channel,
-            country: place.country.unwrap_or(NONE).into(),
-            vendor: place.vendor.unwrap_or(NONE).into(),
-        }
+impl Known {
+    fn find(&self, place: &Place<'_>) -> Option<&Spot> {
+        self.spots.get(place.tenant)?.get(place.country())?.iter().find(|spot| spot.is_of(place))
     }
 
-    fn counter(&self) -> Counter {
-        let own = |text: &Arc<str>| text.as_ref().to_owned();
+    /// The one that is there, else a new one.
+    fn place(&mut self, place: &Place<'_>) -> &Spot {
+        let countries = self.spots.entry(place.tenant.to_owned()).or_default();
+        let spots = countries.entry(place.country().to_owned()).or_default();
+        let at = spots.iter().position(|spot| spot.is_of(place)).unwrap_or_else(|| {
+            self.places += 1;
+            spots.push(Spot::new(place));
+            spots.len() - 1
+        });
+        &spots[at]
+    }
+}
+
+// === impl Place ===
+
+impl Place<'_> {
+    fn country(&self) -> &str {
+        self.country.unwrap_or(NONE)
+    }
+
+    fn vendor(&self) -> &str {
+        self.vendor.unwrap_or(NONE)
+    }
+
+    fn counter(&self, stage: Stage) -> Counter {
         let mut labels = vec![
-            Label::new("tenant", own(&self.tenant)),
+            Label::new("tenant", self.tenant.to_owned()),
             Label::new("channel", self.channel),
-            Label::new("country", own(&self.country)),
+            Label::new("country", self.country().to_owned()),
         ];
-        if self.stage == Stage::Started {
+        if stage == Stage::Started {
             return metrics::counter!("verigate_verifications_started_total", labels);
         }
-        labels.push(Label::new("vendor", own(&self.vendor)));
-        if self.stage == Stage::Approved {
+        labels.push(Label::new("vendor", self.vendor().to_owned()));
+        if stage == Stage::Approved {
             return metrics::counter!("verigate_verifications_approved_total", labels);
         }
         labels.push(Label::new("record", self.record.as_str()));
-        labels.push(Label::new("stage", self.stage.as_str()));
+        labels.push(Label::new("stage", stage.as_str()));
         metrics::counter!("verigate_sends_total", labels)
+    }
+}
+
+// === impl Spot ===
+
+impl Spot {
+    fn new(place: &Place<'_>) -> Self {
+        let vendor = place.vendor().to_owned();
+        Self { record: place.record, channel: place.channel, vendor, counters: Default::default() }
+    }
+
+    fn is_of(&self, place: &Place<'_>) -> bool {
+        self.record == place.record && self.channel == place.channel && self.vendor == place.vendor()
+    }
+
+    fn count(&self, stage: Stage, place: &Place<'_>) {
+        self.counters[stage as usize].get_or_init(|| place.counter(stage)).increment(1);
     }
 }
 
@@ -196,34 +240,43 @@ mod tests {
         Place { record: Record::Message, tenant, channel: "sms", country, vendor }
     }
 
-    fn labels(funnel: &Funnel) -> Vec<String> {
+    fn places(funnel: &Funnel) -> Vec<String> {
         let known = funnel.known.read().unwrap();
-        let mut labels: Vec<_> =
-            known.counters.keys().map(|labels| format!("{} {}", labels.tenant, labels.country)).collect();
-        labels.sort();
-        labels
+        let mut places: Vec<_> = known
+            .spots
+            .iter()
+            .flat_map(|(tenant, countries)| countries.keys().map(move |country| format!("{tenant} {country}")))
+            .collect();
+        places.sort();
+        places
     }
 
     #[test]
     fn tenants_beyond_the_bound_count_together() {
         let funnel = Funnel::new(2, 100);
         for tenant in ["a", "b", "c", "d", "a"] {
-            funnel.counter(Stage::Sent, &place(tenant, "MY")).increment(1);
+            funnel.count(Stage::Sent, place(tenant, "MY"));
         }
-        assert_eq!(labels(&funnel), ["a MY", "b MY", "other MY"]);
+        assert_eq!(places(&funnel), ["a MY", "b MY", "other MY"]);
     }
 
     #[test]
     fn places_beyond_the_bound_count_together_and_known_ones_by_themselves() {
         let funnel = Funnel::new(100, 3);
         for country in ["MY", "LK", "SG", "DE", "FR", "MY"] {
-            funnel.counter(Stage::Sent, &place("a", country)).increment(1);
+            funnel.count(Stage::Sent, place("a", country));
         }
-        assert_eq!(labels(&funnel), ["a LK", "a MY", "a SG", "other other"]);
+        assert_eq!(places(&funnel), ["a LK", "a MY", "a SG", "other other"]);
         for at in 0..1_000 {
-            funnel.counter(Stage::Sent, &place(&format!("tenant-{at}"), "US")).increment(1);
-            funnel.counter(Stage::Delivered, &place(&format!("tenant-{at}"), "US")).increment(1);
+            funnel.count(Stage::Sent, place(&format!("tenant-{at}"), "US"));
+            funnel.count(Stage::Delivered, place(&format!("tenant-{at}"), "US"));
         }
-        assert_eq!(labels(&funnel).len(), 5);
+        assert_eq!(places(&funnel).len(), 4);
+        assert_eq!(funnel.known.read().unwrap().places, 4);
+    }
+
+    #[test]
+    fn stages_stand_in_their_places() {
+        assert!(Stage::ALL.iter().enumerate().all(|(at, stage)| *stage as usize == at));
     }
 }

@@ -167,7 +167,7 @@ impl Tracer {
         let context = match parent {
             // Whom we call should find the span of our caller, when there will be none of ours.
             Some(parent) if shared.taker.is_none() || !parent.is_sampled() => Some(parent),
-            Some(parent) => parent.at(shared.number() as u64),
+            Some(parent) => parent.at(shared.number()),
             None => shared.new_trace(),
         };
         let taken = context.filter(|context| shared.taker.is_some() && context.is_sampled());
@@ -190,19 +190,19 @@ impl fmt::Debug for Tracer {
 
 impl Shared {
     fn new_trace(&self) -> Option<TraceContext> {
-        let (trace, span) = (self.number(), self.number() as u64);
+        let [high, low, span] = [self.number(), self.number(), self.number()];
         // As the samplers of OpenTelemetry decide, so that others who look at the same trace decide the same.
         let sampled = self.taker.as_ref().is_some_and(|taker| {
-            let place = (trace as u64 >> 1) as f64 / (1_u64 << 63) as f64;
+            let place = (low >> 1) as f64 / (1_u64 << 63) as f64;
             place < taker.ratio
         });
-        TraceContext::new(trace, span, sampled)
+        TraceContext::new(u128::from(high) << 64 | u128::from(low), span, sampled)
     }
 
-    fn number(&self) -> u128 {
-        let mut bytes = [0; 16];
+    fn number(&self) -> u64 {
+        let mut bytes = [0; 8];
         self.random.fill(&mut bytes);
-        u128::from_be_bytes(bytes)
+        u64::from_be_bytes(bytes)
     }
 }
 

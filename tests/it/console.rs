@@ -4,10 +4,12 @@ mod tour;
 
 use std::net::SocketAddr;
 
+use axum::body::Bytes;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use verigate::proto::verification::v1::{CheckOutcome, StartVerificationRequest};
 
+use crate::support::authority::Authority;
 use crate::support::gateway::{CONFIG, Gateway, PHONE, judge, reason, seconds, start, text_to};
 use crate::support::http::{Answer, call, get};
 use crate::support::log::Log;
@@ -40,8 +42,7 @@ impl Browser {
     }
 
     async fn token(&self) -> String {
-        let page = self.get("/search").await.body;
-        page.split("name=\"token\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
+        token_of(&self.get("/search").await.body)
     }
 
     /// Presses a button of a page.
@@ -59,6 +60,11 @@ impl Browser {
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         call(self.address, "POST", target, &head, body).await
     }
+}
+
+/// What the forms of a page carry.
+fn token_of(page: &str) -> String {
+    page.split("name=\"token\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
 }
 
 /// Where the page of a verification is.
@@ -93,6 +99,43 @@ async fn a_form_from_another_site_or_without_its_token_changes_nothing() {
     let long = "x".repeat(20_000);
     let answer = browser.post_as("/search", &[&ours], &[("token", &token), ("recipient", &long)]).await;
     assert_eq!(answer.status, 413);
+}
+
+/// A call over a connection of HTTP/2, which names the listener in its target alone.
+async fn call_h2(
+    client: &h2::client::SendRequest<Bytes>,
+    request: http::request::Builder,
+    body: String,
+) -> (u16, String) {
+    let (answer, mut sending) = client.clone().send_request(request.body(()).unwrap(), false).unwrap();
+    sending.send_data(body.into(), true).unwrap();
+    let (head, mut body) = answer.await.unwrap().into_parts();
+    let mut page = Vec::new();
+    while let Some(part) = body.data().await {
+        page.extend_from_slice(&part.unwrap());
+    }
+    (head.status.as_u16(), String::from_utf8(page).unwrap())
+}
+
+#[tokio::test]
+async fn buttons_work_over_tls_where_browsers_speak_http2() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    authority.certify().write(folder.path());
+    let place = folder.path().display();
+    let files = format!("certificate_file = '{place}/certificate.pem'\nkey_file = '{place}/key.pem'");
+    let gateway = Gateway::start_with(&format!("{CONFIG}\n[server.tls.admin]\n{files}\n")).await;
+    let stream = authority.connect(gateway.addresses.admin, &["h2", "http/1.1"], None).await.unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let target = "https://localhost/search";
+    let (status, page) = call_h2(&client, http::Request::get(target), String::new()).await;
+    assert_eq!(status, 200, "{page}");
+    let form = format!("token={}&tenant=acme&recipient=%2B6598765432", token_of(&page));
+    for (origin, wanted) in [("https://localhost", 200), ("https://evil.example", 403), ("https://localhost:1", 403)] {
+        let press = http::Request::post(target).header("origin", origin).header("sec-fetch-site", "same-origin");
+        let (status, page) = call_h2(&client, press, form.clone()).await;
+        assert_eq!(status, wanted, "{origin}: {page}");
+    }
 }
 
 #[tokio::test]

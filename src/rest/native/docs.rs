@@ -1,9 +1,10 @@
 //! The description of our calls for people: one page, made of the same description that programs get, readable without
 //! scripts on any screen.
 
-use maud::{DOCTYPE, Markup, html};
+use maud::{Markup, html};
 use serde_json::Value;
 
+use crate::page;
 use crate::rest::native::openapi::Operation;
 
 /// Where the description for programs is.
@@ -16,43 +17,34 @@ pub(crate) const STYLE: &str = "/docs/style.css";
 /// `document`: what programs get; `operations`: its calls, in order.
 pub(crate) fn page(document: &Value, operations: &[Operation<'_>]) -> Markup {
     let schemas = document["components"]["schemas"].as_object();
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { "Calls · Verigate" }
-                link rel="stylesheet" href=(STYLE);
+    let body = html! {
+        body {
+            header {
+                h1 { "Verigate " small { (text(&document["info"]["version"])) } }
+                p { "JSON over HTTP. For programs: " a href=(DOCUMENT) { "OpenAPI 3.1" } }
             }
-            body {
-                header {
-                    h1 { "Verigate " small { (text(&document["info"]["version"])) } }
-                    p { "JSON over HTTP. For programs: " a href=(DOCUMENT) { "OpenAPI 3.1" } }
-                }
-                main {
-                    section.introduction { (prose(text(&document["info"]["description"]))) }
-                    (contents(operations))
-                    @for tag in items(&document["tags"]) {
-                        section {
-                            h2 { (text(&tag["name"])) }
-                            (prose(text(&tag["description"])))
-                            @for operation in operations.iter().filter(|operation| operation.described["tags"][0] == tag["name"]) {
-                                (call(operation))
-                            }
+            main {
+                section.introduction { (prose(text(&document["info"]["description"]))) }
+                (contents(operations))
+                @for tag in items(&document["tags"]) {
+                    section {
+                        h2 { (text(&tag["name"])) }
+                        (prose(text(&tag["description"])))
+                        @for operation in operations.iter().filter(|operation| operation.described["tags"][0] == tag["name"]) {
+                            (call(operation))
                         }
                     }
-                    section {
-                        h2 { "Types" }
-                        @for (name, schema) in schemas.into_iter().flatten() {
-                            (named_type(name, schema))
-                        }
+                }
+                section {
+                    h2 { "Types" }
+                    @for (name, schema) in schemas.into_iter().flatten() {
+                        (named_type(name, schema))
                     }
                 }
             }
         }
-    }
+    };
+    page::document("Calls", html! { link rel="stylesheet" href=(STYLE); }, body)
 }
 
 fn contents(operations: &[Operation<'_>]) -> Markup {

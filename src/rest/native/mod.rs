@@ -46,7 +46,7 @@ use crate::rest::native::problem::Problem;
 use crate::rest::native::routes::ROUTES;
 use crate::rest::native::rpc::Rpcs;
 
-const DOCS_STYLE: &str = include_str!("assets/docs.css");
+const DOCS_STYLE: &str = concat!(include_str!("../../page/page.css"), "\n", include_str!("assets/docs.css"));
 
 /// On what describes the calls: the page may load its own style sheet, and nothing else.
 const DOCS_HEADERS: [(HeaderName, &str); 5] = [

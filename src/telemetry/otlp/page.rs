@@ -1,8 +1,7 @@
 //! The page of metrics as OTLP writes them: what is exported is what a scraper would read, under the same names, so that
 //! neither can say something else than the other.
-//!
-//! It reads the pages that our own recorder writes, and no others.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use prost::Message;
@@ -12,6 +11,7 @@ use crate::telemetry::otlp::wire::{
     Data, Gauge, Histogram, HistogramPoint, KeyValue, Metric, MetricsRequest, NumberPoint, Resource, ResourceMetrics,
     Scope, ScopeMetrics, Sum, text,
 };
+use crate::telemetry::page::{Sample, samples};
 
 /// Each point is the sum of all since the process began.
 const CUMULATIVE: i32 = 2;
@@ -22,13 +22,6 @@ pub(crate) struct Period {
     /// When counting began.
     pub(crate) from: u64,
     pub(crate) to: u64,
-}
-
-/// A line of the page.
-struct Sample<'a> {
-    name: &'a str,
-    labels: Vec<(&'a str, String)>,
-    value: f64,
 }
 
 /// What the lines of one histogram under the same labels say.
@@ -42,7 +35,7 @@ struct Buckets {
 
 /// A request that hands over what a page says; metrics that are not in the catalog are left out.
 pub(crate) fn encode(page: &str, period: Period, resource: &Resource, scope: &Scope) -> Vec<u8> {
-    let samples: Vec<_> = page.lines().filter_map(Sample::parse).collect();
+    let samples: Vec<_> = samples(page).collect();
     let metrics = ENTRIES.iter().filter_map(|entry| to_metric(entry, &samples, period)).collect();
     let scope_metrics = vec![ScopeMetrics { scope: Some(scope.clone()), metrics }];
     let resource = Some(resource.clone());
@@ -72,7 +65,7 @@ fn to_metric(entry: &Entry, samples: &[Sample<'_>], period: Period) -> Option<Me
 fn points(entry: &Entry, samples: &[Sample<'_>], Period { from, to }: Period) -> Option<Vec<NumberPoint>> {
     let of = samples.iter().filter(|sample| sample.name == entry.name);
     let points = of.map(|sample| NumberPoint {
-        attributes: sample.attributes(),
+        attributes: to_attributes(&sample.labels),
         start_time_unix_nano: from,
         time_unix_nano: to,
         as_double: Some(sample.value),
@@ -81,7 +74,7 @@ fn points(entry: &Entry, samples: &[Sample<'_>], Period { from, to }: Period) ->
 }
 
 fn histogram(entry: &Entry, samples: &[Sample<'_>], Period { from, to }: Period) -> Option<Histogram> {
-    let mut by_labels = BTreeMap::<Vec<(&str, String)>, Buckets>::new();
+    let mut by_labels = BTreeMap::<Vec<(&str, Cow<'_, str>)>, Buckets>::new();
     for sample in samples {
         let Some(part) = sample.name.strip_prefix(entry.name) else { continue };
         let mut labels = sample.labels.clone();
@@ -96,7 +89,7 @@ fn histogram(entry: &Entry, samples: &[Sample<'_>], Period { from, to }: Period)
     }
     by_labels.retain(|_, buckets| !buckets.counts.is_empty());
     let points = by_labels.into_iter().map(|(labels, buckets)| HistogramPoint {
-        attributes: labels.into_iter().map(|(name, value)| text(name, value)).collect(),
+        attributes: to_attributes(&labels),
         start_time_unix_nano: from,
         time_unix_nano: to,
         count: buckets.count,
@@ -108,47 +101,13 @@ fn histogram(entry: &Entry, samples: &[Sample<'_>], Period { from, to }: Period)
     (!data_points.is_empty()).then_some(Histogram { data_points, aggregation_temporality: CUMULATIVE })
 }
 
+fn to_attributes(labels: &[(&str, Cow<'_, str>)]) -> Vec<KeyValue> {
+    labels.iter().map(|(name, value)| text(*name, value.as_ref())).collect()
+}
+
 /// `None` for the bound above all numbers.
 fn upper(bound: &str) -> Option<f64> {
     bound.parse().ok().filter(|bound: &f64| bound.is_finite())
-}
-
-// === impl Sample ===
-
-impl<'a> Sample<'a> {
-    /// `None` for what is no sample: comments and blank lines.
-    fn parse(line: &'a str) -> Option<Self> {
-        if line.starts_with('#') {
-            return None;
-        }
-        let (series, value) = line.rsplit_once(' ')?;
-        let (name, mut rest) = series.split_once('{').unwrap_or((series, "}"));
-        let mut labels = Vec::new();
-        while let Some((label, value)) = rest.trim_start_matches(',').split_once("=\"") {
-            let end = end_of_value(value)?;
-            labels.push((label, unescape(&value[..end])));
-            rest = &value[end + 1..];
-        }
-        Some(Self { name, labels, value: value.parse().ok()? })
-    }
-
-    fn attributes(&self) -> Vec<KeyValue> {
-        self.labels.iter().map(|(name, value)| text(*name, value.as_str())).collect()
-    }
-}
-
-/// Where the quotation mark is that ends it.
-fn end_of_value(text: &str) -> Option<usize> {
-    let mut escaped = false;
-    text.char_indices().find_map(|(at, letter)| {
-        let ends = letter == '"' && !escaped;
-        escaped = letter == '\\' && !escaped;
-        ends.then_some(at)
-    })
-}
-
-fn unescape(text: &str) -> String {
-    text.replace("\\\\", "\0").replace("\\\"", "\"").replace("\\n", "\n").replace('\0', "\\")
 }
 
 // === impl Buckets ===
@@ -173,13 +132,11 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_read_with_whatever_stands_in_their_labels() {
-        let line = r#"verigate_vendor_breaker{vendor="a, \"b\"={}\\",state="open"} 1"#;
-        let metrics = encoded(&format!("# TYPE x gauge\n\n{line}\nverigate_unheard_of 5\n"));
+    fn gauges_are_told_as_they_are_and_what_is_not_ours_is_left_out() {
+        let metrics = encoded("verigate_vendor_breaker{vendor=\"a\",state=\"open\"} 1\nverigate_unheard_of 5\n");
         assert_eq!((metrics.len(), metrics[0].name.as_str()), (1, "verigate_vendor_breaker"));
         let Some(Data::Gauge(gauge)) = &metrics[0].data else { panic!("{metrics:?}") };
-        let labels = &gauge.data_points[0].attributes;
-        assert_eq!(labels[..], [text("vendor", "a, \"b\"={}\\"), text("state", "open")]);
+        assert_eq!(gauge.data_points[0].attributes, [text("vendor", "a"), text("state", "open")]);
         assert_eq!((gauge.data_points[0].as_double, gauge.data_points[0].time_unix_nano), (Some(1.0), 2));
     }
 

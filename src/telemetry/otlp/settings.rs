@@ -15,7 +15,6 @@ use crate::violations::Violations;
 pub struct Config {
     /// Base URL of the collector; without one nothing is exported.
     pub endpoint: Option<String>,
-    pub protocol: Protocol,
     /// Added to every request.
     pub headers: Vec<Header>,
     pub traces: bool,
@@ -27,13 +26,6 @@ pub struct Config {
     pub timeout: Duration,
     /// Between two exports of metrics.
     pub interval: Duration,
-}
-
-/// How it is written. One, so that a configuration says what it means when there will be more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub enum Protocol {
-    #[serde(rename = "http/protobuf")]
-    HttpProtobuf,
 }
 
 /// A header of each request.

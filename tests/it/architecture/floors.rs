@@ -42,6 +42,7 @@ const HOUSE: &[Module] = &[
     assembler("network", 2, ALL),
     assembler("recipient", 2, ALL),
     assembler("number_type", 2, ALL),
+    assembler("page", 2, SURFACES),
     assembler("page_token", 2, ALL),
     assembler("segment", 2, ALL),
     assembler("shedding", 2, SURFACES),

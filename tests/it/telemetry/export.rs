@@ -70,6 +70,12 @@ async fn what_is_turned_off_is_not_exported_and_a_stop_hands_over_the_rest() {
     let _gateway = gateway.restart().await;
     assert!(collector.spans().iter().any(|span| span.name == "messaging.v1.MessagingService/SendMessage"));
     assert_eq!(collector.metrics().len(), 0);
+
+    let gateway = Gateway::start_with(&collector.beside(CONFIG, "traces = false")).await;
+    gateway.messages().await.send_message(text_to(PHONE, "Hello")).await.unwrap();
+    let (spans, _gateway) = (collector.spans().len(), gateway.restart().await);
+    assert!(collector.metrics().iter().any(|metric| metric.name == "verigate_calls_total"));
+    assert_eq!(collector.spans().len(), spans);
 }
 
 #[tokio::test]
@@ -128,7 +134,6 @@ async fn settings_that_make_no_sense_are_refused_by_name() {
         ("endpoint = \"ftp://localhost\"", "otlp.endpoint"),
         ("endpoint = \"http://me:hunter2@localhost\"", "otlp.endpoint"),
         ("endpoint = \"http://localhost/?a=b\"", "otlp.endpoint"),
-        ("protocol = \"grpc\"", "otlp.protocol"),
         ("ratio = 1.5", "otlp.ratio"),
         ("ratio = -0.1", "otlp.ratio"),
         ("service_name = \"\"", "otlp.service_name"),

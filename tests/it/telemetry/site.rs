@@ -23,11 +23,19 @@ const OUTCOMES: &str = r#"[
     { pattern = "*9", outcome = "unavailable" },
 ]"#;
 
+/// Nobody listens there.
+const ENDPOINT: &str = r#"[{
+    name = "main", tenant = "dev", url = "http://127.0.0.1:65535/", secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+}]"#;
+
 const SETTINGS: &[(&str, &str)] = &[
     ("VERIGATE__VENDORS__INBOX__OUTCOMES", OUTCOMES),
     ("VERIGATE__GUARD__RECIPIENT__MODE", "off"),
     ("VERIGATE__GUARD__CONVERSION__MODE", "off"),
     ("VERIGATE__GUARD__COUNTRIES__DENY", r#"["LK"]"#),
+    ("VERIGATE__EVENTS__LOCAL", "true"),
+    ("VERIGATE__EVENTS__ENDPOINTS", ENDPOINT),
+    ("VERIGATE__CALLBACKS__ALLOW", r#"["127.0.0.0/8"]"#),
     // Nobody listens there.
     ("VERIGATE__OTLP__ENDPOINT", "http://127.0.0.1:1"),
     ("VERIGATE__OTLP__INTERVAL", "1s"),
@@ -99,7 +107,18 @@ impl Site {
         let body = r#"{"recipient": {"phone": "+60123456720"}, "text": "Hello"}"#;
         let fields = [&*format!("Host: {http}"), &*key, "Content-Type: application/json"];
         assert_eq!(call(http, "POST", "/v1/messages", &fields, body).await.status, 200);
-        let settled = ["stage=\"sent\"", "stage=\"delivered\"", "stage=\"undelivered\"", "stage=\"rejected\""];
+        let key = format!("Authorization: {KEY}");
+        let body = r#"{"recipients": "+60123456730", "sender_id": "Acme", "content": "Hello", "callback": "http://127.0.0.1:65535/"}"#;
+        let fields = [&*format!("Host: {http}"), &*key, "Content-Type: application/json"];
+        assert_eq!(call(http, "POST", "/simpu/sms/send", &fields, body).await.status, 200);
+        let settled = [
+            "stage=\"sent\"",
+            "stage=\"delivered\"",
+            "stage=\"undelivered\"",
+            "stage=\"rejected\"",
+            "verigate_event_deliveries_total",
+            "verigate_callback_calls_total",
+        ];
         eventually(async || {
             let text = self.page().await.text;
             let exported = text.contains("verigate_otlp_dropped_total{signal=\"metrics\"}");

@@ -146,6 +146,15 @@ async fn without_a_collector_and_unsampled_vendors_are_told_the_callers_own_span
     messages.send_message(text_to(PHONE, "Hello")).await.unwrap();
     let server = collector.span(&gateway, |span| span.name == SEND).await;
     assert!(hex(&server.trace_id) != TRACE && server.parent_span_id.is_empty(), "{server:?}");
+
+    // The ratio is for those that begin here alone.
+    let collector = Collector::start().await;
+    let gateway = Gateway::start_with(&collector.beside(&config, "ratio = 0.0")).await;
+    let mut messages = gateway.messages().await;
+    messages.send_message(text_to(PHONE, "Hello")).await.unwrap();
+    messages.send_message(traced(text_to(PHONE, "Hello"), &given("01"))).await.unwrap();
+    collector.span(&gateway, is_named(SEND)).await;
+    assert!(collector.spans().iter().all(|span| hex(&span.trace_id) == TRACE));
 }
 
 #[tokio::test]
@@ -217,18 +226,26 @@ async fn every_surface_over_http_takes_its_place_in_the_trace() {
 
 #[tokio::test]
 async fn each_call_has_a_line_in_the_log_when_it_is_asked_for() {
-    let log = Log::start("warn,verigate::calls=debug");
-    let gateway = Gateway::start_with(CONFIG).await;
+    let log = Log::start("warn,verigate::calls=debug,verigate::guard=debug");
+    let gateway = Gateway::start_with(&format!("{CONFIG}\n[guard.countries]\ndeny = [\"LK\"]\n")).await;
     let mut client = gateway.verifications().await;
     let mut request = traced(start(PHONE), &given("01"));
     request.metadata_mut().insert("x-request-id", "mine-1".parse().unwrap());
     client.start_verification(request).await.unwrap();
     let mut stranger = gateway.verifications_as("acme.wrong").await;
     stranger.start_verification(traced(start(PHONE), &given("01"))).await.unwrap_err();
+    let mut request = traced(start("+94771234567"), &given("01"));
+    request.metadata_mut().insert("x-request-id", "mine-2".parse().unwrap());
+    client.start_verification(request).await.unwrap_err();
+    // What is said meanwhile can be put together with it.
+    let said = format!("call{{request_id=\"mine-2\" trace_id={TRACE} path=\"/verigate.");
+    let of_rule = String::from_utf8(log.bytes()).unwrap();
+    let of_rule = of_rule.lines().find(|line| line.contains("a rule of the guard does not hold")).unwrap();
+    assert!(of_rule.contains(&said), "{of_rule}");
     let lines = eventually(async || {
         let log = String::from_utf8(log.bytes()).unwrap();
         let lines: Vec<_> = log.lines().filter(|line| line.contains("a call has ended")).map(str::to_owned).collect();
-        (lines.len() == 2).then_some(lines)
+        (lines.len() == 3).then_some(lines)
     })
     .await;
     for part in ["request_id=\"mine-1\"", TRACE, START, "tenant=acme", "outcome=\"ok\"", "surface=\"grpc\""] {
