@@ -273,4 +273,8 @@ impl Store for OneRecord {
     fn ready(&self) -> verigate::error::Result<()> {
         Ok(())
     }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
 }

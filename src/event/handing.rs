@@ -56,4 +56,8 @@ impl Store for Handing {
     fn ready(&self) -> Result<()> {
         self.store.ready()
     }
+
+    fn is_shared(&self) -> bool {
+        self.store.is_shared()
+    }
 }

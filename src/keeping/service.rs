@@ -6,14 +6,15 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use crate::clock::{Clock, Timestamp};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::keeping::writer::Backup;
 use crate::store::keys::Keys;
 use crate::store::{Batch, Rewrite, Store, WholeStore, record};
 
 /// Looks after one store.
 pub struct Keeping {
-    whole: Arc<dyn WholeStore>,
+    /// Without one another program looks after the files.
+    whole: Option<Arc<dyn WholeStore>>,
     store: Arc<dyn Store>,
     keys: Keys,
     clock: Arc<dyn Clock>,
@@ -34,7 +35,7 @@ pub struct Progress {
 // === impl Keeping ===
 
 impl Keeping {
-    pub fn new(whole: Arc<dyn WholeStore>, store: Arc<dyn Store>, keys: Keys, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(whole: Option<Arc<dyn WholeStore>>, store: Arc<dyn Store>, keys: Keys, clock: Arc<dyn Clock>) -> Self {
         Self { whole, store, keys, clock }
     }
 
@@ -42,19 +43,22 @@ impl Keeping {
     ///
     /// Errors: `Precondition`/`NotOffered`; `Unavailable`.
     pub async fn backup(&self) -> Result<Backup> {
-        Backup::begin(&*self.whole, self.keys.store_id(), self.clock.now()).await
+        Backup::begin(self.whole()?, self.keys.store_id(), self.clock.now()).await
     }
 
     /// Begins to write the files anew.
     ///
     /// Errors: `Precondition`/`NotOffered`; `Conflict`/`RewriteUnderWay`; `Unavailable`.
     pub async fn renew(&self) -> Result<Renewal> {
-        self.whole.rewrite().await.map(Renewal)
+        self.whole()?.rewrite().await.map(Renewal)
     }
 
     /// Writes the files anew each time that `interval` has passed, over restarts too: one who is started anew each night
     /// must not wait for ever.
     pub async fn keep_renewing(self: Arc<Self>, interval: Duration) {
+        if self.whole.is_none() {
+            return;
+        }
         let last = self.last_renewed().await.unwrap_or_else(|error| {
             warn!(?error, "it is not known when the files of the store were last written anew");
             self.clock.now()
@@ -70,6 +74,13 @@ impl Keeping {
             }
             due = self.clock.now() + interval;
         }
+    }
+
+    fn whole(&self) -> Result<&dyn WholeStore> {
+        self.whole.as_deref().ok_or_else(|| {
+            let message = "the store is not embedded: use its own tools to back it up";
+            Error::new(Kind::Precondition, Reason::NotOffered, message)
+        })
     }
 
     /// When they were last written anew here, or else when that was first asked. Of times when somebody else had it done

@@ -13,6 +13,7 @@ mod exporting;
 mod http;
 pub mod judge;
 pub mod listen;
+pub mod opening;
 pub mod restore;
 mod services;
 mod settings;
@@ -54,12 +55,13 @@ use crate::server::around::Around;
 use crate::server::exporting::Exporting;
 use crate::server::listen::tls::{Certificates, Reload, keep_fresh};
 use crate::server::listen::{Addresses, Listeners};
+use crate::server::opening::Opened;
 use crate::server::services::Wired;
 use crate::server::vendors::Built;
+use crate::store::Store;
 use crate::store::keys::{Keys, ReceiptTokens};
 use crate::store::seal::{KeyRing, SealedStore};
 use crate::store::sled::{self, SledStore};
-use crate::store::{Store, WholeStore};
 use crate::telemetry::Metrics;
 use crate::telemetry::otlp::export::{self, Exporter};
 use crate::telemetry::trace::Tracer;
@@ -106,8 +108,7 @@ pub struct Server {
     admin: axum::Router,
     health: HealthReporter,
     clock: Arc<dyn Clock>,
-    store: Arc<dyn Store>,
-    sled: Arc<SledStore>,
+    opened: Opened,
     guard: Arc<Guard>,
     outbox: Arc<Outbox>,
     steps: Steps,
@@ -187,11 +188,9 @@ pub async fn receipt_urls(
 }
 
 async fn own_receipt_tokens(loaded: &Loaded, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<ReceiptTokens> {
-    let ring = key_ring(loaded, &*random)?;
-    let sled = Arc::new(SledStore::open(&settings::store(&loaded.config.store), clock)?);
-    let store = SealedStore::new(Arc::clone(&sled) as Arc<dyn Store>, ring, Arc::clone(&random));
-    let keys = Keys::open(&store, &*random).await;
-    tokio::task::spawn_blocking(move || sled.close()).await.map_err(Error::internal)?;
+    let opened = Opened::of(loaded, &clock, &random)?;
+    let keys = Keys::open(&*opened.store, &*random).await;
+    opened.close().await?;
     Ok(keys?.receipt_tokens())
 }
 
@@ -203,9 +202,17 @@ impl Server {
     /// Errors: a listener that cannot be bound, a store that cannot be opened, a vendor that is configured wrongly; each
     /// says what to do.
     pub async fn build(loaded: &Loaded, surroundings: Surroundings) -> Result<Self> {
+        let opened = Opened::of(loaded, &surroundings.clock, &surroundings.random)?;
+        Self::build_on(opened, loaded, surroundings).await
+    }
+
+    /// The same on a store that is open.
+    ///
+    /// Errors: as [`Server::build`].
+    pub async fn build_on(opened: Opened, loaded: &Loaded, surroundings: Surroundings) -> Result<Self> {
         let config = &loaded.config;
         let Surroundings { clock, random, metrics } = surroundings;
-        let (sled, store) = open_sealed(loaded, &clock, &random)?;
+        let store = Arc::clone(&opened.store);
         let keys = Keys::open(&*store, &*random).await?;
         let (exporter, taker) = export::build(&config.otlp, Arc::clone(&clock), &*random)?;
         let tracer = Tracer::new(Arc::clone(&clock), Arc::clone(&random), taker);
@@ -216,8 +223,7 @@ impl Server {
 
         let Built { vendors, inboxes, receipts: later, .. } = vendors::build(config, &clock)?;
         vendors::check_codes(loaded, &vendors)?;
-        let whole = Arc::clone(&sled) as Arc<dyn WholeStore>;
-        let wired = Wired::build(loaded, &ground, vendors, (whole, tracer)).await?;
+        let wired = Wired::build(loaded, &ground, vendors, (opened.whole(), tracer)).await?;
         let (grpc, health) = grpc::routes(wired.for_grpc(config.server.reflection))?;
         let certificates = certificates(loaded)?;
         let (listeners, addresses) = Listeners::bind(&config.server, certificates, Arc::clone(&clock)).await?;
@@ -231,10 +237,10 @@ impl Server {
             outbox: Arc::clone(&wired.outbox),
             clock: Arc::clone(&clock),
         })?;
-        let (page, kept) = (metrics.clone(), Arc::clone(&store));
+        let page = metrics.clone();
         let pulse = Arc::new(Pulse::new(metrics.clone(), Arc::clone(&clock)));
         let desk = wired.for_console(&pulse, inboxes.iter().map(|inbox| inbox.vendor().to_owned()).collect());
-        let admin = admin::router(&config.server, &first_send, (desk, inboxes), page, kept, Arc::clone(&ready));
+        let admin = admin::router(&config.server, &first_send, (desk, inboxes), page, store, Arc::clone(&ready));
         Ok(Self {
             addresses,
             listeners,
@@ -244,8 +250,7 @@ impl Server {
             admin,
             health,
             clock,
-            store,
-            sled,
+            opened,
             guard: wired.guard,
             outbox: wired.outbox,
             steps: wired.steps,
@@ -296,7 +301,7 @@ impl Server {
         background.spawn(self.crew.scribe.run());
         background.spawn(self.crew.couriers.run());
         background.spawn(self.crew.endpoints.keep_fresh());
-        background.spawn(tell_health(self.health.clone(), Arc::clone(&self.store), Arc::clone(&self.clock)));
+        background.spawn(tell_health(self.health.clone(), Arc::clone(&self.opened.store), Arc::clone(&self.clock)));
         background.spawn(keep_measures(Arc::clone(&self.outbox), Arc::clone(&self.clock)));
         background.spawn(keep_limits(Arc::clone(&self.guard), Arc::clone(&self.clock)));
         background.spawn(keep_fresh(Reload::new(self.listeners.certificates()), Arc::clone(&self.clock)));
@@ -331,27 +336,9 @@ impl Server {
         if let Err(error) = self.guard.close().await {
             warn!(?error, "what the guard has counted could not be written down");
         }
-        tokio::task::spawn_blocking(move || self.sled.close()).await.map_err(Error::internal)?;
+        self.opened.close().await?;
         outcome
     }
-}
-
-/// The database, and the same as everyone else sees it: sealed.
-fn open_sealed(
-    loaded: &Loaded,
-    clock: &Arc<dyn Clock>,
-    random: &Arc<dyn Random>,
-) -> Result<(Arc<SledStore>, Arc<dyn Store>)> {
-    let sled = Arc::new(SledStore::open(&settings::store(&loaded.config.store), Arc::clone(clock))?);
-    let ring = key_ring(loaded, &**random)?;
-    let sealed = SealedStore::new(Arc::clone(&sled) as Arc<dyn Store>, ring, Arc::clone(random));
-    Ok((sled, Arc::new(sealed)))
-}
-
-fn key_ring(loaded: &Loaded, random: &dyn Random) -> Result<KeyRing> {
-    let path = loaded.config.store.key_file.as_deref();
-    let path = path.ok_or_else(|| Error::invalid("store.key_file", "is missing"))?;
-    if loaded.dev_profile { KeyRing::load_or_create(path, random) } else { KeyRing::load(path) }
 }
 
 /// Tells clients that watch our health when the store stops or resumes taking writes.

@@ -61,7 +61,7 @@ impl Wired {
         loaded: &Loaded,
         ground: &Ground,
         vendors: Vendors,
-        (whole, tracer): (Arc<dyn WholeStore>, Tracer),
+        (whole, tracer): (Option<Arc<dyn WholeStore>>, Tracer),
     ) -> Result<Self> {
         let config = &loaded.config;
         let (contacts, pushers) = contacts(loaded, ground, &vendors)?;

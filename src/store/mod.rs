@@ -48,6 +48,9 @@ pub trait Store: Send + Sync {
 
     /// Whether the store can take writes now; the error says why not.
     fn ready(&self) -> Result<()>;
+
+    /// Whether other processes read and write it too, so that what this one remembers may not be all.
+    fn is_shared(&self) -> bool;
 }
 
 /// What is done with all that a store holds at once, while it is in use. Beside [`Store`], and without a key ring: values

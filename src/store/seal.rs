@@ -91,6 +91,10 @@ impl Store for SealedStore {
     fn ready(&self) -> Result<()> {
         self.inner.ready()
     }
+
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
 }
 
 // === impl KeyRing ===

@@ -254,6 +254,10 @@ impl Store for SledStore {
     fn ready(&self) -> Result<()> {
         self.queue.refusal().map_or(Ok(()), Err)
     }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
 }
 
 #[async_trait]

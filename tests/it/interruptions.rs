@@ -164,7 +164,7 @@ impl House {
             Ground { store, keys, clock: Arc::new(clock.clone()), random: Arc::new(OsRandom), fed: Fed::default() };
         let meanwhile = Arc::new(Mutex::new(None::<Meanwhile>));
         let next = Arc::clone(&meanwhile);
-        let interrupted = OddStore::new(&ground.store, move |store, batch| {
+        let interrupted = OddStore::around(&ground.store, move |store, batch| {
             let meanwhile = next.lock().unwrap().take();
             async move {
                 if let Some(meanwhile) = meanwhile {

@@ -70,4 +70,8 @@ impl Store for OneValue {
     fn ready(&self) -> Result<()> {
         Ok(())
     }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
 }

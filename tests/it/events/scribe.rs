@@ -55,7 +55,7 @@ impl Desk {
         let keys = Keys::open(&*sealed, &OsRandom).await.unwrap();
         let clings = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&clings);
-        let store = OddStore::new(&sealed, move |store, batch| {
+        let store = OddStore::around(&sealed, move |store, batch| {
             let takes_away = batch.writes().iter().all(|(_, write)| *write == Write::Delete);
             let clings = takes_away && told.load(Ordering::Relaxed);
             async move { if clings { Err(died()) } else { store.commit(batch).await } }

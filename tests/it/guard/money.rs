@@ -143,6 +143,10 @@ impl Store for Away {
     fn ready(&self) -> verigate::error::Result<()> {
         Err(away())
     }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
 }
 
 #[tokio::test]

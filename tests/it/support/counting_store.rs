@@ -78,4 +78,8 @@ impl Store for CountingStore {
     fn ready(&self) -> Result<()> {
         self.store.ready()
     }
+
+    fn is_shared(&self) -> bool {
+        self.store.is_shared()
+    }
 }

@@ -18,7 +18,7 @@ pub(crate) struct OddStore {
 
 impl OddStore {
     /// `commit`: what to do with a batch for the store.
-    pub(crate) fn new<F: Future<Output = Result<Commit>> + Send + 'static>(
+    pub(crate) fn around<F: Future<Output = Result<Commit>> + Send + 'static>(
         inner: &Arc<dyn Store>,
         commit: impl Fn(Arc<dyn Store>, Batch) -> F + Send + Sync + 'static,
     ) -> Arc<dyn Store> {
@@ -29,7 +29,7 @@ impl OddStore {
     /// One whose process dies at its `commits`-th commit: with that, or just before it.
     pub(crate) fn dying(inner: &Arc<dyn Store>, commits: usize, last_is_applied: bool) -> Arc<dyn Store> {
         let commits = AtomicUsize::new(commits);
-        Self::new(inner, move |inner, batch| {
+        Self::around(inner, move |inner, batch| {
             let left = commits.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
             async move {
                 match left {
@@ -63,5 +63,9 @@ impl Store for OddStore {
 
     fn ready(&self) -> Result<()> {
         self.inner.ready()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
     }
 }

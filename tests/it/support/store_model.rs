@@ -93,4 +93,8 @@ impl Store for ModelStore {
     fn ready(&self) -> Result<()> {
         Ok(())
     }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
 }
