@@ -3,8 +3,8 @@
 use crate::error::{Error, Result};
 use crate::grpc::convert::{parse_page_size, parse_text, to_time};
 use crate::guard::area::Area;
+use crate::guard::block::Block;
 use crate::guard::blocks::{BlockPage, BlockToken};
-use crate::guard::conversion::Block;
 use crate::guard::service::Guard;
 use crate::id::TenantName;
 use crate::messaging::page::{DEFAULT_SIZE, MAX_SIZE};

@@ -7,7 +7,7 @@ use crate::guard::names::place;
 use crate::guard::rule::{Mode, Rule};
 use crate::guard::service::Guard;
 use crate::guard::settings::Config;
-use crate::guard::standing::{Person, Whence};
+use crate::guard::standing::{Person, Seen, Whence};
 use crate::id::TenantName;
 use crate::recipient::Recipient;
 
@@ -32,14 +32,20 @@ impl Guard {
         let [address, network] = admitted.client;
         let from = Whence { place: self.place(rules, ask).unwrap_or_default(), address, network };
         let name = self.name_of_person(ask.tenant, ask.recipient);
-        self.people.with(name, now, |person| person.asks(from, admitted.excused, now));
+        self.people.with(name, now, |person, news| {
+            person.asks(from, admitted.excused, now);
+            news.note(|told| *told = *person);
+        });
     }
 
     /// What is known of a recipient, whose code goes out from the place that it was asked for from.
     pub(crate) fn note_sent(&self, tenant: &TenantName, recipient: &Recipient, now: Timestamp) -> Person {
         let person = self.person(tenant, recipient);
         if person.from.place != 0 {
-            self.standings.with(person.from.place, now, |standing| standing.sent(now));
+            self.standings.with(person.from.place, now, |standing, news| {
+                standing.sent(now);
+                news.note(Seen::sent);
+            });
         }
         person
     }
@@ -49,10 +55,17 @@ impl Guard {
     pub(crate) fn note_answer(&self, tenant: &TenantName, recipient: &Recipient, now: Timestamp) -> Person {
         let rules = self.rules(tenant);
         let name = self.name_of_person(tenant, recipient);
-        let before = self.people.with(name, now, |person| std::mem::replace(person, person.answered(now)));
+        let before = self.people.with(name, now, |person, news| {
+            let before = std::mem::replace(person, person.answered(now));
+            news.note(|told| *told = *person);
+            before
+        });
         let Whence { place, address, network } = before.from;
         if place != 0 {
-            self.standings.with(place, now, |standing| standing.answered(now));
+            self.standings.with(place, now, |standing, news| {
+                standing.answered(now);
+                news.note(Seen::answered);
+            });
         }
         let of_recipient = self.names.of(Rule::Recipient, &[recipient.as_str().as_bytes()]);
         let limits =

@@ -8,7 +8,7 @@ use minicbor::{Decode, Encode};
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::guard::area::Area;
-use crate::guard::conversion::Block;
+use crate::guard::block::Block;
 use crate::guard::service::Guard;
 use crate::id::TenantName;
 use crate::page_token;
@@ -65,7 +65,11 @@ impl Guard {
             Some((name, block.since))
         });
         for (name, _) in &within {
-            self.conversions.with(*name, now, |conversion| conversion.open(now));
+            self.conversions.with(*name, now, |conversion, news| {
+                let before = conversion.stage();
+                conversion.open(now);
+                news.note(|changes| conversion.note(before, changes, now));
+            });
         }
         within.into_iter().map(|(_, since)| since).min().ok_or_else(|| {
             let message = "this area is not blocked for this tenant; ListBlocks tells those that are";

@@ -4,23 +4,17 @@
 //! and once over days, so that a flood shows at once and a drip in time. When it is all but certain that fewer come back
 //! than should, the area is blocked: an hour, then twice as long each time. After a block a few sends go through as
 //! probes, and one code that comes back opens the area again.
-//!
-//! Certain means: of all rates that fit what was counted (a beta posterior with a uniform prior), that share lies below
-//! the least one. So twenty sends without an answer weigh more than two.
 
 use std::time::Duration;
 
 use minicbor::{Decode, Encode};
-use statrs::function::beta::beta_reg;
 
 use crate::clock::Timestamp;
-use crate::guard::area::{Area, Width};
+use crate::guard::area::Width;
+use crate::guard::block::{Block, Leave, Place};
+use crate::guard::changes::{Bin, Changes, Closed, Probed, Stage, bin};
 use crate::guard::table::State;
-use crate::id::TenantName;
-use crate::recipient::Country;
-
-/// How finely the age of sends is known: parts of the time after which they count.
-const BINS: u64 = 8;
+use crate::guard::tally::{BINS, Rates, Tally};
 
 /// After these times what was counted weighs half.
 const HALF_LIVES: [Duration; 2] = [Duration::from_secs(3600), Duration::from_secs(24 * 3600)];
@@ -33,24 +27,6 @@ const MEMORY: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The longest block.
 const LONGEST_BLOCK: Duration = Duration::from_secs(24 * 3600);
-
-/// When areas are blocked.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rates {
-    /// The least share of codes that come back from honest people: above 0 and below 1.
-    pub least: f64,
-    /// How certain it must be that fewer do: above 0.5 and below 1.
-    pub certainty: f64,
-    /// The wider an area, the more honest people live there: it must be certain as often over as it is wide, for what comes
-    /// from a small part of it to be found there first.
-    pub width: Width,
-    /// How old a send must be to count.
-    pub matures_after: Duration,
-    /// The first block.
-    pub block: Duration,
-    /// Sends that go through after a block, to see whether it still holds.
-    pub probes: u32,
-}
 
 /// What is known of one area.
 #[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
@@ -77,70 +53,6 @@ pub struct Conversion {
     excused: Tally,
 }
 
-/// Sends and codes that came back, within an eighth of the time after which sends count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-struct Bin {
-    #[n(0)]
-    number: u64,
-    #[n(1)]
-    sends: u32,
-    #[n(2)]
-    #[cbor(default)]
-    approvals: u32,
-}
-
-/// An area to which nothing is sent for now.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct Block {
-    #[n(0)]
-    pub tenant: TenantName,
-    #[n(1)]
-    pub area: Area,
-    #[n(2)]
-    pub since: Timestamp,
-    /// From then on probes go through.
-    #[n(3)]
-    pub until: Timestamp,
-    /// Probes that went, and when the last one did.
-    #[n(4)]
-    probes: u32,
-    #[n(5)]
-    probed_at: Timestamp,
-    /// The country of an area of numbers.
-    #[n(6)]
-    country: Option<Country>,
-    /// What was counted here no longer counts against the areas around it.
-    #[n(7)]
-    #[cbor(default)]
-    explains: bool,
-}
-
-/// Whose area it is.
-#[derive(Debug, Clone)]
-pub struct Place {
-    pub tenant: TenantName,
-    pub area: Area,
-    pub country: Option<Country>,
-}
-
-/// Whether something may be sent to an area.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leave {
-    Free,
-    /// To see whether a block still holds.
-    Probe,
-    Wait(Duration),
-}
-
-/// Sends that count and codes that came back, both faded.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Encode, Decode)]
-pub struct Tally {
-    #[n(0)]
-    sends: f32,
-    #[n(1)]
-    approvals: f32,
-}
-
 // === impl Conversion ===
 
 impl Conversion {
@@ -151,8 +63,7 @@ impl Conversion {
         if let Some(block) = self.block.take_if(|block| block.is_settled(rates, now)) {
             // From when it was clear, whenever somebody looks.
             let since = block.answered_at(rates);
-            let place = Place { tenant: block.tenant, area: block.area, country: block.country };
-            self.close(rates, place, since);
+            self.close(rates, block.into_place(), since);
         } else if self.block.is_none() && self.is_too_low(rates) {
             // One that was open for long after a block is as if it had never had one.
             if now.since(self.opened_at) >= LONGEST_BLOCK {
@@ -178,8 +89,7 @@ impl Conversion {
     /// Counts a code that is on its way.
     pub fn sent(&mut self, rates: &Rates, now: Timestamp) {
         self.mature(rates, now);
-        let bin = self.bin(rates, now);
-        bin.sends = bin.sends.saturating_add(1);
+        bin(&mut self.young, rates.bin_of(now)).sends += 1;
         self.last_sent_at = now;
     }
 
@@ -205,8 +115,7 @@ impl Conversion {
     pub fn approved(&mut self, rates: &Rates, now: Timestamp) {
         self.mature(rates, now);
         self.tallies.iter_mut().for_each(|tally| tally.approvals += 1.0);
-        let bin = self.bin(rates, now);
-        bin.approvals = bin.approvals.saturating_add(1);
+        bin(&mut self.young, rates.bin_of(now)).approvals += 1;
         let probed = self.block.as_ref().is_some_and(|block| block.probes > 0);
         if probed || (self.block.is_some() && !self.is_too_low(rates)) {
             self.open(now);
@@ -222,11 +131,16 @@ impl Conversion {
         self.young.clear();
     }
 
-    /// What was counted before a block: once, for the areas around this one.
-    pub fn explain(&mut self) -> Option<[Tally; 2]> {
+    /// What was counted before a block, and the names of the areas around this one: once, for those.
+    pub fn explain(&mut self) -> Option<([Tally; 2], [u64; 2])> {
         let block = self.block.as_mut().filter(|block| !block.explains)?;
         block.explains = true;
-        Some(self.tallies)
+        Some((self.tallies, block.around))
+    }
+
+    /// Whether there is a block that has not been asked for it.
+    pub fn is_unexplained(&self) -> bool {
+        self.block.as_ref().is_some_and(|block| !block.explains)
     }
 
     /// Counts no longer what an area within this one explains, for nothing goes there any more. A block stays.
@@ -243,33 +157,87 @@ impl Conversion {
         self.block.as_ref()
     }
 
-    fn close(&mut self, rates: &Rates, Place { tenant, area, country }: Place, now: Timestamp) {
+    /// To be kept while something is done, for [`Conversion::note`] to see what it did.
+    pub(crate) fn stage(&self) -> Option<Stage> {
+        self.block.as_ref().map(Stage::of)
+    }
+
+    /// Notes what became of the block since.
+    pub(crate) fn note(&self, before: Option<Stage>, changes: &mut Changes, now: Timestamp) {
+        changes.moved(before, self.block.as_ref(), self.blocks, now);
+    }
+
+    /// Ends the block as another node has done, and forgets what was counted before.
+    fn join_opening(&mut self, at: Timestamp) {
+        if at > self.opened_at {
+            self.block.take_if(|block| block.since <= at);
+            self.opened_at = at;
+            self.tallies = [Tally::default(); 2];
+            self.young.clear();
+        }
+    }
+
+    fn join_counts(&mut self, bins: &[Bin], [sends, approvals]: [u32; 2]) {
+        if let Some(newest) = bins.last() {
+            self.mature_until(newest.number);
+        }
+        for Bin { number, sends, approvals } in bins.iter().filter(|bin| bin.sends + bin.approvals > 0) {
+            let own = bin(&mut self.young, *number);
+            own.sends = own.sends.saturating_add(*sends);
+            own.approvals = own.approvals.saturating_add(*approvals);
+            self.tallies.iter_mut().for_each(|tally| tally.approvals += as_weight(*approvals));
+        }
+        self.excused.sends += as_weight(sends);
+        self.excused.approvals += as_weight(approvals);
+    }
+
+    /// Of blocks that two nodes made of one area, the one that ends later holds.
+    fn join_block(&mut self, Closed { block, blocks }: &Closed) {
+        let is_newer = self.block.as_ref().is_none_or(|own| own.until < block.until);
+        if block.since > self.opened_at && is_newer {
+            self.block = Some(block.clone());
+            self.blocks = *blocks;
+        }
+    }
+
+    fn join_probes(&mut self, Probed { until, at, probes }: Probed) {
+        if let Some(block) = self.block.as_mut().filter(|block| block.until == until) {
+            block.probes = block.probes.saturating_add_signed(probes);
+            block.probed_at = block.probed_at.max(at);
+        }
+    }
+
+    fn close(&mut self, rates: &Rates, place: Place, now: Timestamp) {
         self.blocks = self.blocks.saturating_add(1);
         let longer = 1_u32.checked_shl(self.blocks - 1).unwrap_or(u32::MAX);
         let until = now + rates.block.saturating_mul(longer).min(LONGEST_BLOCK.max(rates.block));
-        self.block =
-            Some(Block { tenant, area, since: now, until, probes: 0, probed_at: now, country, explains: false });
+        self.block = Some(Block::new(place, now, until));
     }
 
     /// Lets time pass: what weighs less, and what counts from now on.
     fn mature(&mut self, rates: &Rates, now: Timestamp) {
+        self.fade(now);
+        self.mature_until(rates.bin_of(now));
+    }
+
+    fn fade(&mut self, now: Timestamp) {
         // What fades in days does not change from one send to the next.
         let passed = now.since(self.weighed_at);
         if passed >= LEAST_FADE || now < self.weighed_at {
             let [of_hours, of_days] = &mut self.tallies;
             let fading = [(of_hours, HALF_LIVES[0]), (of_days, HALF_LIVES[1]), (&mut self.excused, HALF_LIVES[1])];
             for (tally, half_life) in fading {
-                let kept = 0.5_f32.powf(passed.as_secs_f32() / half_life.as_secs_f32());
-                *tally = Tally { sends: tally.sends * kept, approvals: tally.approvals * kept };
+                *tally = tally.faded(passed, half_life);
             }
             self.weighed_at = now;
         }
-        let now = bin_of(rates, now);
+    }
+
+    fn mature_until(&mut self, now: u64) {
         let is_young = |bin: &Bin| bin.number + BINS >= now;
         let matured: u32 = self.young.iter().filter(|bin| !is_young(bin)).map(|bin| bin.sends).sum();
         self.young.retain(is_young);
-        #[expect(clippy::cast_precision_loss, reason = "counts of some minutes")]
-        self.tallies.iter_mut().for_each(|tally| tally.sends += matured as f32);
+        self.tallies.iter_mut().for_each(|tally| tally.sends += as_weight(matured));
     }
 
     /// Until the oldest send that is under way counts, when so many are that hardly any can be honest. Most codes come
@@ -277,19 +245,9 @@ impl Conversion {
     fn flood(&self, rates: &Rates, now: Timestamp) -> Option<Duration> {
         let oldest = self.young.first()?.number;
         let sum = |of: fn(&Bin) -> u32| self.young.iter().map(of).sum::<u32>();
-        #[expect(clippy::cast_precision_loss, reason = "counts of some minutes")]
-        let young = Tally { sends: sum(|bin| bin.sends) as f32, approvals: sum(|bin| bin.approvals) as f32 };
+        let young = Tally { sends: as_weight(sum(|bin| bin.sends)), approvals: as_weight(sum(|bin| bin.approvals)) };
         let half = Rates { least: rates.least / 2.0, ..*rates };
-        young.is_below(&half).then(|| start_of_bin(rates, oldest + BINS + 1).since(now).max(Duration::from_secs(1)))
-    }
-
-    fn bin(&mut self, rates: &Rates, now: Timestamp) -> &mut Bin {
-        let number = bin_of(rates, now);
-        if self.young.last().is_none_or(|last| last.number != number) {
-            self.young.push(Bin { number, sends: 0, approvals: 0 });
-        }
-        let last = self.young.len() - 1;
-        &mut self.young[last]
+        young.is_below(&half).then(|| rates.start_of_bin(oldest + BINS + 1).since(now).max(Duration::from_secs(1)))
     }
 
     fn is_too_low(&self, rates: &Rates) -> bool {
@@ -300,77 +258,42 @@ impl Conversion {
 }
 
 impl State for Conversion {
+    type Change = Changes;
+
     const MOST_ON_PAGE: usize = 200;
 
     fn matters_until(&self) -> Timestamp {
         self.last_sent_at + MEMORY
     }
-}
 
-// === impl Tally ===
-
-impl Tally {
-    fn is_below(self, rates: &Rates) -> bool {
-        let (sends, approvals) = (f64::from(self.sends), f64::from(self.approvals));
-        // Young approvals count though their sends do not yet: the doubt is the area's.
-        let misses = (sends - approvals).max(0.0);
-        if approvals >= rates.least * sends {
-            return false;
+    fn join(&mut self, changes: &Changes, since: Timestamp) {
+        // What comes from a clock behind ours does not weigh more for it.
+        self.fade(since.max(self.weighed_at));
+        if let Some(at) = changes.opened_at {
+            self.join_opening(at);
         }
-        // Without an approval it is easily said, and with some it is less certain.
-        let without_any = 1.0 - (1.0 - rates.least).powf(1.0 + misses);
-        without_any >= rates.certainty
-            && (approvals <= 0.0 || beta_reg(1.0 + approvals, 1.0 + misses, rates.least) >= rates.certainty)
-    }
-}
-
-// === impl Block ===
-
-impl Block {
-    /// Whether all its numbers lie in an area.
-    pub fn is_within(&self, area: &Area) -> bool {
-        match (&self.area, area) {
-            (Area::Prefix(_), Area::Country(country)) => self.country == Some(*country),
-            (Area::Prefix(own), Area::Prefix(wider)) => own.starts_with(&**wider),
-            (own @ Area::Country(_), area) => own == area,
+        self.join_counts(&changes.bins, changes.excused);
+        if let Some(closed) = &changes.closed {
+            self.join_block(closed);
         }
-    }
-
-    fn ask(&mut self, rates: &Rates, now: Timestamp) -> Leave {
-        if now < self.until {
-            return Leave::Wait(self.until.since(now));
+        if let Some(probed) = changes.probed {
+            self.join_probes(probed);
         }
-        if self.probes >= rates.probes {
-            return Leave::Wait(self.answered_at(rates).since(now).max(Duration::from_secs(1)));
+        if changes.bins.iter().any(|bin| bin.sends > 0) {
+            self.last_sent_at = self.last_sent_at.max(since);
         }
-        self.probes += 1;
-        self.probed_at = now;
-        Leave::Probe
-    }
-
-    /// When the last probe is old enough to have been answered.
-    fn answered_at(&self, rates: &Rates) -> Timestamp {
-        self.probed_at + rates.matures_after
-    }
-
-    /// All probes went and none came back.
-    fn is_settled(&self, rates: &Rates, now: Timestamp) -> bool {
-        self.probes >= rates.probes && now >= self.answered_at(rates)
     }
 }
 
-fn bin_of(rates: &Rates, at: Timestamp) -> u64 {
-    let bin = u64::try_from(rates.matures_after.as_millis()).unwrap_or(u64::MAX) / BINS;
-    at.as_millis() / bin.max(1)
-}
-
-fn start_of_bin(rates: &Rates, bin: u64) -> Timestamp {
-    let length = u64::try_from(rates.matures_after.as_millis()).unwrap_or(u64::MAX) / BINS;
-    Timestamp::from_millis(bin.saturating_mul(length.max(1)))
+#[expect(clippy::cast_precision_loss, reason = "counts of some minutes")]
+fn as_weight(count: u32) -> f32 {
+    count as f32
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+
     use super::*;
 
     const RATES: Rates = Rates {
@@ -387,7 +310,12 @@ mod tests {
     }
 
     fn named() -> Place {
-        Place { tenant: "acme".parse().unwrap(), area: "+6012345".parse().unwrap(), country: "MY".parse().ok() }
+        Place {
+            tenant: "acme".parse().unwrap(),
+            area: "+6012345".parse().unwrap(),
+            country: "MY".parse().ok(),
+            around: [1, 2],
+        }
     }
 
     fn wait(conversion: &mut Conversion, now: Timestamp) -> Option<u64> {
@@ -467,7 +395,8 @@ mod tests {
         let went = flood(&mut block, 0, 100);
         (0..went).for_each(|minute| around.sent(&rates, at(minute)));
         assert_eq!(wait(&mut block, at(went)), Some(60));
-        let explained = block.explain().unwrap();
+        let (explained, areas) = block.explain().unwrap();
+        assert_eq!(areas, [1, 2], "they are named");
         assert_eq!(block.explain(), None, "once");
         around.ask(&rates, named, at(went));
         around.take_off(&explained);
@@ -578,6 +507,133 @@ mod tests {
         let now = flood(&mut conversion, 0, 100);
         (0..10).for_each(|_| conversion.approved(&RATES, at(now)));
         assert_eq!(wait(&mut conversion, at(now)), None);
+    }
+
+    /// Does it, and says what is to be told.
+    fn told(conversion: &mut Conversion, now: Timestamp, work: impl FnOnce(&mut Conversion, &mut Changes)) -> Changes {
+        let (before, mut changes) = (conversion.stage(), Changes::default());
+        work(conversion, &mut changes);
+        conversion.note(before, &mut changes, now);
+        changes
+    }
+
+    fn sent(conversion: &mut Conversion, now: Timestamp) -> Changes {
+        told(conversion, now, |conversion, changes| {
+            conversion.sent(&RATES, now);
+            changes.sent(&RATES, now);
+        })
+    }
+
+    fn approved(conversion: &mut Conversion, now: Timestamp) -> Changes {
+        told(conversion, now, |conversion, changes| {
+            conversion.approved(&RATES, now);
+            changes.approved(&RATES, now);
+        })
+    }
+
+    fn asked(conversion: &mut Conversion, now: Timestamp) -> (Leave, Changes) {
+        let mut leave = Leave::Free;
+        let changes = told(conversion, now, |conversion, _| leave = conversion.ask(&RATES, named, now));
+        (leave, changes)
+    }
+
+    #[test]
+    fn a_block_its_probes_and_its_end_are_the_same_on_every_node() {
+        let (mut here, mut there) = (Conversion::default(), Conversion::default());
+        for minute in 0..30 {
+            there.join(&sent(&mut here, at(minute)), at(minute));
+        }
+        let (leave, changes) = asked(&mut here, at(30));
+        assert!(matches!(leave, Leave::Wait(_)));
+        there.join(&changes, at(30));
+        assert_eq!(there.block().map(|block| block.until), here.block().map(|block| block.until));
+        assert!(there.is_unexplained(), "each node says for itself what it explains");
+        // One probe here, two there, and no more anywhere.
+        let (leave, changes) = asked(&mut here, at(90));
+        assert_eq!(leave, Leave::Probe);
+        there.join(&changes, at(90));
+        for _ in 0..2 {
+            let (leave, changes) = asked(&mut there, at(90));
+            assert_eq!(leave, Leave::Probe);
+            here.join(&changes, at(90));
+        }
+        assert!([&mut here, &mut there].into_iter().all(|node| matches!(asked(node, at(90)).0, Leave::Wait(_))));
+        // One of them comes back, wherever.
+        here.join(&approved(&mut there, at(91)), at(91));
+        assert_eq!((here.block(), there.block()), (None, None));
+        assert_eq!(asked(&mut here, at(91)).0, Leave::Free);
+        assert!(here.tallies.iter().all(|tally| tally.sends < 1.0), "what was before counts no longer: {here:?}");
+    }
+
+    #[test]
+    fn two_blocks_at_once_are_one_and_an_old_one_does_not_come_again() {
+        let (mut here, mut there) = (Conversion::default(), Conversion::default());
+        for minute in 0..30 {
+            there.join(&sent(&mut here, at(minute)), at(minute));
+        }
+        let (one, other) = (asked(&mut here, at(30)).1, asked(&mut there, at(31)).1);
+        here.join(&other, at(31));
+        there.join(&one, at(31));
+        assert_eq!(here.block().map(|block| block.until), Some(at(91)));
+        assert_eq!(there.block().map(|block| block.until), Some(at(91)));
+        assert_eq!((here.blocks, there.blocks), (1, 1));
+        here.open(at(32));
+        here.join(&one, at(32));
+        assert_eq!(here.block(), None);
+    }
+
+    proptest! {
+        /// Whoever counts, and whenever they tell each other, both know what one would.
+        #[test]
+        fn two_nodes_count_as_one(
+            deeds in proptest::collection::vec((any::<bool>(), 0_u8..4, 0_u64..400, any::<bool>()), 1..200),
+        ) {
+            let mut alone = Conversion::default();
+            let mut nodes = [Conversion::default(), Conversion::default()];
+            let (mut news, mut now, mut since) = ([Vec::new(), Vec::new()], at(0), at(0));
+            for (node, deed, seconds, tell) in deeds {
+                // Within a second, or after a while in which they told each other.
+                if tell {
+                    exchange(&mut nodes, &mut news, since);
+                    now = now + Duration::from_secs(seconds);
+                    since = now;
+                }
+                let mut changes = Changes::default();
+                let node_of = usize::from(node);
+                for conversion in [&mut alone, &mut nodes[node_of]] {
+                    match deed {
+                        0 => conversion.approved(&RATES, now),
+                        1 => conversion.excused_sent(&RATES, now),
+                        _ => conversion.sent(&RATES, now),
+                    }
+                }
+                match deed {
+                    0 => changes.approved(&RATES, now),
+                    1 => changes.excused(&RATES, now, false),
+                    _ => changes.sent(&RATES, now),
+                }
+                news[node_of].push(changes);
+            }
+            exchange(&mut nodes, &mut news, since);
+            alone.mature(&RATES, now);
+            for node in &mut nodes {
+                node.mature(&RATES, now);
+                prop_assert_eq!(&node.young, &alone.young);
+                let pairs = node.tallies.iter().zip(&alone.tallies).chain([(&node.excused, &alone.excused)]);
+                for (own, whole) in pairs {
+                    prop_assert!((own.sends - whole.sends).abs() < 0.01, "{:?} {:?}", own, whole);
+                    prop_assert!((own.approvals - whole.approvals).abs() < 0.01, "{:?} {:?}", own, whole);
+                }
+            }
+        }
+    }
+
+    fn exchange(nodes: &mut [Conversion; 2], news: &mut [Vec<Changes>; 2], since: Timestamp) {
+        let [here, there] = nodes;
+        let [of_here, of_there] = news;
+        // In another order than it was counted in.
+        of_there.drain(..).rev().for_each(|changes| here.join(&changes, since));
+        of_here.drain(..).rev().for_each(|changes| there.join(&changes, since));
     }
 
     #[test]

@@ -40,10 +40,9 @@ pub struct Bucket(u64);
 impl Limit {
     /// Whether one more passes now.
     pub fn decide(self, bucket: Bucket, now: Timestamp) -> Decision {
-        let (now, each) = (micros(now), self.interval());
+        let (Bucket(full_until), now, each) = (self.bounded(bucket, now), micros(now), self.interval());
         let capacity = each.saturating_mul(u64::from(self.sends));
-        // A clock set far back must not lock anybody out for longer than a full bucket does.
-        let full_until = bucket.0.clamp(now, now.saturating_add(capacity)).saturating_add(each);
+        let full_until = full_until.max(now).saturating_add(each);
         let over = full_until.saturating_sub(now).saturating_sub(capacity);
         if over > 0 {
             return Decision::Wait(Duration::from_micros(over));
@@ -52,12 +51,20 @@ impl Limit {
         Decision::Pass { bucket: Bucket(full_until), left: u32::try_from(left).unwrap_or(u32::MAX) }
     }
 
+    /// The bucket, twice full at most: so much, and no more, is waited for of what several nodes let pass before they heard
+    /// of each other, and by those whose clock was set far back.
+    pub fn bounded(self, bucket: Bucket, now: Timestamp) -> Bucket {
+        let capacity = self.interval().saturating_mul(u64::from(self.sends));
+        bucket.min(Bucket(micros(now).saturating_add(capacity.saturating_mul(2))))
+    }
+
     /// Takes back one that passed.
     pub fn refund(self, bucket: Bucket) -> Bucket {
         Bucket(bucket.0.saturating_sub(self.interval()))
     }
 
-    fn interval(self) -> u64 {
+    /// By how much, in microseconds, one that passes fills a bucket.
+    pub(crate) fn interval(self) -> u64 {
         let window = u64::try_from(self.window.as_micros()).unwrap_or(u64::MAX);
         (window / u64::from(self.sends.max(1))).max(1)
     }
@@ -69,6 +76,19 @@ impl Bucket {
     /// When nothing is in it any more.
     pub fn empty_at(self) -> Timestamp {
         Timestamp::from_millis(self.0.div_ceil(1000))
+    }
+
+    /// By how much, in microseconds, a refund emptied what this has become. What has drained by now cannot be given back.
+    pub(crate) fn emptied_by(self, refunded: Self, now: Timestamp) -> u64 {
+        self.0.max(micros(now)) - refunded.0.max(micros(now)).min(self.0.max(micros(now)))
+    }
+
+    /// What another node filled, or emptied, since a moment of late.
+    pub(crate) fn filled(self, by: i64, since: Timestamp) -> Self {
+        match u64::try_from(by) {
+            Ok(by) => Self(self.0.max(micros(since)).saturating_add(by)),
+            Err(_) => Self(self.0.saturating_sub(by.unsigned_abs())),
+        }
     }
 }
 
@@ -120,10 +140,28 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_set_back_locks_out_for_one_window_at_most() {
+    fn a_clock_set_back_locks_out_for_two_windows_at_most() {
         let mut bucket = Bucket::default();
         (0..3).for_each(|_| assert!(pass(&mut bucket, LIMIT, at(1_000_000)).is_some()));
-        assert_eq!(LIMIT.decide(bucket, at(0)), Decision::Wait(Duration::from_secs(10)));
+        assert_eq!(LIMIT.decide(bucket, at(0)), Decision::Wait(Duration::from_secs(40)));
+        bucket = LIMIT.bounded(bucket, at(0));
+        assert_eq!(pass(&mut bucket, LIMIT, at(40)), Some(0));
+    }
+
+    #[test]
+    fn what_several_nodes_let_pass_before_they_heard_of_each_other_is_waited_for() {
+        let (mut here, mut there) = (Bucket::default(), Bucket::default());
+        (0..3).for_each(|_| assert!(pass(&mut here, LIMIT, at(0)).is_some()));
+        (0..2).for_each(|_| assert!(pass(&mut there, LIMIT, at(0)).is_some()));
+        let heard = here.filled(20_000_000, at(0));
+        assert_eq!(heard, there.filled(30_000_000, at(0)), "in whatever order");
+        assert_eq!(LIMIT.decide(heard, at(0)), Decision::Wait(Duration::from_secs(30)));
+        // What one gives back, and what has drained.
+        let refunded = LIMIT.refund(heard);
+        assert_eq!(heard.emptied_by(refunded, at(0)), 10_000_000);
+        assert_eq!(there.filled(30_000_000, at(0)).filled(-10_000_000, at(0)), refunded);
+        assert_eq!(heard.emptied_by(refunded, at(45)), 5_000_000);
+        assert_eq!(Bucket::default().emptied_by(LIMIT.refund(Bucket::default()), at(0)), 0);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use crate::clock::Timestamp;
 use crate::guard::area;
 use crate::guard::ask::{Admitted, Ask};
-use crate::guard::conversion::Conversion;
 use crate::guard::gcra::{Bucket, Decision, Limit};
 use crate::guard::names::{client, network};
 use crate::guard::rule::{Mode, Rule};
@@ -13,10 +12,17 @@ use crate::guard::table::State;
 use crate::recipient::Recipient;
 
 impl State for Bucket {
+    /// Microseconds by which it was filled, or emptied.
+    type Change = i64;
+
     const MOST_ON_PAGE: usize = 2_500;
 
     fn matters_until(&self) -> Timestamp {
         self.empty_at()
+    }
+
+    fn join(&mut self, change: &i64, since: Timestamp) {
+        *self = self.filled(*change, since);
     }
 }
 
@@ -59,22 +65,33 @@ impl Guard {
     pub(crate) fn give_all_back(&self, admitted: &mut Admitted, now: Timestamp) {
         admitted.taken.drain(..).for_each(|(name, limit)| self.give_back(name, limit, now));
         for name in admitted.probed.drain(..) {
-            self.conversions.with(name, now, Conversion::unprobe);
+            self.conversions.with(name, now, |conversion, news| {
+                let before = conversion.stage();
+                conversion.unprobe();
+                news.note(|changes| conversion.note(before, changes, now));
+            });
         }
     }
 
     pub(crate) fn take(&self, name: u64, limit: Limit, now: Timestamp) -> Decision {
-        self.buckets.with(name, now, |bucket| {
+        self.buckets.with(name, now, |bucket, news| {
             let decision = limit.decide(*bucket, now);
-            if let Decision::Pass { bucket: next, .. } = decision {
-                *bucket = next;
+            match decision {
+                Decision::Pass { bucket: next, .. } => {
+                    *bucket = next;
+                    news.note(|filled| *filled = filled.saturating_add_unsigned(limit.interval()));
+                }
+                Decision::Wait(_) => *bucket = limit.bounded(*bucket, now),
             }
             decision
         })
     }
 
     pub(crate) fn give_back(&self, name: u64, limit: Limit, now: Timestamp) {
-        self.buckets.with(name, now, |bucket| *bucket = limit.refund(*bucket));
+        self.buckets.with(name, now, |bucket, news| {
+            let before = std::mem::replace(bucket, limit.refund(*bucket));
+            news.note(|filled| *filled = filled.saturating_sub_unsigned(before.emptied_by(*bucket, now)));
+        });
     }
 
     /// What of a send is counted, and where.

@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
+use minicbor::{Decode, Encode};
+
 use crate::clock::Timestamp;
+use crate::guard::table::State;
 
 /// How many numbers of a prefix are remembered.
 const REMEMBERED: usize = 64;
@@ -13,9 +16,13 @@ const REMEMBERED: usize = 64;
 /// How far from a number its neighbours are.
 const BESIDE: u32 = 16;
 
+/// The longest window within which numbers are beside each other.
+const LONGEST_WINDOW: Duration = Duration::from_secs(24 * 3600);
+
 /// What is remembered of a prefix, oldest first.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
 pub struct Sequence {
+    #[n(0)]
     seen: Vec<(u32, Timestamp)>,
 }
 
@@ -25,18 +32,36 @@ impl Sequence {
     /// How many different numbers beside this one were seen within the window; then it is among them. `number`: the
     /// digits that tell it apart in its prefix.
     pub fn neighbours(&mut self, number: u32, window: Duration, now: Timestamp) -> usize {
-        self.seen.retain(|(seen, at)| now.since(*at) < window && *seen != number);
-        let count = self.seen.iter().filter(|(seen, _)| seen.abs_diff(number) <= BESIDE).count();
-        if self.seen.len() == REMEMBERED {
-            self.seen.remove(0);
-        }
-        self.seen.push((number, now));
+        let is_beside = |(seen, at): &&(u32, Timestamp)| {
+            *seen != number && seen.abs_diff(number) <= BESIDE && now.since(*at) < window
+        };
+        let count = self.seen.iter().filter(is_beside).count();
+        self.add(number, now);
         count
     }
 
-    /// Whether anything was seen within the window.
-    pub fn is_of_late(&self, window: Duration, now: Timestamp) -> bool {
-        self.seen.last().is_some_and(|(_, at)| now.since(*at) < window)
+    /// Remembers a number.
+    pub fn add(&mut self, number: u32, at: Timestamp) {
+        self.seen.retain(|(seen, _)| *seen != number);
+        if self.seen.len() == REMEMBERED {
+            self.seen.remove(0);
+        }
+        let place = self.seen.partition_point(|(_, seen_at)| *seen_at <= at);
+        self.seen.insert(place, (number, at));
+    }
+}
+
+impl State for Sequence {
+    type Change = Self;
+
+    const MOST_ON_PAGE: usize = 48;
+
+    fn matters_until(&self) -> Timestamp {
+        self.seen.last().map_or_else(Timestamp::default, |(_, at)| *at + LONGEST_WINDOW)
+    }
+
+    fn join(&mut self, told: &Self, _since: Timestamp) {
+        told.seen.iter().for_each(|(number, at)| self.add(*number, *at));
     }
 }
 
@@ -66,6 +91,17 @@ mod tests {
         (0..20).for_each(|_| assert_eq!(sequence.neighbours(5, HOUR, at(0)), 0));
         assert_eq!(sequence.neighbours(6, HOUR, at(10)), 1);
         assert_eq!(sequence.neighbours(7, HOUR, at(3605)), 1, "5 was seen too long ago");
+    }
+
+    #[test]
+    fn what_another_node_saw_is_beside_it_too_and_counts_once() {
+        let (mut here, mut there) = (Sequence::default(), Sequence::default());
+        (0..8).step_by(2).for_each(|n| assert_eq!(here.neighbours(n, HOUR, at(n.into())), n as usize / 2));
+        (1..8).step_by(2).for_each(|n| assert_eq!(there.neighbours(n, HOUR, at(n.into())), n as usize / 2));
+        let told = there.clone();
+        (0..2).for_each(|_| here.join(&told, at(8)));
+        assert_eq!(here.neighbours(8, HOUR, at(8)), 8);
+        assert!(here.seen.is_sorted_by_key(|(_, at)| *at));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! A rule that is only monitored is asked and counted like the others, and stops nothing. What a send took from the
 //! limits before a later one refused it is given back, so that who is refused does not use up what others need.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::debug;
@@ -21,15 +21,13 @@ use crate::guard::names::Names;
 use crate::guard::rule::{Mode, Rule};
 use crate::guard::sequence::Sequence;
 use crate::guard::settings::{Answers, Config, OnFailure};
+use crate::guard::sharing::Following;
 use crate::guard::standing::{Person, Standing};
 use crate::guard::table::Table;
 use crate::id::TenantName;
 use crate::recipient::Recipient;
 use crate::store::Store;
 use crate::store::keys::Keys;
-
-/// Prefixes of which the last numbers are remembered, over all tenants.
-pub(crate) const MOST_SEQUENCES: usize = 50_000;
 
 /// Refuses what should not be sent. One per process.
 pub struct Guard {
@@ -45,7 +43,9 @@ pub struct Guard {
     pub(crate) conversions: Table<Conversion>,
     pub(crate) people: Table<Person>,
     pub(crate) standings: Table<Standing>,
-    pub(crate) sequences: Mutex<HashMap<u64, Sequence>>,
+    pub(crate) sequences: Table<Sequence>,
+    /// How far it is in telling the other nodes, and hearing them.
+    pub(crate) following: tokio::sync::Mutex<Following>,
     pub(crate) ledger: Ledger,
     authorizer: Option<Arc<dyn Authorizer>>,
 }
@@ -65,6 +65,7 @@ impl Guard {
     /// Errors: none for a configuration that was checked.
     pub fn new(config: &Config, store: Arc<dyn Store>, keys: Keys, clock: Arc<dyn Clock>) -> Self {
         let own = config.tenants.keys().map(|tenant| (tenant.clone(), config.of(tenant))).collect();
+        let is_shared = store.is_shared();
         Self {
             names: Names::new(keys.guard_secret()),
             ledger: Ledger::new(Arc::clone(&store), keys.clone()),
@@ -74,11 +75,12 @@ impl Guard {
             everybody: config.clone(),
             own,
             safelist: config.safelist.iter().filter_map(|entry| Area::of_digits(entry)).collect(),
-            buckets: Table::default(),
-            conversions: Table::default(),
-            people: Table::default(),
-            standings: Table::default(),
-            sequences: Mutex::default(),
+            buckets: Table::new(is_shared),
+            conversions: Table::new(is_shared),
+            people: Table::new(is_shared),
+            standings: Table::new(is_shared),
+            sequences: Table::new(is_shared),
+            following: tokio::sync::Mutex::default(),
             authorizer: None,
         }
     }

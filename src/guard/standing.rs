@@ -42,7 +42,7 @@ pub struct Person {
 }
 
 /// The names of where an ask came from, and of the limits of its address and network; 0 for none.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct Whence {
     #[n(0)]
     pub place: u64,
@@ -71,6 +71,15 @@ pub struct Standing {
     answers: f32,
     #[n(2)]
     weighed_at: Timestamp,
+}
+
+/// What one node has seen of a place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Encode, Decode)]
+pub struct Seen {
+    #[n(0)]
+    pub sends: u16,
+    #[n(1)]
+    pub answers: u16,
 }
 
 // === impl Person ===
@@ -105,9 +114,28 @@ impl Person {
             Apart::No
         }
     }
+
+    /// What two nodes know together: each time is the later one, and what the last ask was like is known by whom it asked
+    /// last. Where that one does not say from where, the other may.
+    fn with(self, other: Self) -> Self {
+        let order = |person: &Self| (person.asked_at, person.answered_at, person.excused, person.from);
+        let (earlier, later) = if order(&self) <= order(&other) { (self, other) } else { (other, self) };
+        let answered_at = earlier.answered_at.max(later.answered_at);
+        let asked = [later, earlier].into_iter().find(|person| person.from != Whence::default());
+        // An ask is answered once.
+        let asked = asked.filter(|asked| asked.asked_at > answered_at || earlier.answered_at == later.answered_at);
+        Self {
+            asked_at: later.asked_at,
+            answered_at,
+            from: asked.map_or_else(Whence::default, |asked| asked.from),
+            excused: later.excused,
+        }
+    }
 }
 
 impl State for Person {
+    type Change = Self;
+
     const MOST_ON_PAGE: usize = 1_000;
 
     fn matters_until(&self) -> Timestamp {
@@ -115,19 +143,33 @@ impl State for Person {
             if self.answered_at == Timestamp::default() { self.answered_at } else { self.answered_at + KNOWN_FOR };
         known.max(self.asked_at + ASKED_FOR)
     }
+
+    fn join(&mut self, other: &Self, _since: Timestamp) {
+        *self = self.with(*other);
+    }
+}
+
+// === impl Seen ===
+
+impl Seen {
+    pub fn sent(&mut self) {
+        self.sends = self.sends.saturating_add(1);
+    }
+
+    pub fn answered(&mut self) {
+        self.answers = self.answers.saturating_add(1);
+    }
 }
 
 // === impl Standing ===
 
 impl Standing {
     pub fn sent(&mut self, now: Timestamp) {
-        *self = self.faded(now);
-        self.sends += 1.0;
+        self.add(Seen { sends: 1, ..Seen::default() }, now);
     }
 
     pub fn answered(&mut self, now: Timestamp) {
-        *self = self.faded(now);
-        self.answers += 1.0;
+        self.add(Seen { answers: 1, ..Seen::default() }, now);
     }
 
     /// Whether people are there whose codes come back.
@@ -136,17 +178,29 @@ impl Standing {
         answers >= LEAST_ANSWERS && answers >= LEAST_SHARE * sends
     }
 
+    fn add(&mut self, Seen { sends, answers }: Seen, now: Timestamp) {
+        *self = self.faded(now);
+        self.sends += f32::from(sends);
+        self.answers += f32::from(answers);
+    }
+
     fn faded(self, now: Timestamp) -> Self {
-        let kept = 0.5_f32.powf(now.since(self.weighed_at).as_secs_f32() / HALF_LIFE.as_secs_f32());
+        let kept = (-now.since(self.weighed_at).as_secs_f32() / HALF_LIFE.as_secs_f32()).exp2();
         Self { sends: self.sends * kept, answers: self.answers * kept, weighed_at: now.max(self.weighed_at) }
     }
 }
 
 impl State for Standing {
+    type Change = Seen;
+
     const MOST_ON_PAGE: usize = 1_500;
 
     fn matters_until(&self) -> Timestamp {
         self.weighed_at + MEMORY
+    }
+
+    fn join(&mut self, seen: &Seen, since: Timestamp) {
+        self.add(*seen, since);
     }
 }
 
@@ -172,6 +226,30 @@ mod tests {
         assert!(person.is_known(at(30 * 24 - 1)) && !person.is_known(at(30 * 24)));
         person.asks(from, true, at(30 * 24));
         assert_eq!(person.apart(at(30 * 24)), Apart::Excused);
+    }
+
+    #[test]
+    fn what_two_nodes_know_of_a_person_is_the_same_in_any_order() {
+        let (home, office) = (Whence { place: 1, ..Whence::default() }, Whence { place: 2, ..Whence::default() });
+        let asked = |from, hour| {
+            let mut person = Person::default();
+            person.asks(from, false, at(hour));
+            person
+        };
+        let answered = asked(home, 1).answered(at(2));
+        let rows = [
+            (asked(home, 1), asked(office, 2), office, "the later ask"),
+            (asked(home, 1), asked(Whence::default(), 2), home, "a resend does not say from where"),
+            (asked(home, 1), answered, Whence::default(), "one answer for one ask"),
+            (asked(office, 3), answered, office, "an ask after an answer"),
+            (asked(home, 1), Person::default(), home, "nothing known"),
+        ];
+        for (one, other, from, why) in rows {
+            let both = one.with(other);
+            assert_eq!(both, other.with(one), "{why}");
+            assert_eq!((both.from, both.with(one), both.with(other)), (from, both, both), "{why}");
+        }
+        assert!(asked(office, 3).with(answered).is_known(at(3)));
     }
 
     #[test]

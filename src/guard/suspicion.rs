@@ -1,18 +1,28 @@
 //! Signs that a send is wanted by somebody who earns from it: where it goes, what kind of number it is, that codes there
 //! do not come back, and that somebody counts.
 
-use std::sync::PoisonError;
-
 use crate::clock::Timestamp;
 use crate::guard::area::{self, AreaRef, Width};
 use crate::guard::ask::{Admitted, Ask};
-use crate::guard::conversion::{Conversion, Leave, Place, Rates};
+use crate::guard::block::{Leave, Place};
+use crate::guard::changes::Changes;
+use crate::guard::conversion::Conversion;
 use crate::guard::rule::{Mode, Rule};
-use crate::guard::service::{Broken, Guard, MOST_SEQUENCES, found};
+use crate::guard::service::{Broken, Guard, found};
 use crate::guard::settings::{Config, ConversionConfig};
 use crate::guard::standing::Apart;
+use crate::guard::tally::Rates;
 use crate::id::TenantName;
 use crate::recipient::{Phone, Recipient};
+
+/// What became of a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// It is on its way.
+    Sent,
+    /// It came back.
+    Approved,
+}
 
 // === impl Guard ===
 
@@ -40,14 +50,14 @@ impl Guard {
     pub fn sent(&self, tenant: &TenantName, recipient: &Recipient) {
         let now = self.clock.now();
         let apart = self.note_sent(tenant, recipient, now).apart(now);
-        self.count(tenant, recipient, apart, now, [Conversion::sent, Conversion::excused_sent]);
+        self.count(tenant, recipient, apart, Outcome::Sent, now);
     }
 
     /// Counts a code that came back.
     pub fn approved(&self, tenant: &TenantName, recipient: &Recipient) {
         let now = self.clock.now();
         let apart = self.note_answer(tenant, recipient, now).apart(now);
-        self.count(tenant, recipient, apart, now, [Conversion::approved, Conversion::excused_approved]);
+        self.count(tenant, recipient, apart, Outcome::Approved, now);
     }
 
     fn conversion(
@@ -66,21 +76,27 @@ impl Guard {
         for (place, (area, width)) in area::areas(phone).enumerate() {
             let rates = rules.conversion.rates(width);
             names[place] = self.name_of(ask.tenant, area);
-            let named = || Place { tenant: ask.tenant.clone(), area: area.into(), country: phone.country() };
-            let (leave, explained) = self
-                .conversions
-                .with(names[place], now, |conversion| (conversion.ask(&rates, named, now), conversion.explain()));
+            let around = [0, 1].map(|wider| if wider < place { names[wider] } else { 0 });
+            let (tenant, country) = (ask.tenant, phone.country());
+            let named = || Place { tenant: tenant.clone(), area: area.into(), country, around };
+            let (leave, is_new) = self.conversions.with(names[place], now, |conversion, news| {
+                let before = conversion.stage();
+                let leave = conversion.ask(&rates, named, now);
+                if conversion.stage() != before {
+                    news.note(|changes| conversion.note(before, changes, now));
+                }
+                (leave, conversion.is_unexplained())
+            });
+            // The others who live around an area must not pay for what comes from it.
+            if is_new {
+                self.explain(names[place], now);
+            }
             match leave {
                 Leave::Free => continue,
                 Leave::Probe => admitted.probed.push(names[place]),
                 Leave::Wait(wait) => longest = longest.max(Some(wait)),
             }
             is_open = false;
-            // The others who live around an area must not pay for what comes from it.
-            let Some(explained) = explained else { continue };
-            names[..place]
-                .iter()
-                .for_each(|wider| self.conversions.with(*wider, now, |wider| wider.take_off(&explained)));
         }
         if is_open {
             return None;
@@ -103,42 +119,41 @@ impl Guard {
         let prefix = area::prefix(phone)?;
         let number = phone.digits()[prefix.len()..].parse().ok()?;
         let name = self.names.of(Rule::Sequence, &[tenant.as_str().as_bytes(), prefix.as_bytes()]);
-        // Nothing panics while it is held.
-        let mut sequences = self.sequences.lock().unwrap_or_else(PoisonError::into_inner);
-        if sequences.len() >= MOST_SEQUENCES && !sequences.contains_key(&name) {
-            sequences.retain(|_, sequence| sequence.is_of_late(settings.window, now));
-            if sequences.len() >= MOST_SEQUENCES {
-                sequences.clear();
-            }
-        }
-        let neighbours = sequences.entry(name).or_default().neighbours(number, settings.window, now);
-        drop(sequences);
+        let neighbours = self.sequences.with(name, now, |sequence, news| {
+            news.note(|told| told.add(number, now));
+            sequence.neighbours(number, settings.window, now)
+        });
         let counts = neighbours >= settings.neighbours as usize;
         found(Rule::Sequence, settings.mode, counts.then_some(Some(settings.window)))
     }
 
-    fn count(
-        &self,
-        tenant: &TenantName,
-        recipient: &Recipient,
-        apart: Apart,
-        now: Timestamp,
-        [count, excuse]: [fn(&mut Conversion, &Rates, Timestamp); 2],
-    ) {
+    /// Takes what a new block explains off what was counted of the areas around it.
+    pub(crate) fn explain(&self, name: u64, now: Timestamp) {
+        // Each node does so by itself, when it learns of the block.
+        let explained = self.conversions.with(name, now, |conversion, _| conversion.explain());
+        let Some((explained, around)) = explained else { return };
+        for wider in around.into_iter().filter(|wider| *wider != 0) {
+            self.conversions.with(wider, now, |wider, _| wider.take_off(&explained));
+        }
+    }
+
+    fn count(&self, tenant: &TenantName, recipient: &Recipient, apart: Apart, outcome: Outcome, now: Timestamp) {
         let (Recipient::Phone(phone), config) = (recipient, &self.rules(tenant).conversion) else { return };
         if config.mode == Mode::Off {
             return;
         }
         for (area, width) in area::areas(phone) {
             let (name, rates) = (self.name_of(tenant, area), config.rates(width));
-            self.conversions.with(name, now, |conversion| {
-                // Newcomers alone judge small areas, but a country is judged by all who live there.
-                if apart == Apart::No || width == Width::Country {
-                    count(conversion, &rates, now);
-                }
-                if apart == Apart::Excused {
-                    excuse(conversion, &rates, now);
-                }
+            // Newcomers alone judge small areas, but a country is judged by all who live there.
+            let counts = apart == Apart::No || width == Width::Country;
+            let excused = apart == Apart::Excused;
+            self.conversions.with(name, now, |conversion, news| {
+                let before = conversion.stage();
+                outcome.count(conversion, &rates, counts, excused, now);
+                news.note(|changes| {
+                    outcome.tell(changes, &rates, counts, excused, now);
+                    conversion.note(before, changes, now);
+                });
             });
         }
     }
@@ -150,6 +165,35 @@ impl Guard {
             AreaRef::Prefix(digits) => (b"prefix", digits),
         };
         self.names.of(Rule::Conversion, &[tenant.as_str().as_bytes(), kind, text.as_bytes()])
+    }
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    fn count(self, conversion: &mut Conversion, rates: &Rates, counts: bool, excused: bool, now: Timestamp) {
+        match self {
+            Self::Sent if counts => conversion.sent(rates, now),
+            Self::Approved if counts => conversion.approved(rates, now),
+            _ => {}
+        }
+        match self {
+            Self::Sent if excused => conversion.excused_sent(rates, now),
+            Self::Approved if excused => conversion.excused_approved(rates, now),
+            _ => {}
+        }
+    }
+
+    /// The same for the other nodes.
+    fn tell(self, changes: &mut Changes, rates: &Rates, counts: bool, excused: bool, now: Timestamp) {
+        match self {
+            Self::Sent if counts => changes.sent(rates, now),
+            Self::Approved if counts => changes.approved(rates, now),
+            _ => {}
+        }
+        if excused {
+            changes.excused(rates, now, self == Self::Approved);
+        }
     }
 }
 

@@ -76,11 +76,6 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// How often it is written down how vendors have done.
 const MEASURES_INTERVAL: Duration = Duration::from_secs(120);
 
-/// How often it is written down what limits have counted.
-const LIMITS_INTERVAL: Duration = Duration::from_secs(30);
-/// And, each so many times, whom it knows.
-const ACQUAINTANCES_EVERY: u64 = 20;
-
 /// The services whose health is told, beside that of the whole.
 const SERVICES: [&str; 6] = [
     "",
@@ -369,15 +364,11 @@ async fn keep_measures(outbox: Arc<Outbox>, clock: Arc<dyn Clock>) {
     }
 }
 
-/// Writes down now and then what the guard has counted.
+/// Writes down now and then what the guard has counted, or exchanges it with the other nodes.
 async fn keep_limits(guard: Arc<Guard>, clock: Arc<dyn Clock>) {
-    for turn in 1_u64.. {
-        clock.sleep_until(clock.now() + LIMITS_INTERVAL).await;
-        let mut saved = guard.save().await;
-        if turn.is_multiple_of(ACQUAINTANCES_EVERY) {
-            saved = saved.and(guard.save_acquaintances().await);
-        }
-        if let Err(error) = saved {
+    for turn in 0.. {
+        clock.sleep_until(clock.now() + guard.interval()).await;
+        if let Err(error) = guard.keep(turn).await {
             warn!(?error, "what the guard has counted could not be written down");
         }
     }

@@ -292,6 +292,34 @@ impl Keys {
         Prefix::new(vec![GUARD, kind], None)
     }
 
+    /// Where the nodes that share a store count themselves.
+    pub fn guard_nodes(&self) -> Key {
+        Key::new(guards_partition(), vec![GUARD, b'#'])
+    }
+
+    /// Where it is noted how far a node has told the others what its guard has counted.
+    pub fn guard_head(&self, node: u64) -> Key {
+        Key::new(guards_partition(), [&[GUARD, b'n'][..], &node.to_be_bytes()].concat())
+    }
+
+    pub fn guard_heads(&self) -> Prefix {
+        Prefix::new(vec![GUARD, b'n'], Some(guards_partition()))
+    }
+
+    /// Where a part of it lies: by node, turn and part.
+    pub fn guard_told(&self, node: u64, turn: u64, part: u16) -> Key {
+        let bytes = [&[GUARD, b't'][..], &node.to_be_bytes(), &turn.to_be_bytes(), &part.to_be_bytes()].concat();
+        Key::new(guards_partition(), bytes)
+    }
+
+    pub fn all_guard_told(&self) -> Prefix {
+        Prefix::new(vec![GUARD, b't'], Some(guards_partition()))
+    }
+
+    pub fn guard_told_by(&self, node: u64) -> Prefix {
+        Prefix::new([&[GUARD, b't'][..], &node.to_be_bytes()].concat(), Some(guards_partition()))
+    }
+
     /// Where it is noted what was taken out of an account on a day.
     pub fn budget(&self, account: u64, day: u64) -> Key {
         let [partition, ..] = account.to_be_bytes();
@@ -386,6 +414,11 @@ fn record(space: u8, tenant: TenantTag, id: Id) -> Key {
 
 fn records(space: u8, tenant: TenantTag) -> Prefix {
     Prefix::new([&[space][..], &tenant.0].concat(), None)
+}
+
+/// What guards tell each other is read by all of them at once, so it lies in one place.
+fn guards_partition() -> Partition {
+    Partition::new(GUARD)
 }
 
 fn first<const N: usize>(hash: &[u8; 32]) -> [u8; N] {

@@ -6,6 +6,7 @@ mod limits;
 mod money;
 mod replay;
 mod settings;
+mod shared;
 
 use tonic::Status;
 use tonic_types::StatusExt;
