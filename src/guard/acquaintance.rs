@@ -15,8 +15,9 @@ use crate::recipient::Recipient;
 
 impl Guard {
     /// Whether codes came back from a recipient before.
-    pub(crate) fn is_known(&self, ask: &Ask<'_>, now: Timestamp) -> bool {
-        self.person(ask.tenant, ask.recipient).is_known(now)
+    pub(crate) fn is_known(&self, ask: &Ask<'_>, admitted: &mut Admitted, now: Timestamp) -> bool {
+        admitted.person = self.name_of_person(ask.tenant, ask.recipient);
+        self.people.peek(admitted.person, |person| person.is_known(now))
     }
 
     /// Whether codes come back from where it is asked for.
@@ -31,7 +32,10 @@ impl Guard {
         }
         let [address, network] = admitted.client;
         let from = Whence { place: self.place(rules, ask).unwrap_or_default(), address, network };
-        let name = self.name_of_person(ask.tenant, ask.recipient);
+        let name = match admitted.person {
+            0 => self.name_of_person(ask.tenant, ask.recipient),
+            name => name,
+        };
         self.people.with(name, now, |person, news| {
             person.asks(from, admitted.excused, now);
             news.note(|told| *told = *person);
@@ -40,7 +44,7 @@ impl Guard {
 
     /// What is known of a recipient, whose code goes out from the place that it was asked for from.
     pub(crate) fn note_sent(&self, tenant: &TenantName, recipient: &Recipient, now: Timestamp) -> Person {
-        let person = self.person(tenant, recipient);
+        let person = self.people.peek(self.name_of_person(tenant, recipient), |person| *person);
         if person.from.place != 0 {
             self.standings.with(person.from.place, now, |standing, news| {
                 standing.sent(now);
@@ -74,10 +78,6 @@ impl Guard {
             self.give_back(name, rate.limit(), now);
         }
         before
-    }
-
-    fn person(&self, tenant: &TenantName, recipient: &Recipient) -> Person {
-        self.people.peek(self.name_of_person(tenant, recipient), |person| *person)
     }
 
     fn name_of_person(&self, tenant: &TenantName, recipient: &Recipient) -> u64 {

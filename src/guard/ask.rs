@@ -48,6 +48,8 @@ pub struct Admitted {
     pub nearest: Option<(Rule, u32)>,
     /// It goes to a blocked area all the same, because codes come back from where it is asked for.
     pub(crate) excused: bool,
+    /// Under which name it is known what the recipient gave back; 0 where nobody asked.
+    pub(crate) person: u64,
     /// Under which names the limits of the client's address and network lie; 0 for none.
     pub(crate) client: [u64; 2],
     /// Areas for which it is a probe.

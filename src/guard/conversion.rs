@@ -41,7 +41,7 @@ pub struct Conversion {
     #[n(3)]
     last_sent_at: Timestamp,
     #[n(4)]
-    block: Option<Block>,
+    block: Option<Box<Block>>,
     /// How often it was blocked in a row, and when the last block ended.
     #[n(5)]
     blocks: u32,
@@ -154,17 +154,17 @@ impl Conversion {
     }
 
     pub fn block(&self) -> Option<&Block> {
-        self.block.as_ref()
+        self.block.as_deref()
     }
 
     /// To be kept while something is done, for [`Conversion::note`] to see what it did.
     pub(crate) fn stage(&self) -> Option<Stage> {
-        self.block.as_ref().map(Stage::of)
+        self.block.as_deref().map(Stage::of)
     }
 
     /// Notes what became of the block since.
     pub(crate) fn note(&self, before: Option<Stage>, changes: &mut Changes, now: Timestamp) {
-        changes.moved(before, self.block.as_ref(), self.blocks, now);
+        changes.moved(before, self.block.as_deref(), self.blocks, now);
     }
 
     /// Ends the block as another node has done, and forgets what was counted before.
@@ -195,7 +195,7 @@ impl Conversion {
     fn join_block(&mut self, Closed { block, blocks }: &Closed) {
         let is_newer = self.block.as_ref().is_none_or(|own| own.until < block.until);
         if block.since > self.opened_at && is_newer {
-            self.block = Some(block.clone());
+            self.block = Some(Box::new(block.clone()));
             self.blocks = *blocks;
         }
     }
@@ -211,7 +211,7 @@ impl Conversion {
         self.blocks = self.blocks.saturating_add(1);
         let longer = 1_u32.checked_shl(self.blocks - 1).unwrap_or(u32::MAX);
         let until = now + rates.block.saturating_mul(longer).min(LONGEST_BLOCK.max(rates.block));
-        self.block = Some(Block::new(place, now, until));
+        self.block = Some(Box::new(Block::new(place, now, until)));
     }
 
     /// Lets time pass: what weighs less, and what counts from now on.

@@ -1,18 +1,20 @@
 //! Under which names what is counted lies: keyed hashes, so that nobody who chooses numbers can choose where they count.
 
-use std::hash::Hasher;
 use std::net::IpAddr;
 use std::ops::Deref;
 
-use siphasher::sip::SipHasher24;
+use siphasher::sip::SipHasher13;
 
 use crate::guard::rule::Rule;
 use crate::network::subscriber;
 
+/// What a name is made of is put together in so many bytes; only a device can be longer.
+const USUAL_BYTES: usize = 160;
+
 /// Makes names. Cheap to copy.
 #[derive(Clone, Copy)]
 pub struct Names {
-    key: [u8; 16],
+    hasher: SipHasher13,
 }
 
 /// The bytes of an address, or the first of them.
@@ -27,19 +29,35 @@ pub struct Octets {
 impl Names {
     /// `key` is the store's own: what was counted is found again after a restart.
     pub fn new(key: [u8; 16]) -> Self {
-        Self { key }
+        // A name is never shown, and a start makes some twenty: what a hash map needs is enough.
+        Self { hasher: SipHasher13::new_with_key(&key) }
     }
 
     /// The name of what a rule counts of something.
     pub fn of(&self, rule: Rule, parts: &[&[u8]]) -> u64 {
-        let mut hasher = SipHasher24::new_with_key(&self.key);
-        hasher.write(rule.as_str().as_bytes());
-        for part in parts {
-            // The length keeps ("ab", "c") and ("a", "bc") apart.
-            hasher.write_usize(part.len());
-            hasher.write(part);
+        let length = 1 + parts.iter().map(|part| 2 + part.len()).sum::<usize>();
+        if length <= USUAL_BYTES {
+            let mut bytes = [0; USUAL_BYTES];
+            let mut at = 0;
+            spell(rule, parts, |part| {
+                bytes[at..at + part.len()].copy_from_slice(part);
+                at += part.len();
+            });
+            self.hasher.hash(&bytes[..at])
+        } else {
+            let mut bytes = Vec::with_capacity(length);
+            spell(rule, parts, |part| bytes.extend_from_slice(part));
+            self.hasher.hash(&bytes)
         }
-        hasher.finish()
+    }
+}
+
+fn spell(rule: Rule, parts: &[&[u8]], mut add: impl FnMut(&[u8])) {
+    add(&[rule as u8]);
+    for part in parts {
+        // The length keeps ("ab", "c") and ("a", "bc") apart.
+        add(&u16::try_from(part.len()).unwrap_or(u16::MAX).to_le_bytes());
+        add(part);
     }
 }
 
@@ -103,6 +121,8 @@ mod tests {
             Names::new([2; 16]).of(Rule::Prefix, &[b"ab", b"c"]),
         ];
         assert!(others.iter().all(|other| *other != one));
+        let long = [b'x'; 2 * USUAL_BYTES];
+        assert_ne!(names.of(Rule::Device, &[&long]), names.of(Rule::Device, &[&long[1..]]));
     }
 
     #[test]

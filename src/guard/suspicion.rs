@@ -68,7 +68,7 @@ impl Guard {
         admitted: &mut Admitted,
         now: Timestamp,
     ) -> Option<Broken> {
-        if rules.conversion.mode == Mode::Off || self.is_known(ask, now) {
+        if rules.conversion.mode == Mode::Off || self.is_known(ask, admitted, now) {
             return None;
         }
         // All areas are asked, so that they are blocked together and not one after the other.

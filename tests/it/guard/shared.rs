@@ -115,8 +115,14 @@ impl Cluster {
         }
     }
 
+    /// Some minutes pass, in which all pages that changed are written.
     async fn minutes(&self, minutes: u32) {
-        self.clock.advance(minutes * MINUTE);
+        for _ in 0..61 {
+            self.clock.advance(minutes * SECOND);
+            for node in &self.nodes {
+                node.keep().await.unwrap();
+            }
+        }
         self.second().await;
     }
 }
