@@ -6,8 +6,10 @@
 
 mod calls;
 mod child;
+mod insisting;
 mod latency;
 mod load;
+mod overload;
 mod place;
 mod process;
 pub mod progress;
@@ -59,6 +61,12 @@ pub struct Options {
     /// First make so many verifications that stay pending
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u64).range(..=10_000_000))]
     pub live: u64,
+
+    /// Then have so many times the calls come that the server takes at once; a list, such as 2,5,10
+    ///
+    /// Callers who are turned away come again when they are told to. It goes best with several --threads.
+    #[arg(long, value_delimiter = ',', value_name = "TIMES", conflicts_with = "address", value_parser = clap::value_parser!(u16).range(1..=20))]
+    pub overload: Vec<u16>,
 
     /// Print the report as JSON
     #[arg(long)]
@@ -244,6 +252,12 @@ impl Run<'_> {
             self.stock.clear();
             // Beside the pairs that it is compared with, because a machine is not equally fast all the time.
             self.store_alone(callers).await?;
+        }
+        for times in &self.options.overload {
+            if self.stop.is_cancelled() {
+                break;
+            }
+            self.overload(*times).await?;
         }
         self.report.server_memory = self.aim.server.and_then(Process::memory);
         self.report.server_disk = self.own.as_ref().and_then(Gateway::disk_bytes);
