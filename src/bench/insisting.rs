@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bench::calls::{Caller, Miss, Operation, Stock};
 use crate::bench::latency::Latencies;
 use crate::bench::process::Stopwatch;
+use crate::clock::Clock;
 
 /// How long it took to be turned away.
 #[derive(Debug, Default)]
@@ -15,25 +16,32 @@ pub(crate) struct Refusals {
     pub(crate) checks: Latencies,
 }
 
+/// How to wait, and for no longer than until this.
+#[derive(Clone, Copy)]
+pub(crate) struct Until<'a> {
+    pub(crate) clock: &'a dyn Clock,
+    pub(crate) ended: &'a CancellationToken,
+}
+
 /// A start, then its check; how long the two calls took that were not turned away. `note` hears of those that were.
 pub(crate) async fn pair(
     caller: &mut Caller,
     stock: &Stock,
-    ended: &CancellationToken,
+    until: Until<'_>,
     note: impl Fn(Operation, Duration),
 ) -> Result<Duration, Miss> {
     let phone = stock.recipient();
     let (id, start_took) = loop {
         let watch = Stopwatch::start();
         let outcome = caller.start(phone.clone()).await;
-        if let Some(outcome) = settle(outcome, Operation::Start, &watch, ended, &note).await? {
+        if let Some(outcome) = settle(outcome, Operation::Start, &watch, until, &note).await? {
             break outcome;
         }
     };
     loop {
         let watch = Stopwatch::start();
         let outcome = caller.check(id.clone()).await;
-        if let Some(((), check_took)) = settle(outcome, Operation::Check, &watch, ended, &note).await? {
+        if let Some(((), check_took)) = settle(outcome, Operation::Check, &watch, until, &note).await? {
             return Ok(start_took + check_took);
         }
     }
@@ -44,7 +52,7 @@ async fn settle<T>(
     outcome: Result<T, Miss>,
     operation: Operation,
     watch: &Stopwatch,
-    ended: &CancellationToken,
+    until: Until<'_>,
     note: &impl Fn(Operation, Duration),
 ) -> Result<Option<(T, Duration)>, Miss> {
     let after = match outcome {
@@ -54,8 +62,8 @@ async fn settle<T>(
     };
     note(operation, watch.elapsed());
     tokio::select! {
-        () = tokio::time::sleep(after) => Ok(None),
-        () = ended.cancelled() => Err(Miss::OutOfStock),
+        () = until.clock.sleep_until(until.clock.now() + after) => Ok(None),
+        () = until.ended.cancelled() => Err(Miss::OutOfStock),
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Aim {
     pub(crate) threads: usize,
     /// The server's process, where it is ours.
     pub(crate) server: Option<Process>,
+    pub(crate) stock: Arc<Stock>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 /// What to do at one point.
@@ -68,6 +70,7 @@ pub(crate) struct Measured {
 struct Shared {
     task: Task,
     stock: Arc<Stock>,
+    clock: Arc<dyn Clock>,
     phase: AtomicU8,
     /// Calls that ended while measuring, well or not.
     done: AtomicU64,
@@ -102,25 +105,17 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(crate) async fn run(
     aim: &Aim,
     task: Task,
-    stock: &Arc<Stock>,
-    clock: &dyn Clock,
     stop: &CancellationToken,
     tell: &mut (dyn FnMut(u64, Duration) + Send),
 ) -> Result<Measured> {
-    let (before, time, calls) = match task.extent {
+    let (before, time) = match task.extent {
         // Checks use up what was started, so none is spent on warming up what the starts have just warmed.
-        Extent::For(time) if task.operation == Operation::Check => (Duration::ZERO, time, u64::MAX),
-        Extent::For(time) | Extent::Insisting(time) => (warm_up(time), time, u64::MAX),
-        Extent::Pending(calls) => (Duration::ZERO, Duration::MAX, calls),
+        Extent::For(time) if task.operation == Operation::Check => (Duration::ZERO, time),
+        Extent::For(time) | Extent::Insisting(time) => (warm_up(time), time),
+        Extent::Pending(_) => (Duration::ZERO, Duration::MAX),
     };
-    let shared = Arc::new(Shared {
-        task,
-        stock: Arc::clone(stock),
-        phase: AtomicU8::new(if before.is_zero() { MEASURING } else { WARMING_UP }),
-        done: AtomicU64::new(0),
-        left: AtomicU64::new(calls),
-        ended: CancellationToken::new(),
-    });
+    let clock = &aim.clock;
+    let shared = Arc::new(Shared::new(aim, task, if before.is_zero() { MEASURING } else { WARMING_UP }));
     let mut finished = std::pin::pin!(start(aim, &shared)?);
     let mut ended = None;
     tokio::select! {
@@ -229,7 +224,8 @@ async fn call_until_stopped(mut caller: Caller, shared: Arc<Shared>, tally: Arc<
                         tally.lock().unwrap_or_else(PoisonError::into_inner).refusals.add(operation, took);
                     }
                 };
-                insisting::pair(&mut caller, &shared.stock, &shared.ended, note).await
+                let until = insisting::Until { clock: &*shared.clock, ended: &shared.ended };
+                insisting::pair(&mut caller, &shared.stock, until, note).await
             }
         };
         let counts = shared.is_measuring();
@@ -253,6 +249,19 @@ fn unreachable_server(what: &str) -> Error {
 // === impl Shared ===
 
 impl Shared {
+    fn new(aim: &Aim, task: Task, phase: u8) -> Self {
+        let calls = if let Extent::Pending(calls) = task.extent { calls } else { u64::MAX };
+        Self {
+            task,
+            stock: Arc::clone(&aim.stock),
+            clock: Arc::clone(&aim.clock),
+            phase: AtomicU8::new(phase),
+            done: AtomicU64::new(0),
+            left: AtomicU64::new(calls),
+            ended: CancellationToken::new(),
+        }
+    }
+
     /// Whether one more call is to be made; counts it.
     fn goes_on(&self) -> bool {
         let counted = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));

@@ -170,6 +170,13 @@ impl Report {
         }));
     }
 
+    /// How many pairs a second there were at most, and by how many callers.
+    pub(crate) fn best_pairs(&self) -> Option<(f64, usize)> {
+        let pairs = self.points.iter().filter(|point| point.call == Operation::Pair.as_str());
+        let best = pairs.max_by(|one, other| one.per_second.total_cmp(&other.per_second))?;
+        Some((best.per_second, best.callers))
+    }
+
     fn latest(&self, callers: usize, operation: Operation) -> Option<&Point> {
         self.points.iter().rev().find(|point| point.callers == callers && point.call == operation.as_str())
     }
