@@ -20,7 +20,7 @@
 //! 3. `verification.rs`, `judging.rs`, `message.rs`, `callback.rs`, `segment.rs`, `route.rs`, `policy.rs`, `code.rs`, what
 //!    limits calls of vendors (`breaker.rs`, `budget.rs`, `rate.rs`, `backoff.rs`, `rounds.rs`, `health.rs`), what a contact
 //!    may be (`table.rs`, `column.rs`, `row.rs`, `cell.rs`, `filter.rs`), what the guard counts by (`gcra.rs`, `conversion.rs`,
-//!    `sequence.rs`, `area.rs`, `price.rs`), and who may call (`roster.rs`, `scope.rs`,
+//!    `block.rs`, `tally.rs`, `changes.rs`, `standing.rs`, `sequence.rs`, `area.rs`, `price.rs`), and who may call (`roster.rs`, `scope.rs`,
 //!    `act.rs`, `key.rs`, `changes.rs`), are synchronous and take `now`.
 //! 4. A `mod.rs` is a port (imports none of its children) or an assembler (no child imports it), never both;
 //!    this file re-exports nothing.

@@ -7,10 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use tempfile::TempDir;
-use verigate::clock::ManualClock;
+use verigate::clock::{Clock, ManualClock};
 use verigate::config;
 use verigate::error::{Error, Kind, Reason, Result};
 use verigate::guard::ask::{Ask, Origin};
+use verigate::guard::ledger::Ledger;
 use verigate::guard::rule::{Mode, Rule};
 use verigate::guard::service::Guard;
 use verigate::guard::settings::Config;
@@ -385,6 +386,29 @@ async fn a_node_that_was_cut_off_for_long_knows_all_that_it_missed_and_tells_wha
         assert_eq!(node.send("acme", "+60123456789").await.is_ok(), passes);
         cluster.second().await;
     }
+}
+
+#[tokio::test]
+async fn money_is_spent_once_on_all_nodes_and_what_one_leaves_is_there_for_the_others() {
+    let cluster = Cluster::of(2, &limits_only()).await;
+    let (account, limit) = (7, 1_000);
+    let ledgers: Vec<_> = cluster
+        .nodes
+        .iter()
+        .map(|node| Ledger::new(Arc::clone(&node.store) as Arc<dyn Store>, cluster.keys.clone()))
+        .collect();
+    let spent = async |of: usize, times: u64| {
+        let now = cluster.clock.now();
+        let spending = (0..times).map(|_| ledgers[of].spend(account, 1, limit, now));
+        join_all(spending).await.into_iter().filter(|spent| *spent.as_ref().unwrap()).count()
+    };
+    let (here, there) = tokio::join!(spent(0, 3), spent(1, 2_000));
+    assert_eq!((here, there), (3, 990), "ten were taken out here, and seven are left");
+    assert_eq!(spent(1, 1).await, 0);
+    ledgers[0].close(cluster.clock.now()).await.unwrap();
+    assert_eq!(spent(1, 1).await, 0, "it was told a moment ago that there is nothing");
+    cluster.clock.advance(10 * SECOND);
+    assert_eq!(spent(1, 20).await, 7);
 }
 
 #[tokio::test]
