@@ -11,6 +11,7 @@ pub mod blocks;
 pub mod changes;
 pub mod conversion;
 pub mod failures;
+pub mod following;
 pub mod gcra;
 pub mod ledger;
 pub mod names;

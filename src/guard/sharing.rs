@@ -14,21 +14,15 @@ use tracing::debug;
 
 use crate::clock::Timestamp;
 use crate::error::Result;
+use crate::guard::following::{Following, Other, Which};
 use crate::guard::news::{Bundle, Told};
 use crate::guard::service::Guard;
 use crate::guard::table::{Change, Heard, PAGES, Telling};
 use crate::guard::upkeep::{CONVERSIONS, KEEP};
 use crate::store::{Batch, Commit, Condition, Key, MAX_SCAN_ROWS, Prefix, Record, record};
 
-/// How often a node tells what it has counted, and hears the others.
-pub(crate) const TURN: Duration = Duration::from_secs(1);
-
-/// In so many turns all pages that changed are written.
-const ROUND: u64 = 60;
-
-/// How long it is kept what was told, and for how many turns of ours a node is known: some rounds.
+/// How long it is kept what was told: some rounds, in which all pages are written that hold it.
 const KEEP_TOLD: Duration = Duration::from_secs(300);
-const KNOWN_FOR: u64 = 5 * ROUND;
 
 /// How often a node shows that it lives, and how long it is believed.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -39,34 +33,6 @@ const MOST_BYTES: usize = 1024 * 1024;
 
 /// Parts read at once: some megabytes.
 const ROWS: usize = 100;
-
-/// How far this node is, and has heard.
-#[derive(Debug, Default)]
-pub(crate) struct Following {
-    /// Which node we are: no two have ever had the same number.
-    node: u64,
-    /// The last turn that we began to tell, and from when on the next one counts.
-    turn: u64,
-    since: Timestamp,
-    /// What of it is not known to be written yet.
-    untold: Vec<Told>,
-    shown_at: Timestamp,
-    others: BTreeMap<u64, Other>,
-    /// Turns of ours, told or not.
-    round: u64,
-    /// What is here is not what all have counted, for taking it up failed.
-    is_behind: bool,
-}
-
-/// Another node.
-#[derive(Debug, Clone, Copy)]
-struct Other {
-    /// The last turn of its that we have joined.
-    turn: u64,
-    /// In which turn of ours it was last seen to live: clocks may jump.
-    seen_in: u64,
-    lives: bool,
-}
 
 /// How far a node has told, as it is stored.
 #[derive(Debug, Clone, Copy, Encode, Decode)]
@@ -89,15 +55,6 @@ struct Nodes {
 
 /// Some turns of a node are no longer kept.
 struct Missed;
-
-/// Which of the pages that changed are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Which {
-    /// Those whose turn it is.
-    Some,
-    /// All that are ours to write: all there are if nobody else lives.
-    Ours,
-}
 
 // === impl Guard ===
 
@@ -199,7 +156,7 @@ impl Guard {
                 return self.catch_up(following).await;
             }
         }
-        following.others.retain(|_, other| other.seen_in + KNOWN_FOR > following.round);
+        following.forget();
         Ok(())
     }
 
@@ -244,8 +201,9 @@ impl Guard {
         }
         // A page that is written now holds what is about to be told.
         let (heard, mut bundles, mut changes) = (following.heard(following.turn + 1), Vec::new(), Vec::new());
+        let due = following.due(which);
         for (kind, table) in self.kept() {
-            for number in (0..PAGES).filter(|number| following.is_to_write(*number, which)) {
+            for number in due.iter().copied() {
                 let telling = Telling { kind, heard: &heard, bundles: &mut bundles };
                 let change = table.change(number, Some(telling), now)?;
                 changes.extend(change.map(|change| (self.keys.guard_page(kind, number), change)));
@@ -353,32 +311,4 @@ impl Guard {
 
 fn decode<T: for<'b> Decode<'b, ()>>(read: &Record) -> Result<T> {
     record::decode(&read.value)
-}
-
-// === impl Following ===
-
-impl Following {
-    /// How far what is here is, with so many turns of our own.
-    fn heard(&self, turn: u64) -> Vec<Heard> {
-        let ours = Heard { node: self.node, turn };
-        let others = self.others.iter().map(|(node, other)| Heard { node: *node, turn: other.turn });
-        others.chain([ours]).collect()
-    }
-
-    /// Whether a page is ours to write, and its turn has come.
-    fn is_to_write(&self, number: u16, which: Which) -> bool {
-        let living = || self.others.iter().filter(|(_, other)| other.lives);
-        let rank = living().filter(|(node, _)| **node < self.node).count() as u64;
-        let (number, nodes) = (u64::from(number), living().count() as u64 + 1);
-        let is_ours = number % nodes == rank;
-        is_ours && (which == Which::Ours || (number / nodes) % ROUND == self.round % ROUND)
-    }
-}
-
-// === impl Other ===
-
-impl Other {
-    fn at(turn: u64, round: u64) -> Self {
-        Self { turn, seen_in: round, lives: true }
-    }
 }

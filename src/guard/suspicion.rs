@@ -147,6 +147,9 @@ impl Guard {
             // Newcomers alone judge small areas, but a country is judged by all who live there.
             let counts = apart == Apart::No || width == Width::Country;
             let excused = apart == Apart::Excused;
+            if !counts && !excused {
+                continue;
+            }
             self.conversions.with(name, now, |conversion, news| {
                 let before = conversion.stage();
                 outcome.count(conversion, &rates, counts, excused, now);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::error::Result;
+use crate::guard::following::TURN;
 use crate::guard::service::Guard;
-use crate::guard::sharing::TURN;
 use crate::guard::table::{PAGES, Pages};
 use crate::store::{Batch, MAX_SCAN_ROWS};
 
