@@ -5,7 +5,7 @@
 //! and a rename makes it do so; what a crash leaves of others is deleted on the next opening. The file `lock` is held for
 //! as long as the store is open, whichever files are in use.
 
-use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::fs::{self, DirEntry, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use sled::{Db, Tree};
 
 use crate::error::{Error, Kind, Reason, Result};
-use crate::store::sled::fault::cannot_open;
+use crate::store::sled::fault::{self, cannot_open};
 use crate::store::sled::journal::{FILE_NAMES, Journal, Recovered};
 use crate::store::sled::settler::Disk;
 
@@ -33,15 +33,24 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Names the folder of sled's files, where that is not the folder of the store.
 const CURRENT: &str = "current";
 const LOCK: &str = "lock";
+/// Is there for as long as a store is made. What a crash leaves of that could not be told from a store that lost something.
+const MAKING: &str = "making";
+/// Written and deleted again to see whether there is room: for what a journal and a few segments of sled may take.
+const ROOM: &str = "room";
+const ROOM_BYTES: usize = 8 * 1024 * 1024;
 /// What such folders are called, with a number behind it.
 const FOLDER: &str = "files.";
 /// What sled calls its files, and how the names of some begin.
 const DATA: &str = "db";
 const FILES_OF_SLED: [&str; 3] = [DATA, "conf", "blobs"];
 const SNAPSHOT_OF_SLED: &str = "snap.";
+/// The end of the name of a snapshot that is being written, and the bytes of length and checksum that it ends with.
+const UNFINISHED: &str = ".generating";
+const SNAPSHOT_END_BYTES: usize = 12;
 
 /// What lies in the directory of a store.
 pub(crate) struct Files {
+    pub(crate) db: Db,
     pub(crate) disk: Disk,
     pub(crate) recovered: Recovered,
     /// Held for as long as the store is open.
@@ -52,10 +61,13 @@ pub(crate) struct Files {
 /// `Unavailable`, with a message for the operator.
 pub(crate) fn open(path: &Path, cache_bytes: u64, journal_bytes: u64) -> Result<Files> {
     let cannot = |error: io::Error| cannot_open(path, error);
-    fs::create_dir_all(path).map_err(cannot)?;
+    make_folder(path).map_err(cannot)?;
     let lock = take_lock(path)?;
+    begin_making(path).map_err(cannot)?;
     let folder = current(path).map_err(cannot)?;
     clear_others(path, &folder).map_err(cannot)?;
+    // Of a crash while it was there.
+    drop(fs::remove_file(path.join(ROOM)));
     let db = open_sled(&folder, cache_bytes)
         .map_err(|error| if is_locked(&error) { in_use(path) } else { cannot_open(path, error) })?;
     let notes = db.open_tree(LAYOUT_TREE).map_err(|error| cannot_open(path, error))?;
@@ -67,7 +79,37 @@ pub(crate) fn open(path: &Path, cache_bytes: u64, journal_bytes: u64) -> Result<
     }
     db.flush().map_err(|error| cannot_open(path, error))?;
     let data = sync_files(&folder).map_err(cannot)?;
-    Ok(Files { disk: Disk { db, data, folder }, recovered, lock })
+    let disk = Disk { db: Some(db.clone()), data, folder };
+    Ok(Files { db, disk, recovered, lock })
+}
+
+/// To be called once a store that was opened has a journal to write to: from here on it must be whole.
+pub(crate) fn end_making(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path.join(MAKING)) {
+        Ok(()) => File::open(path)?.sync_all(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens a database that was open before; it is durable as it is when this returns. Error: `Unavailable`.
+pub(crate) fn open_again(folder: &Path, cache_bytes: u64) -> Result<(Db, File)> {
+    let db = open_sled(folder, cache_bytes).map_err(fault::of_sled)?;
+    db.flush().map_err(fault::of_sled)?;
+    let data = sync_files(folder).map_err(fault::unwritten)?;
+    Ok((db, data))
+}
+
+/// Whether there is room on the disk, as much as it takes to go on. Error: `Unavailable`.
+pub(crate) fn find_room(path: &Path) -> Result<()> {
+    let place = path.join(ROOM);
+    let found = File::create(&place).and_then(|mut room| {
+        room.write_all(&vec![0; ROOM_BYTES])?;
+        // A disk may find out only now.
+        room.sync_all()
+    });
+    let cleared = fs::remove_file(place);
+    found.and(cleared).map_err(fault::unwritten)
 }
 
 /// Whether a store is open, here or in another process.
@@ -94,24 +136,30 @@ pub(crate) fn create_beside(path: &Path, disk: &Disk, cache_bytes: u64) -> Resul
     Ok((db, folder))
 }
 
-/// Has the store use a database that lies beside the other one, from the next opening on. It is durable as it is, and so
-/// is the change, when this returns.
-pub(crate) fn make_current(path: &Path, db: &Db, folder: &Path) -> io::Result<File> {
+/// Makes a database that lies beside the other one durable as it is, and all ready for [`make_current`]. Nothing has changed
+/// for the store when this fails.
+pub(crate) fn make_ready(path: &Path, db: &Db, folder: &Path) -> io::Result<File> {
     db.flush().map_err(io::Error::other)?;
     let data = sync_files(folder)?;
     let name = folder.file_name().unwrap_or_default();
-    let aside = path.join(format!("{CURRENT}.new"));
-    let mut file = File::create(&aside)?;
+    let mut file = File::create(aside(path))?;
     file.write_all(name.as_encoded_bytes())?;
     file.sync_all()?;
-    fs::rename(&aside, path.join(CURRENT))?;
-    File::open(path)?.sync_all()?;
     Ok(data)
+}
+
+/// Has the store use the database that was made ready, from the next opening on. That is durable when this returns.
+pub(crate) fn make_current(path: &Path) -> io::Result<()> {
+    fs::rename(aside(path), path.join(CURRENT))?;
+    File::open(path)?.sync_all()
+}
+
+fn aside(path: &Path) -> PathBuf {
+    path.join(format!("{CURRENT}.new"))
 }
 
 /// Deletes the files of databases that are not in use.
 pub(crate) fn clear_others(path: &Path, in_use: &Path) -> io::Result<()> {
-    let is_of_sled = |name: &str| FILES_OF_SLED.contains(&name) || name.starts_with(SNAPSHOT_OF_SLED);
     let mut cleared = false;
     for entry in fs::read_dir(path)? {
         let entry = entry?;
@@ -121,12 +169,7 @@ pub(crate) fn clear_others(path: &Path, in_use: &Path) -> io::Result<()> {
         if !is_other {
             continue;
         }
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            fs::remove_dir_all(entry.path())?
-        } else {
-            fs::remove_file(entry.path())?
-        };
+        delete(&entry)?;
         cleared = true;
     }
     if cleared { File::open(path)?.sync_all() } else { Ok(()) }
@@ -153,6 +196,35 @@ fn current(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
+/// Notes that a store is being made, where there is none; begins anew where that was not ended.
+fn begin_making(path: &Path) -> io::Result<()> {
+    let making = path.join(MAKING);
+    let was_making = making.exists();
+    // Whatever else lies there is not ours.
+    let is_of_store =
+        |name: &str| FILE_NAMES.contains(&name) || is_of_sled(name) || name.starts_with(FOLDER) || name == CURRENT;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if !entry.file_name().to_str().is_some_and(is_of_store) {
+            continue;
+        }
+        if !was_making {
+            return Ok(());
+        }
+        delete(&entry)?;
+    }
+    File::create(making)?.sync_all()?;
+    File::open(path)?.sync_all()
+}
+
+fn is_of_sled(name: &str) -> bool {
+    FILES_OF_SLED.contains(&name) || name.starts_with(SNAPSHOT_OF_SLED)
+}
+
+fn delete(entry: &DirEntry) -> io::Result<()> {
+    if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) }
+}
+
 fn number_of(folder: &Path) -> Option<u64> {
     folder.file_name()?.to_str()?.strip_prefix(FOLDER)?.parse().ok()
 }
@@ -167,7 +239,21 @@ fn take_lock(path: &Path) -> Result<File> {
     }
 }
 
+/// Makes a folder, and those above it that are missing, each so that it is found after a loss of power.
+fn make_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_folder(above)?;
+    fs::create_dir(path)?;
+    File::open(above)?.sync_all()
+}
+
 fn open_sled(folder: &Path, cache_bytes: u64) -> sled::Result<Db> {
+    if folder.is_dir() {
+        prepare(folder)?;
+    }
     sled::Config::new()
         .path(folder)
         // sled's own flusher loses the errors that it meets.
@@ -175,6 +261,30 @@ fn open_sled(folder: &Path, cache_bytes: u64) -> sled::Result<Db> {
         .segment_size(SEGMENT_BYTES)
         .cache_capacity(cache_bytes)
         .open()
+}
+
+/// Makes sure of what sled believes of its files when it opens them.
+///
+/// It takes a snapshot that it was still writing when a crash came for a good one, and then does not open. And what it
+/// finds in its log it notes in a new snapshot, which it syncs, though of the log some may be in the kernel's cache alone.
+fn prepare(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(SNAPSHOT_OF_SLED) && name.ends_with(UNFINISHED) && !is_whole_snapshot(&fs::read(&path)?) {
+            fs::remove_file(&path)?;
+        }
+    }
+    match File::open(folder.join(DATA)) {
+        Ok(data) => data.sync_all(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_whole_snapshot(bytes: &[u8]) -> bool {
+    let Some((content, end)) = bytes.split_last_chunk::<SNAPSHOT_END_BYTES>() else { return false };
+    !content.is_empty() && end[8..] == crc32fast::hash(content).to_le_bytes()
 }
 
 /// Waits until nobody holds the lock on the data file, for ten seconds at most: when a database is dropped, a thread of

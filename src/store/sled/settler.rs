@@ -9,20 +9,22 @@ use std::sync::{Arc, Mutex};
 
 use sled::Db;
 
-use crate::error::Result;
-use crate::store::sled::fault;
+use crate::error::{Error, Result};
 use crate::store::sled::table::{Layer, Table};
+use crate::store::sled::{fault, files};
 
 /// Writes layers into sled and makes them durable there.
 #[derive(Clone)]
 pub(crate) struct Settler {
     pub(crate) disk: Arc<Mutex<Option<Disk>>>,
     pub(crate) table: Arc<Table>,
+    pub(crate) cache_bytes: u64,
 }
 
 /// The database that is in use; held while something settles, so that none takes its place meanwhile.
 pub(crate) struct Disk {
-    pub(crate) db: Db,
+    /// `None` when it was let go of and could not be opened again.
+    pub(crate) db: Option<Db>,
     /// sled's data file, opened apart so that it can be synced.
     pub(crate) data: File,
     pub(crate) folder: PathBuf,
@@ -38,9 +40,10 @@ const MAX_UNSYNCED_BYTES: usize = 256 * 1024;
 // === impl Settler ===
 
 impl Settler {
-    /// Returns when the layer is durable in sled and has left the table. Error: `Unavailable`; the store must end then.
+    /// Returns when the layer is durable in sled and has left the table. Error: `Unavailable`; where that passes, the
+    /// layer must be settled again, else the store must end.
     pub(crate) fn settle(&self, layer: &Layer) -> Result<()> {
-        let disk = self.disk.lock().map_err(|_| fault::broken("a thread panicked while it used the database"))?;
+        let disk = self.disk.lock().map_err(|_| panicked())?;
         let disk = disk.as_ref().ok_or_else(fault::closed)?;
         let mut entries = layer.iter().peekable();
         let mut unsynced = 0;
@@ -59,6 +62,26 @@ impl Settler {
         disk.sync()?;
         self.table.settled()
     }
+
+    /// Settles a layer that could not be settled for want of room. After an error sled does nothing any more, so it is
+    /// opened again, as after a crash: it has what was durable, and the layer has the rest. Errors: as [`Settler::settle`].
+    pub(crate) fn settle_again(&self, layer: &Layer) -> Result<()> {
+        let mut disk = self.disk.lock().map_err(|_| panicked())?;
+        let in_use = disk.as_mut().ok_or_else(fault::closed)?;
+        self.table.replace(|| {
+            drop(in_use.db.take());
+            files::wait_until_unlocked(&in_use.folder);
+            let (db, data) = files::open_again(&in_use.folder, self.cache_bytes)?;
+            in_use.data = data;
+            Ok(sled::Tree::clone(in_use.db.insert(db)))
+        })?;
+        drop(disk);
+        self.settle(layer)
+    }
+}
+
+fn panicked() -> Error {
+    fault::broken("a thread panicked while it used the database")
 }
 
 // === impl Disk ===
@@ -66,7 +89,8 @@ impl Settler {
 impl Disk {
     /// `flush` hands sled's buffers to the kernel, and only the sync brings them to the disk.
     pub(crate) fn sync(&self) -> Result<()> {
-        self.db.flush().map_err(fault::broken)?;
+        let db = self.db.as_ref().ok_or_else(|| fault::full("the database could not be opened again"))?;
+        db.flush().map_err(fault::of_sled)?;
         self.data.sync_data().map_err(fault::broken)
     }
 }
