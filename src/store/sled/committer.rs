@@ -41,6 +41,8 @@ pub(crate) struct Committer {
     pub(crate) tally: Arc<Tally>,
     /// The folder of the store.
     path: PathBuf,
+    /// Whether sled is to be opened again where something has not settled.
+    is_stuck: bool,
     meters: Meters,
     /// The thread that settles what the journal's other file holds.
     settling: Option<Settling>,
@@ -114,6 +116,7 @@ impl Committer {
             clock,
             tally: Arc::default(),
             path,
+            is_stuck: true,
             meters: Meters::new(),
             settling: None,
             commits: 0,
@@ -157,7 +160,9 @@ impl Committer {
 
     /// Where the disk was full, waits until the store can take writes again; returns whether it can.
     fn wait_for_room(&mut self) -> bool {
-        while self.queue.wait_while_held(fault::ROOM_INTERVAL) {
+        let mut longest = Duration::ZERO;
+        while self.queue.wait_while_held(longest) {
+            longest = fault::ROOM_INTERVAL;
             match self.mend() {
                 Ok(()) => {
                     self.queue.resume();
@@ -169,14 +174,21 @@ impl Committer {
         false
     }
 
-    /// Brings the store to where it was before the disk was full.
+    /// Brings the store to where it was before the disk was full: at once as far as readers need it, with the room that was
+    /// kept for that, and once there is room altogether.
     fn mend(&mut self) -> Result<()> {
-        files::find_room(&self.path)?;
         self.wait_until_settled();
-        match self.table.settling()? {
-            Some(layer) => self.settler.settle_again(&layer),
-            None => Ok(()),
+        let Some(layer) = self.table.settling()? else { return files::find_room(&self.path) };
+        if self.is_stuck && files::use_room(&self.path) {
+            self.settler.open_again()?;
+            self.is_stuck = false;
         }
+        files::find_room(&self.path)?;
+        if self.is_stuck {
+            self.settler.open_again()?;
+        }
+        self.is_stuck = true;
+        self.settler.settle(&layer)
     }
 
     fn judge(&mut self, job: Job, group: &mut Group, now: Timestamp) {

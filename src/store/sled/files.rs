@@ -35,9 +35,11 @@ const CURRENT: &str = "current";
 const LOCK: &str = "lock";
 /// Is there for as long as a store is made. What a crash leaves of that could not be told from a store that lost something.
 const MAKING: &str = "making";
-/// Written and deleted again to see whether there is room: for what a journal and a few segments of sled may take.
+/// Kept so that there is some room when the disk is full, as much as it takes to open sled's files again; and what it is
+/// tried with whether there is any.
 const ROOM: &str = "room";
-const ROOM_BYTES: usize = 8 * 1024 * 1024;
+const ROOM_TRIED: &str = "room.new";
+const ROOM_BYTES: u64 = 8 * 1024 * 1024;
 /// What such folders are called, with a number behind it.
 const FOLDER: &str = "files.";
 /// What sled calls its files, and how the names of some begin.
@@ -66,8 +68,9 @@ pub(crate) fn open(path: &Path, cache_bytes: u64, journal_bytes: u64) -> Result<
     begin_making(path).map_err(cannot)?;
     let folder = current(path).map_err(cannot)?;
     clear_others(path, &folder).map_err(cannot)?;
-    // Of a crash while it was there.
-    drop(fs::remove_file(path.join(ROOM)));
+    if !keeps_room(path) {
+        find_room(path).map_err(|error| cannot_open(path, format!("{error:?}")))?;
+    }
     let db = open_sled(&folder, cache_bytes)
         .map_err(|error| if is_locked(&error) { in_use(path) } else { cannot_open(path, error) })?;
     let notes = db.open_tree(LAYOUT_TREE).map_err(|error| cannot_open(path, error))?;
@@ -100,16 +103,27 @@ pub(crate) fn open_again(folder: &Path, cache_bytes: u64) -> Result<(Db, File)> 
     Ok((db, data))
 }
 
-/// Whether there is room on the disk, as much as it takes to go on. Error: `Unavailable`.
+/// Whether there is room on the disk, beside what is kept of it. Keeps it if none is kept. Error: `Unavailable`.
 pub(crate) fn find_room(path: &Path) -> Result<()> {
-    let place = path.join(ROOM);
-    let found = File::create(&place).and_then(|mut room| {
-        room.write_all(&vec![0; ROOM_BYTES])?;
-        // A disk may find out only now.
-        room.sync_all()
+    let tried = path.join(ROOM_TRIED);
+    let found = File::create(&tried).and_then(|mut room| {
+        let bytes = vec![0; usize::try_from(ROOM_BYTES).map_err(io::Error::other)?];
+        room.write_all(&bytes)
     });
-    let cleared = fs::remove_file(place);
-    found.and(cleared).map_err(fault::unwritten)
+    let put = match &found {
+        Ok(()) if !keeps_room(path) => fs::rename(&tried, path.join(ROOM)),
+        _ => fs::remove_file(&tried),
+    };
+    found.and(put).map_err(fault::unwritten)
+}
+
+/// Gives the room free that was kept; whether there was any.
+pub(crate) fn use_room(path: &Path) -> bool {
+    keeps_room(path) && fs::remove_file(path.join(ROOM)).is_ok()
+}
+
+fn keeps_room(path: &Path) -> bool {
+    fs::metadata(path.join(ROOM)).is_ok_and(|room| room.len() >= ROOM_BYTES)
 }
 
 /// Whether a store is open, here or in another process.

@@ -63,9 +63,9 @@ impl Settler {
         self.table.settled()
     }
 
-    /// Settles a layer that could not be settled for want of room. After an error sled does nothing any more, so it is
-    /// opened again, as after a crash: it has what was durable, and the layer has the rest. Errors: as [`Settler::settle`].
-    pub(crate) fn settle_again(&self, layer: &Layer) -> Result<()> {
+    /// Opens sled again, as after a crash. After an error it writes nothing any more, and even of its readers some have to.
+    /// It has what was durable then, and a layer that could not settle has the rest. Error: `Unavailable`.
+    pub(crate) fn open_again(&self) -> Result<()> {
         let mut disk = self.disk.lock().map_err(|_| panicked())?;
         let in_use = disk.as_mut().ok_or_else(fault::closed)?;
         self.table.replace(|| {
@@ -74,9 +74,7 @@ impl Settler {
             let (db, data) = files::open_again(&in_use.folder, self.cache_bytes)?;
             in_use.data = data;
             Ok(sled::Tree::clone(in_use.db.insert(db)))
-        })?;
-        drop(disk);
-        self.settle(layer)
+        })
     }
 }
 

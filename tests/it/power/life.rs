@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -68,13 +69,9 @@ impl Life {
             command
         };
         if let Some(bytes) = killed {
-            let mut first = command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-            let recorded = || fs::metadata(&record).map_or(0, |record| record.len());
-            while recorded() < bytes && first.try_wait().unwrap().is_none() {
-                std::thread::yield_now();
-            }
-            first.kill().unwrap();
-            first.wait().unwrap();
+            let mut first = command();
+            first.env("RECORDER_KILL_AT", bytes.to_string()).stdout(Stdio::null()).stderr(Stdio::null());
+            assert_eq!(first.status().unwrap().signal(), Some(9), "it was to be killed");
         }
         let mut command = command();
         let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();

@@ -5,8 +5,10 @@
  *   RECORDER_FOLDER    the folder, an absolute path without links; nothing else is touched
  *   RECORDER_LOG       where to append the record; nothing is recorded without it
  *   RECORDER_NO_SYNC   syncs of files with this in their path do nothing and are not recorded
+ *   RECORDER_KILL_AT   ends the process, as kill -9 does, once the record has so many bytes
  *   RECORDER_FAULTS    a file that says what fails now, read before each operation:
- *                        full        what needs room on the disk gets ENOSPC, writes perhaps after a part
+ *                        full        what needs room on the disk gets ENOSPC, writes perhaps after a part; what is deleted
+ *                                    meanwhile makes as much room
  *                        no-write    every write gets EIO
  *                        no-sync     every fsync and fdatasync gets EIO
  *   RECORDER_CLOCK     a file with seconds that the clock of the day is ahead; not of the folder, but of use to the same tests
@@ -21,6 +23,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -40,7 +43,9 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static const char *folder, *no_sync, *faults, *clock_file;
 static size_t folder_length;
 static int record_fd = -1;
-static uint64_t syncs;
+/* Bytes that were made free since the disk was full. */
+static off_t spare;
+static uint64_t syncs, recorded, kill_at;
 
 #define REAL(name) ((__typeof__(&name))real(#name))
 
@@ -56,12 +61,15 @@ static void begin(void) {
     no_sync = getenv("RECORDER_NO_SYNC");
     faults = getenv("RECORDER_FAULTS");
     clock_file = getenv("RECORDER_CLOCK");
-    const char *record = getenv("RECORDER_LOG");
+    const char *record = getenv("RECORDER_LOG"), *limit = getenv("RECORDER_KILL_AT");
+    kill_at = limit ? strtoull(limit, NULL, 10) : UINT64_MAX;
     if (record) {
         record_fd = (int)syscall(SYS_openat, AT_FDCWD, record, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         if (record_fd < 0) abort();
     }
 }
+
+static int fails(const char *word);
 
 static int is_inside(const char *path) {
     pthread_once(&once, begin);
@@ -130,6 +138,9 @@ static void note(enum kind kind, const char *path, const char *second, uint64_t 
     put_all(first, lengths[0]);
     put_all(other, lengths[1]);
     put_all(data, length);
+    recorded += sizeof head + lengths[0] + lengths[1] + length;
+    /* Whoever else would change something waits for the lock, so the record is all that was done. */
+    if (recorded >= kill_at) syscall(SYS_kill, getpid(), SIGKILL);
     errno = saved;
 }
 
@@ -138,6 +149,17 @@ static void note_foreign(const char *path, const char *what) {
     pthread_mutex_lock(&lock);
     note(FOREIGN, path, NULL, 0, 0, what, strlen(what));
     pthread_mutex_unlock(&lock);
+}
+
+/* To be called with the lock held: how much of what lies behind the end of a file has room. */
+static off_t room_for(off_t more) {
+    if (!fails("full")) {
+        spare = 0;
+        return more;
+    }
+    off_t found = more < spare ? more : spare;
+    spare -= found;
+    return found;
 }
 
 static int fails(const char *word) {
@@ -163,7 +185,7 @@ static int open_at(int at, const char *name, int flags, mode_t mode) {
     if (fd >= 0 && !was_there)
         note(CREATE, path, NULL, inode_of(fd), 0, NULL, 0);
     else if (fd >= 0 && (flags & O_TRUNC) && before.st_size)
-        note(TRUNCATE, path, NULL, before.st_ino, 0, NULL, 0);
+        spare += before.st_size, note(TRUNCATE, path, NULL, before.st_ino, 0, NULL, 0);
     if (fd >= 0 && (flags & (O_SYNC | O_DSYNC)))
         note(FOREIGN, path, NULL, 0, 0, "O_SYNC", 6);
     pthread_mutex_unlock(&lock);
@@ -208,8 +230,8 @@ static ssize_t write_at(int fd, const struct iovec *parts, int count, off_t at) 
         errno = EIO;
     } else {
         size_t fits = length;
-        if (place + (off_t)length > found.st_size && fails("full"))
-            fits = place < found.st_size ? (size_t)(found.st_size - place) : 0;
+        off_t more = place + (off_t)length - (place > found.st_size ? place : found.st_size);
+        if (more > 0) fits = length - (size_t)(more - room_for(more));
         if (length && !fits) {
             errno = ENOSPC;
         } else {
@@ -267,7 +289,10 @@ int unlinkat(int at, const char *name, int flags) {
     char path[PATH_MAX];
     if (!resolve(at, name, path)) return (int)syscall(SYS_unlinkat, at, name, flags);
     pthread_mutex_lock(&lock);
+    struct stat found = {0};
+    stat(path, &found);
     int done = (int)syscall(SYS_unlinkat, at, name, flags);
+    if (!done && !(flags & AT_REMOVEDIR)) spare += found.st_size;
     if (!done) note(flags & AT_REMOVEDIR ? RMDIR : UNLINK, path, NULL, 0, 0, NULL, 0);
     pthread_mutex_unlock(&lock);
     return done;
@@ -282,11 +307,12 @@ int remove(const char *name) {
 int mkdirat(int at, const char *name, mode_t mode) {
     char path[PATH_MAX];
     if (!resolve(at, name, path)) return (int)syscall(SYS_mkdirat, at, name, mode);
-    if (fails("full")) {
+    pthread_mutex_lock(&lock);
+    if (!room_for(4096)) {
+        pthread_mutex_unlock(&lock);
         errno = ENOSPC;
         return -1;
     }
-    pthread_mutex_lock(&lock);
     int done = (int)syscall(SYS_mkdirat, at, name, mode);
     struct stat made;
     if (!done && !stat(path, &made)) note(MKDIR, path, NULL, made.st_ino, 0, NULL, 0);
