@@ -31,6 +31,8 @@ pub(crate) struct Gateway {
 type LastLines = Arc<Mutex<VecDeque<String>>>;
 
 const CONFIG: &str = include_str!("child.toml");
+/// How many calls it takes at once by that configuration.
+pub(crate) const CALLS: usize = 4096;
 /// Where that configuration has the store.
 const STORE: &str = "data";
 /// The option of `serve` by which a server never outlives who started it.

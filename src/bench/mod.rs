@@ -6,8 +6,10 @@
 
 mod calls;
 mod child;
+mod insisting;
 mod latency;
 mod load;
+mod overload;
 mod place;
 mod process;
 pub mod progress;
@@ -60,6 +62,12 @@ pub struct Options {
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u64).range(..=10_000_000))]
     pub live: u64,
 
+    /// Then have so many times the calls come that the server takes at once; a list, such as 2,5,10
+    ///
+    /// Callers who are turned away come again when they are told to. It goes best with several --threads.
+    #[arg(long, value_delimiter = ',', value_name = "TIMES", conflicts_with = "address", value_parser = clap::value_parser!(u16).range(1..=20))]
+    pub overload: Vec<u16>,
+
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
@@ -108,11 +116,9 @@ pub struct Output<'a> {
 /// A run under way.
 struct Run<'a> {
     options: &'a Options,
-    clock: Arc<dyn Clock>,
     own: Option<Gateway>,
     alone: Option<Alone>,
     aim: Aim,
-    stock: Arc<Stock>,
     stop: CancellationToken,
     progress: Progress<'a>,
     report: Report,
@@ -154,11 +160,9 @@ pub async fn run(
     };
     let mut run = Run {
         options,
-        aim: aim(options, own.as_ref())?,
+        aim: aim(options, own.as_ref(), stock, Arc::clone(&surroundings.clock))?,
         own,
         alone: Alone::open(surroundings.open_store, &directory, &surroundings.clock, &surroundings.random).await?,
-        clock: surroundings.clock,
-        stock: Arc::new(stock),
         stop: stopping,
         progress: Progress::new(output.progress, output.terminal),
         report: Report::new(
@@ -187,7 +191,7 @@ fn draw(random: &dyn Random) -> u64 {
 }
 
 /// Whom to call: our own server, else the one that is given.
-fn aim(options: &Options, own: Option<&Gateway>) -> Result<Aim> {
+fn aim(options: &Options, own: Option<&Gateway>, stock: Stock, clock: Arc<dyn Clock>) -> Result<Aim> {
     let (address, authorization) = match (own, &options.address, &options.key) {
         (Some(own), ..) => (own.address.clone(), own.key.clone()),
         (None, Some(address), Some(key)) => (address.clone(), format!("Bearer {key}")),
@@ -202,6 +206,8 @@ fn aim(options: &Options, own: Option<&Gateway>) -> Result<Aim> {
         connections: options.connections.into(),
         threads: options.threads.into(),
         server: own.map(|own| Process::Child(own.process_id())),
+        stock: Arc::new(stock),
+        clock,
     })
 }
 
@@ -241,9 +247,15 @@ impl Run<'_> {
                 }
                 self.point(callers, operation).await?;
             }
-            self.stock.clear();
+            self.aim.stock.clear();
             // Beside the pairs that it is compared with, because a machine is not equally fast all the time.
             self.store_alone(callers).await?;
+        }
+        for times in &self.options.overload {
+            if self.stop.is_cancelled() {
+                break;
+            }
+            self.too_many(*times).await?;
         }
         self.report.server_memory = self.aim.server.and_then(Process::memory);
         self.report.server_disk = self.own.as_ref().and_then(Gateway::disk_bytes);
@@ -259,8 +271,7 @@ impl Run<'_> {
             let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
             progress.draw(&format!("making verifications: {done} of {count}, {rate:.0}/s"));
         };
-        let clock = Arc::clone(&self.clock);
-        let measured = load::run(&self.aim, task, &self.stock, &*clock, &self.stop, &mut tell).await?;
+        let measured = load::run(&self.aim, task, &self.stop, &mut tell).await?;
         self.report.note_failures(LIVE_CALLERS, Operation::Start, &measured);
         let made = Point::new(LIVE_CALLERS, Operation::Start.as_str(), &measured);
         self.progress.done(&format!("made {} verifications in {:.1} s", made.calls, made.seconds));
@@ -276,14 +287,29 @@ impl Run<'_> {
             let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
             progress.draw(&format!("{callers} callers, {}: {rate:.0}/s", operation.as_str()));
         };
-        let clock = Arc::clone(&self.clock);
-        let measured = load::run(&self.aim, task, &self.stock, &*clock, &self.stop, &mut tell).await?;
+        let measured = load::run(&self.aim, task, &self.stop, &mut tell).await?;
         if self.stop.is_cancelled() && measured.latencies.total() == 0 && measured.failures.is_empty() {
             return Ok(());
         }
         self.report.add(callers, operation, &measured);
         let Some(point) = self.report.points.last() else { return Ok(()) };
         self.progress.done(&point.to_string());
+        Ok(())
+    }
+
+    /// So many times the calls that the server takes at once.
+    async fn too_many(&mut self, times: u16) -> Result<()> {
+        let Some(usual) = self.report.best_pairs() else { return Ok(()) };
+        let progress = &mut self.progress;
+        let mut tell = |done: u64, elapsed: Duration| {
+            let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
+            progress.draw(&format!("{times} times what it takes: {rate:.0}/s"));
+        };
+        let time = Duration::from_secs_f64(self.options.seconds);
+        let (row, measured) = overload::measure(&self.aim, times, time, usual, &self.stop, &mut tell).await?;
+        self.report.note_failures(row.callers, Operation::Pair, &measured);
+        self.progress.done(&row.to_string());
+        self.report.overload.push(row);
         Ok(())
     }
 
