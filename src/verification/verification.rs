@@ -398,12 +398,10 @@ impl Verification {
     /// that it allows was lost on the way to a vendor. Of one that was begun at a time yet to come, because the clock was
     /// set back, nobody can say how old it is, so it counts as run out.
     fn end_of_time(&self, now: Timestamp) -> Option<(Status, Timestamp)> {
-        if now + clock::TOLERANCE < self.created_at {
-            return Some((Status::Expired, self.created_at));
-        }
         let under_way = self.vendor_code.as_ref().and_then(|code| code.under_way);
         let lost_at = under_way.filter(|_| self.checks_left() == 0).map(|check| check.until);
         match lost_at.filter(|at| *at < self.expires_at) {
+            _ if now + clock::TOLERANCE < self.created_at => Some((Status::Expired, self.created_at)),
             Some(at) if now >= at => Some((Status::ChecksExhausted, at)),
             _ => (now >= self.expires_at).then_some((Status::Expired, self.expires_at)),
         }

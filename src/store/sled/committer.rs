@@ -178,12 +178,14 @@ impl Committer {
     /// kept for that, and once there is room altogether.
     fn mend(&mut self) -> Result<()> {
         self.wait_until_settled();
-        let Some(layer) = self.table.settling()? else { return files::find_room(&self.path) };
+        let Some(layer) = self.table.settling()? else {
+            return files::find_room(&self.path).map_err(fault::unwritten);
+        };
         if self.is_stuck && files::use_room(&self.path) {
             self.settler.open_again()?;
             self.is_stuck = false;
         }
-        files::find_room(&self.path)?;
+        files::find_room(&self.path).map_err(fault::unwritten)?;
         if self.is_stuck {
             self.settler.open_again()?;
         }

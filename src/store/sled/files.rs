@@ -16,7 +16,6 @@ use sled::{Db, Tree};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::store::sled::fault::{self, cannot_open};
 use crate::store::sled::journal::{FILE_NAMES, Journal, Recovered};
-use crate::store::sled::settler::Disk;
 
 /// sled allots its log in segments of this many bytes. A quarter of one bounds a node that is kept in the log, and what
 /// is written between two syncs has to stay below one; with larger segments the file is larger and less steady.
@@ -59,6 +58,15 @@ pub(crate) struct Files {
     pub(crate) lock: File,
 }
 
+/// The database that is in use; held while something settles, so that none takes its place meanwhile.
+pub(crate) struct Disk {
+    /// `None` when it was let go of and could not be opened again.
+    pub(crate) db: Option<Db>,
+    /// sled's data file, opened apart so that it can be synced.
+    pub(crate) data: File,
+    pub(crate) folder: PathBuf,
+}
+
 /// Opens the database, its data file and the journal; the database is durable as it is when this returns. Error:
 /// `Unavailable`, with a message for the operator.
 pub(crate) fn open(path: &Path, cache_bytes: u64, journal_bytes: u64) -> Result<Files> {
@@ -69,7 +77,7 @@ pub(crate) fn open(path: &Path, cache_bytes: u64, journal_bytes: u64) -> Result<
     let folder = current(path).map_err(cannot)?;
     clear_others(path, &folder).map_err(cannot)?;
     if !keeps_room(path) {
-        find_room(path).map_err(|error| cannot_open(path, format!("{error:?}")))?;
+        find_room(path).map_err(cannot)?;
     }
     let db = open_sled(&folder, cache_bytes)
         .map_err(|error| if is_locked(&error) { in_use(path) } else { cannot_open(path, error) })?;
@@ -103,8 +111,8 @@ pub(crate) fn open_again(folder: &Path, cache_bytes: u64) -> Result<(Db, File)> 
     Ok((db, data))
 }
 
-/// Whether there is room on the disk, beside what is kept of it. Keeps it if none is kept. Error: `Unavailable`.
-pub(crate) fn find_room(path: &Path) -> Result<()> {
+/// Whether there is room on the disk, beside what is kept of it. Keeps it if none is kept.
+pub(crate) fn find_room(path: &Path) -> io::Result<()> {
     let tried = path.join(ROOM_TRIED);
     let found = File::create(&tried).and_then(|mut room| {
         let bytes = vec![0; usize::try_from(ROOM_BYTES).map_err(io::Error::other)?];
@@ -114,7 +122,7 @@ pub(crate) fn find_room(path: &Path) -> Result<()> {
         Ok(()) if !keeps_room(path) => fs::rename(&tried, path.join(ROOM)),
         _ => fs::remove_file(&tried),
     };
-    found.and(put).map_err(fault::unwritten)
+    found.and(put)
 }
 
 /// Gives the room free that was kept; whether there was any.
@@ -172,14 +180,16 @@ fn aside(path: &Path) -> PathBuf {
     path.join(format!("{CURRENT}.new"))
 }
 
-/// Deletes the files of databases that are not in use.
+/// Deletes the files of databases that are not in use, and what a crash has left of a look for room.
 pub(crate) fn clear_others(path: &Path, in_use: &Path) -> io::Result<()> {
     let mut cleared = false;
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        let is_other = name.starts_with(FOLDER) && entry.path() != in_use || in_use != path && is_of_sled(name);
+        let is_other_database =
+            name.starts_with(FOLDER) && entry.path() != in_use || in_use != path && is_of_sled(name);
+        let is_other = is_other_database || name == ROOM_TRIED;
         if !is_other {
             continue;
         }
@@ -343,4 +353,15 @@ fn is_locked(error: &sled::Error) -> bool {
 fn in_use(path: &Path) -> Error {
     let path = path.display();
     Error::new(Kind::Unavailable, Reason::StoreUnavailable, format!("another verigate is using {path}"))
+}
+
+// === impl Disk ===
+
+impl Disk {
+    /// `flush` hands sled's buffers to the kernel, and only the sync brings them to the disk.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let db = self.db.as_ref().ok_or_else(|| fault::full("the database could not be opened again"))?;
+        db.flush().map_err(fault::of_sled)?;
+        self.data.sync_data().map_err(fault::broken)
+    }
 }

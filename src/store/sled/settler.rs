@@ -3,13 +3,10 @@
 //! By then a verification that came, was sent and was approved is one record and not five, and a due mark that came and
 //! went is nothing at all. Should a crash come in the middle, the journal is replayed from its beginning.
 
-use std::fs::File;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use sled::Db;
-
 use crate::error::{Error, Result};
+use crate::store::sled::files::Disk;
 use crate::store::sled::table::{Layer, Table};
 use crate::store::sled::{fault, files};
 
@@ -19,15 +16,6 @@ pub(crate) struct Settler {
     pub(crate) disk: Arc<Mutex<Option<Disk>>>,
     pub(crate) table: Arc<Table>,
     pub(crate) cache_bytes: u64,
-}
-
-/// The database that is in use; held while something settles, so that none takes its place meanwhile.
-pub(crate) struct Disk {
-    /// `None` when it was let go of and could not be opened again.
-    pub(crate) db: Option<Db>,
-    /// sled's data file, opened apart so that it can be synced.
-    pub(crate) data: File,
-    pub(crate) folder: PathBuf,
 }
 
 /// Entries written in one turn at the table, some tens of microseconds.
@@ -80,15 +68,4 @@ impl Settler {
 
 fn panicked() -> Error {
     fault::broken("a thread panicked while it used the database")
-}
-
-// === impl Disk ===
-
-impl Disk {
-    /// `flush` hands sled's buffers to the kernel, and only the sync brings them to the disk.
-    pub(crate) fn sync(&self) -> Result<()> {
-        let db = self.db.as_ref().ok_or_else(|| fault::full("the database could not be opened again"))?;
-        db.flush().map_err(fault::of_sled)?;
-        self.data.sync_data().map_err(fault::broken)
-    }
 }

@@ -9,9 +9,10 @@ use tempfile::TempDir;
 use verigate::clock::SystemClock;
 use verigate::error::{Error, Reason};
 use verigate::store::sled::{Config, SledStore};
-use verigate::store::{Store, WholeStore};
+use verigate::store::{Prefix, Store, WholeStore};
 
 use crate::power::work::{self, CALLERS, compare, last_batches, try_to_make};
+use crate::support::gateway::eventually;
 
 /// The journal's room: it settles all the time, and never.
 const JOURNALS: [u64; 2] = [64 * 1024, 1 << 30];
@@ -61,6 +62,17 @@ impl Bench {
         }
     }
 
+    /// Waits until the database has been opened again, without what could not be written.
+    async fn until_readable(&self) {
+        eventually(async || {
+            for space in 0..4 {
+                self.store.scan(&Prefix::new([space], None), None, 1_000).await.ok()?;
+            }
+            Some(())
+        })
+        .await;
+    }
+
     async fn until_ready(&self) {
         while self.store.ready().is_err() {
             tokio::task::yield_now().await;
@@ -97,6 +109,7 @@ async fn run_full(bench: &Bench) {
         assert!(refused.retry_after().is_some(), "{refused:?}");
         let not_ready = bench.store.ready().unwrap_err();
         assert!(not_ready.message().contains("full") && not_ready.retry_after().is_some(), "{not_ready:?}");
+        bench.until_readable().await;
         bench.look().await;
         let Err(refused) = rewrite(&bench.store).await else { panic!("there is no room for other files") };
         assert_eq!(refused.reason(), Reason::StoreUnavailable);

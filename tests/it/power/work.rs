@@ -105,7 +105,7 @@ async fn raise(store: &Arc<SledStore>, words: &Words, last: &mut [u64; CALLERS a
         let (store, words, from) = (Arc::clone(store), words.clone(), last[usize::from(caller)]);
         tokio::spawn(async move {
             for number in from + 1..=from + batches {
-                make(&*store, caller, number).await;
+                make(&store, caller, number).await;
                 words.tell(&format!("ack {caller} {number}"));
             }
         })
