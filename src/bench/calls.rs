@@ -22,9 +22,9 @@ use crate::proto::verification::v1::{
 };
 
 /// What a caller does over and over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Operation {
+pub enum Operation {
     /// `grpc.health.v1.Health/Check`: what a call costs that does nothing.
     Empty,
     /// `StartVerification` for a recipient never seen before.
@@ -94,7 +94,7 @@ const STRIDE: u64 = 12_345_679;
 // === impl Operation ===
 
 impl Operation {
-    pub(crate) const ALL: [Self; 4] = [Self::Empty, Self::Start, Self::Check, Self::Pair];
+    pub const ALL: [Self; 4] = [Self::Empty, Self::Start, Self::Check, Self::Pair];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {

@@ -4,7 +4,7 @@
 //! of how a server works: it calls what every client calls. Only the store is also measured alone, inside this process,
 //! when the caller knows how to open one.
 
-mod calls;
+pub mod calls;
 mod child;
 mod insisting;
 mod latency;
@@ -50,6 +50,10 @@ pub struct Options {
     #[arg(long, value_delimiter = ',', default_value = "1,16,64,128,256", value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub callers: Vec<u16>,
 
+    /// Which calls to measure; checks use up what was started
+    #[arg(long, value_delimiter = ',', value_enum, default_values_t = Operation::ALL)]
+    pub calls: Vec<Operation>,
+
     /// HTTP/2 connections that the callers share
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub connections: u16,
@@ -64,7 +68,7 @@ pub struct Options {
 
     /// Then have so many times the calls come that the server takes at once; a list, such as 2,5,10
     ///
-    /// Callers who are turned away come again when they are told to. It goes best with several --threads.
+    /// The server then takes 512 at once. Callers who are turned away come again when they are told to.
     #[arg(long, value_delimiter = ',', value_name = "TIMES", conflicts_with = "address", value_parser = clap::value_parser!(u16).range(1..=20))]
     pub overload: Vec<u16>,
 
@@ -130,6 +134,9 @@ struct Alone {
     _place: Place,
 }
 
+/// How many calls our server takes at once: a quarter of it is for checks alone, and none of ours is turned away.
+const CALLS: usize = 8192;
+
 /// Callers that make the verifications which stay pending.
 const LIVE_CALLERS: usize = 128;
 
@@ -154,7 +161,8 @@ pub async fn run(
         // It has perhaps seen earlier runs, whose recipients it refuses for a while.
         Some(_) => (None, Stock::new(draw(&*surroundings.random))),
         None => {
-            let own = Gateway::start(&surroundings.program, &directory, &*surroundings.random).await?;
+            let calls = if options.overload.is_empty() { CALLS } else { overload::CALLS };
+            let own = Gateway::start(&surroundings.program, &directory, calls, &*surroundings.random).await?;
             (Some(own), Stock::new(0))
         }
     };
@@ -241,7 +249,7 @@ impl Run<'_> {
             self.make_live().await?;
         }
         for callers in self.options.callers.iter().map(|callers| usize::from(*callers)) {
-            for operation in Operation::ALL {
+            for operation in self.options.calls.iter().copied() {
                 if self.stop.is_cancelled() {
                     break;
                 }

@@ -6,11 +6,13 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::calls::Operation;
-use crate::bench::child::CALLS;
 use crate::bench::load::{self, Aim, Extent, Measured, Task};
 use crate::bench::process::{Process, Stopwatch};
 use crate::bench::report::Overload;
 use crate::error::Result;
+
+/// How many calls a server takes at once that is to have too many: what two cores serve in about a tenth of a second.
+pub(crate) const CALLS: usize = 512;
 
 /// Callers on one connection, which takes 256 calls at once.
 const CALLERS_A_CONNECTION: usize = 200;

@@ -44,6 +44,7 @@ mod readme;
 mod receipts;
 mod routes;
 mod security;
+mod soak;
 mod store;
 mod telemetry;
 mod templates;
