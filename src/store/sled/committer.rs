@@ -41,8 +41,6 @@ pub(crate) struct Committer {
     pub(crate) tally: Arc<Tally>,
     /// The folder of the store.
     path: PathBuf,
-    /// Whether sled is to be opened again where something has not settled.
-    is_stuck: bool,
     meters: Meters,
     /// The thread that settles what the journal's other file holds.
     settling: Option<Settling>,
@@ -116,7 +114,6 @@ impl Committer {
             clock,
             tally: Arc::default(),
             path,
-            is_stuck: true,
             meters: Meters::new(),
             settling: None,
             commits: 0,
@@ -178,19 +175,15 @@ impl Committer {
     /// kept for that, and once there is room altogether.
     fn mend(&mut self) -> Result<()> {
         self.wait_until_settled();
-        let Some(layer) = self.table.settling()? else {
-            return files::find_room(&self.path).map_err(fault::unwritten);
-        };
-        if self.is_stuck && files::use_room(&self.path) {
+        // A reader may have been the one who met the full disk.
+        if !self.settler.is_well()? && files::use_room(&self.path) {
             self.settler.open_again()?;
-            self.is_stuck = false;
         }
         files::find_room(&self.path).map_err(fault::unwritten)?;
-        if self.is_stuck {
+        if !self.settler.is_well()? {
             self.settler.open_again()?;
         }
-        self.is_stuck = true;
-        self.settler.settle(&layer)
+        self.table.settling()?.map_or(Ok(()), |layer| self.settler.settle(&layer))
     }
 
     fn judge(&mut self, job: Job, group: &mut Group, now: Timestamp) {

@@ -51,6 +51,13 @@ impl Settler {
         self.table.settled()
     }
 
+    /// Whether sled can still write. Error: `Unavailable`.
+    pub(crate) fn is_well(&self) -> Result<bool> {
+        let disk = self.disk.lock().map_err(|_| panicked())?;
+        let in_use = disk.as_ref().ok_or_else(fault::closed)?;
+        Ok(in_use.db.as_ref().is_some_and(|db| db.flush().is_ok()))
+    }
+
     /// Opens sled again, as after a crash. After an error it writes nothing any more, and even of its readers some have to.
     /// It has what was durable then, and a layer that could not settle has the rest. Error: `Unavailable`.
     pub(crate) fn open_again(&self) -> Result<()> {
