@@ -40,6 +40,7 @@ mod proto;
 mod queues;
 mod readme;
 mod receipts;
+mod redis;
 mod routes;
 mod security;
 mod store;

@@ -19,7 +19,9 @@ use verigate::store::seal::{KeyRing, SealedStore};
 use verigate::store::sled::SledStore;
 use verigate::store::{Batch, Commit, Condition, Key, MAX_SCAN_ROWS, MAX_VALUE_BYTES, Prefix, Record, Store, Version};
 
-use crate::support::redis_server::{cluster, fresh_prefix, redis_settings, shared_cluster, shared_server, single};
+use crate::support::redis_server::{
+    DURABLE, RedisServer, cluster, fresh_prefix, redis_settings, shared_cluster, shared_server, single,
+};
 use crate::support::store_model::ModelStore;
 
 #[path = "support/store_child.rs"]
@@ -163,6 +165,12 @@ async fn a_sealed_store_behaves() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_on_redis_behaves() {
     suite(redis(single(shared_server()))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_on_valkey_behaves() {
+    let server = RedisServer::start_valkey(DURABLE);
+    suite(redis(single(&server))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,4 +16,5 @@ pub(crate) mod process;
 pub(crate) mod redis_server;
 pub(crate) mod reporting;
 pub(crate) mod store_model;
+pub(crate) mod test_store;
 pub(crate) mod vendor_server;

@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
@@ -16,8 +16,10 @@ use verigate::config;
 use verigate::store::redis::settings::Config;
 
 /// Starts the program behind it, tells its process id, and kills it and its folder when nobody holds our input any more.
-const KEEPER: &str =
-    r#"folder=$1; shift; "$@" >"$folder/out" 2>&1 & echo $!; read -r _; kill -9 $!; wait; rm -rf "$folder""#;
+const KEEPER: &str = r#"folder=$1; shift; "$@" >"$folder/out" 2>&1 & echo $!; read -r _; kill -9 $!; wait; rm -rf "$folder"; rmdir "${folder%/*}""#;
+
+/// `tests/run setup` installs it.
+const REDIS: &str = "redis-server";
 
 /// The settings that durability "strict" asks for.
 pub(crate) const DURABLE: &[&str] = &["--appendonly", "yes", "--appendfsync", "always"];
@@ -26,6 +28,7 @@ pub(crate) const DURABLE: &[&str] = &["--appendonly", "yes", "--appendfsync", "a
 pub(crate) struct RedisServer {
     pub(crate) port: u16,
     pub(crate) folder: PathBuf,
+    program: PathBuf,
     settings: Vec<String>,
     keeper: Child,
     pid: Pid,
@@ -34,12 +37,14 @@ pub(crate) struct RedisServer {
 /// Six servers, three of which hold slots and have a replica each.
 pub(crate) struct Cluster {
     pub(crate) servers: Vec<RedisServer>,
+    /// Holds theirs.
+    pub(crate) folder: PathBuf,
 }
 
-/// A server with a replica, and three Sentinels who watch them.
+/// A server with two replicas, and three Sentinels who watch them.
 pub(crate) struct Watched {
     pub(crate) master: RedisServer,
-    pub(crate) replica: RedisServer,
+    pub(crate) replicas: Vec<RedisServer>,
     pub(crate) sentinels: Vec<RedisServer>,
 }
 
@@ -51,21 +56,29 @@ pub(crate) const MASTER: &str = "verigate";
 impl RedisServer {
     /// With settings as they are written on a command line, and those that no test does without.
     pub(crate) fn start(settings: &[&str]) -> Self {
-        Self::start_on(free_port(), settings)
+        Self::start_in(&tempfile::tempdir().unwrap().keep(), Path::new(REDIS), settings)
     }
 
-    fn start_on(port: u16, settings: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap().keep();
+    /// The same, as Valkey.
+    pub(crate) fn start_valkey(settings: &[&str]) -> Self {
+        let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.cache/bin/valkey-server");
+        let program = if ours.exists() { ours } else { PathBuf::from("valkey-server") };
+        Self::start_in(&tempfile::tempdir().unwrap().keep(), &program, settings)
+    }
+
+    fn start_in(above: &Path, program: &Path, settings: &[&str]) -> Self {
+        let port = free_port();
+        let folder = above.join(port.to_string());
+        fs::create_dir(&folder).unwrap();
         let own = ["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir", folder.to_str().unwrap()];
         let fixed = ["--save", "", "--maxmemory-policy", "noeviction", "--appendfilename", "log.aof"];
         let settings = own.iter().chain(&fixed).chain(settings).map(|setting| (*setting).to_owned()).collect();
-        Self::run(port, folder, settings, &[])
+        Self::run(port, folder, program, settings)
     }
 
-    /// `first`: what goes before the settings.
-    fn run(port: u16, folder: PathBuf, settings: Vec<String>, first: &[&str]) -> Self {
-        let (keeper, pid) = spawn(&folder, first, &settings);
-        let server = Self { port, folder, settings, keeper, pid };
+    fn run(port: u16, folder: PathBuf, program: &Path, settings: Vec<String>) -> Self {
+        let (keeper, pid) = spawn(&folder, program, &settings);
+        let server = Self { port, folder, program: program.to_owned(), settings, keeper, pid };
         server.wait_until("it answers", |server| server.cli(&["PING"]).trim() == "PONG");
         server
     }
@@ -97,7 +110,7 @@ impl RedisServer {
 
     /// Starts again after [`RedisServer::kill`], with the same settings in the same folder.
     pub(crate) fn revive(&mut self) {
-        let (keeper, pid) = spawn(&self.folder, &[], &self.settings);
+        let (keeper, pid) = spawn(&self.folder, &self.program, &self.settings);
         // The old keeper takes the folder with it when it ends, so it stays until the end.
         std::mem::forget(std::mem::replace(&mut self.keeper, keeper));
         self.pid = pid;
@@ -119,9 +132,9 @@ impl Drop for RedisServer {
     }
 }
 
-fn spawn(folder: &std::path::Path, first: &[&str], settings: &[String]) -> (Child, Pid) {
+fn spawn(folder: &Path, program: &Path, settings: &[String]) -> (Child, Pid) {
     let mut command = Command::new("sh");
-    command.args(["-c", KEEPER, "sh"]).arg(folder).arg("redis-server").args(first).args(settings);
+    command.args(["-c", KEEPER, "sh"]).arg(folder).arg(program).args(settings);
     let mut keeper = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(keeper.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -145,7 +158,8 @@ pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     while !is_so() {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic).tv_sec;
         assert!(now - started < 60, "waited in vain until {what}");
-        std::thread::yield_now();
+        // Each question is a process of its own, which those that are waited for have to share the machine with.
+        std::thread::park_timeout(Duration::from_millis(30));
     }
 }
 
@@ -155,11 +169,12 @@ impl Cluster {
     /// `timeout`: after which the others give up a server that is silent.
     pub(crate) fn start(timeout: Duration) -> Self {
         let timeout = timeout.as_millis().to_string();
+        let folder = tempfile::tempdir().unwrap().keep();
         let servers: Vec<_> = (0..6)
             .map(|_| {
                 let bus = free_port().to_string();
                 let cluster = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", &timeout];
-                RedisServer::start(&[&cluster, DURABLE].concat())
+                RedisServer::start_in(&folder, Path::new(REDIS), &[&cluster, DURABLE].concat())
             })
             .collect();
         let addresses: Vec<_> = servers.iter().map(RedisServer::address).collect();
@@ -167,11 +182,11 @@ impl Cluster {
         create.args(["--cluster", "create"]).args(&addresses).args(["--cluster-replicas", "1", "--cluster-yes"]);
         let created = create.output().unwrap();
         assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stdout));
-        let cluster = Self { servers };
+        let cluster = Self { servers, folder };
         for server in &cluster.servers {
             server.wait_until("its Cluster is whole", |server| {
                 server.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok")
-                    && server.cli(&["CLUSTER", "NODES"]).matches(" slave ").count() == 3
+                    && server.cli(&["CLUSTER", "NODES"]).matches("slave ").count() == 3
                     && (server.cli(&["ROLE"]).starts_with("master") || server.cli(&["ROLE"]).contains("connected"))
             });
         }
@@ -213,18 +228,22 @@ impl Watched {
     pub(crate) fn start(timeout: Duration) -> Self {
         let master = RedisServer::start(DURABLE);
         let port = master.port.to_string();
-        let replica = RedisServer::start(&[DURABLE, &["--replicaof", "127.0.0.1", &port]].concat());
-        replica.wait_until("it follows", |replica| replica.cli(&["ROLE"]).contains("connected"));
+        let follow = || {
+            let replica = RedisServer::start(&[DURABLE, &["--replicaof", "127.0.0.1", &port]].concat());
+            replica.wait_until("it follows", |replica| replica.cli(&["ROLE"]).contains("connected"));
+            replica
+        };
+        let replicas = vec![follow(), follow()];
         let sentinels = (0..3).map(|_| start_sentinel(master.port, timeout)).collect::<Vec<_>>();
         for sentinel in &sentinels {
             sentinel.wait_until("it knows the others", |sentinel| {
                 let told = sentinel.cli(&["SENTINEL", "MASTER", MASTER]);
                 let fields: Vec<_> = told.lines().collect();
                 let field = |name: &str| fields.iter().position(|line| *line == name).map(|at| fields[at + 1]);
-                field("num-other-sentinels") == Some("2") && field("num-slaves") == Some("1")
+                field("num-other-sentinels") == Some("2") && field("num-slaves") == Some("2")
             });
         }
-        Self { master, replica, sentinels }
+        Self { master, replicas, sentinels }
     }
 
     pub(crate) fn addresses(&self) -> Vec<String> {
@@ -234,7 +253,8 @@ impl Watched {
 
 fn start_sentinel(master: u16, timeout: Duration) -> RedisServer {
     let port = free_port();
-    let folder = tempfile::tempdir().unwrap().keep();
+    let folder = tempfile::tempdir().unwrap().keep().join("sentinel");
+    fs::create_dir(&folder).unwrap();
     let file = folder.join("sentinel.conf");
     let millis = timeout.as_millis();
     let settings = format!(
@@ -244,7 +264,7 @@ fn start_sentinel(master: u16, timeout: Duration) -> RedisServer {
     );
     fs::write(&file, settings).unwrap();
     let file = file.to_str().unwrap().to_owned();
-    RedisServer::run(port, folder, vec!["--sentinel".to_owned()], &[&file])
+    RedisServer::run(port, folder, Path::new(REDIS), vec![file, "--sentinel".to_owned()])
 }
 
 // === shared ones ===
