@@ -90,9 +90,20 @@ impl Link {
         }
     }
 
+    pub(crate) fn is_well(&self) -> bool {
+        *self.state.read().unwrap_or_else(PoisonError::into_inner) == State::default()
+    }
+
     /// Notes how it stands with the server, and tells how it stood.
     pub(crate) fn note(&self, state: State) -> State {
         std::mem::replace(&mut *self.state.write().unwrap_or_else(PoisonError::into_inner), state)
+    }
+
+    /// Forgets attempts that have failed: it is well now.
+    pub(crate) async fn forgive(&self) {
+        for lane in self.commits.iter().chain([&self.reads, &self.upkeep]) {
+            lane.slot.lock().await.failed = None;
+        }
     }
 
     /// Gives up every connection: to a server that hangs they are worth nothing.

@@ -175,6 +175,11 @@ impl Config {
             let message = "must be false unless durability is \"strict\" and replicas 1 or more";
             found.add("replica_fsync", message.to_owned());
         }
+        let slow = Duration::from_secs(2);
+        if self.replica_fsync && self.replica_timeout < slow {
+            let message = "must be 2s or more with replica_fsync: replicas tell once a second what they have on disk";
+            found.add("replica_timeout", message.to_owned());
+        }
         let least = Duration::from_millis(10);
         found.range("replica_timeout", &self.replica_timeout, least..=Duration::from_secs(30));
         if self.replica_timeout >= self.timeout && self.awaited() > 0 {

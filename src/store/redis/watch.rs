@@ -126,7 +126,10 @@ impl Watch {
         if state.away.is_some() {
             link.hang_up();
         }
-        let before = link.note(state.clone());
+        if outcome.is_ok() && !link.is_well() {
+            link.forgive().await;
+        }
+        let before = link.note(state);
         match (outcome, before == State::default()) {
             (Ok(()), true) => None,
             (Ok(()), false) => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tonic::Code;
 use verigate::proto::verification::v1::{CheckOutcome, VerificationStatus};
+use verigate::store::redis::settings::Durability;
 
 use crate::redis::gateway::config;
 use crate::support::gateway::{Gateway, Verifications, check, eventually, get_verification, wrong};
@@ -82,7 +83,7 @@ impl Storm {
     }
 
     /// What is left of it holds to the rules.
-    async fn judge(&self, calls: Vec<tokio::task::JoinHandle<()>>) {
+    async fn judge(&self, calls: Vec<tokio::task::JoinHandle<()>>, durability: Durability) {
         for call in calls {
             call.await.unwrap();
         }
@@ -91,9 +92,11 @@ impl Storm {
             let (wrong, approved) = (case.wrong.load(Ordering::SeqCst), case.approved.load(Ordering::SeqCst));
             assert!(wrong <= ALLOWED && approved <= 1, "{wrong} wrong, {approved} approved");
             let now = get_verification(&mut client, &case.id).await;
-            assert!(now.checks_used as usize >= wrong + approved, "an answer is forgotten: {now:?}");
-            if approved == 1 {
-                assert_eq!(now.status(), VerificationStatus::Approved, "an approval is forgotten");
+            // Standard promises less, so that it may not be held to what mostly holds.
+            if durability == Durability::Strict {
+                assert!(now.checks_used as usize >= wrong, "an answer is forgotten: {now:?}");
+                let is_approved = now.status() == VerificationStatus::Approved;
+                assert!(is_approved || approved == 0, "an approval is forgotten: {now:?}");
             }
         }
         assert!(self.tally.refusals.load(Ordering::SeqCst) > 0, "the outage was seen");
@@ -147,7 +150,7 @@ async fn a_server_of_a_cluster_dies_among_checks_and_strict_loses_nothing() {
     is_replaced(&cluster, port).await;
     // Its replica is alone now, and alone it acknowledges nothing; as a replica the dead one is welcome.
     tokio::task::block_in_place(|| cluster.servers[dead].revive());
-    storm.judge(calls).await;
+    storm.judge(calls, Durability::Strict).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,7 +163,7 @@ async fn a_server_of_a_cluster_dies_and_standard_goes_on_without_it() {
     let master = cluster.master();
     master.kill();
     is_replaced(&cluster, master.port).await;
-    storm.judge(calls).await;
+    storm.judge(calls, Durability::Standard).await;
 }
 
 /// Waits until the Cluster has put another in the place of the server of this port.
@@ -186,5 +189,5 @@ async fn sentinels_name_another_and_strict_loses_nothing() {
     let calls = storm.rage().await;
     storm.until_answers(BEFORE).await;
     watched.master.kill();
-    storm.judge(calls).await;
+    storm.judge(calls, Durability::Strict).await;
 }

@@ -141,9 +141,9 @@ async fn tls_takes_the_named_authority_and_no_other() {
         work(&open(&settings(&ours, host)).await.unwrap()).await;
     }
     let theirs = format!(", ca_file = {:?}", other.path().join("ca.pem"));
-    for (files, why) in [(theirs.as_str(), "UnknownIssuer"), ("", "UnknownIssuer")] {
+    for files in [theirs.as_str(), ""] {
         let told = refusal(&settings(files, "127.0.0.1")).await;
-        assert!(told.contains("TLS: ") && told.contains(why), "{told}");
+        assert!(told.contains("TLS: invalid peer certificate"), "{told}");
     }
     // It wants a certificate of its clients.
     open(&settings(&format!(", ca_file = {ca:?}"), "127.0.0.1")).await.err().expect("no certificate");

@@ -66,7 +66,7 @@ async fn a_server_that_hangs() {
     }
     server.resume();
     back(&*store).await;
-    assert!(store.get(&key(".before")).await.unwrap().is_some());
+    assert!(store.get(&key(".before")).await.unwrap().is_some(), "nobody is told of an attempt of before");
 }
 
 #[tokio::test(flavor = "multi_thread")]

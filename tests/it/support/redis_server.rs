@@ -16,7 +16,7 @@ use verigate::config;
 use verigate::store::redis::settings::Config;
 
 /// Starts the program behind it, tells its process id, and kills it and its folder when nobody holds our input any more.
-const KEEPER: &str = r#"folder=$1; shift; "$@" >"$folder/out" 2>&1 & echo $!; read -r _; kill -9 $!; wait; rm -rf "$folder"; rmdir "${folder%/*}""#;
+const KEEPER: &str = r#"folder=$1; shift; "$@" >"$folder/out" 2>&1 & echo $!; read -r _; kill -9 $! 2>/dev/null; wait; rm -rf "$folder"; rmdir "${folder%/*}" 2>/dev/null"#;
 
 /// `tests/run setup` installs it.
 const REDIS: &str = "redis-server";
@@ -44,7 +44,8 @@ pub(crate) struct Cluster {
 /// A server with two replicas, and three Sentinels who watch them.
 pub(crate) struct Watched {
     pub(crate) master: RedisServer,
-    pub(crate) replicas: Vec<RedisServer>,
+    /// Kept for as long as they are needed.
+    _replicas: Vec<RedisServer>,
     pub(crate) sentinels: Vec<RedisServer>,
 }
 
@@ -126,7 +127,7 @@ impl RedisServer {
 impl Drop for RedisServer {
     fn drop(&mut self) {
         // One that is paused could not be waited for.
-        drop(kill_process(self.pid, Signal::CONT));
+        let _ = kill_process(self.pid, Signal::CONT);
         drop(self.keeper.stdin.take());
         drop(self.keeper.wait());
     }
@@ -243,7 +244,7 @@ impl Watched {
                 field("num-other-sentinels") == Some("2") && field("num-slaves") == Some("2")
             });
         }
-        Self { master, replicas, sentinels }
+        Self { master, _replicas: replicas, sentinels }
     }
 
     pub(crate) fn addresses(&self) -> Vec<String> {
