@@ -43,6 +43,7 @@ mod receipts;
 mod redis;
 mod routes;
 mod security;
+mod soak;
 mod store;
 mod telemetry;
 mod templates;
