@@ -22,6 +22,7 @@ pub struct Opened {
     pub(crate) clock: Option<Arc<dyn Clock>>,
     /// Whose files are ours to look after.
     sled: Option<Arc<SledStore>>,
+    redis: Option<Arc<RedisStore>>,
 }
 
 // === impl Opened ===
@@ -29,7 +30,7 @@ pub struct Opened {
 impl Opened {
     /// One that somebody else has opened, sealed, and closes.
     pub fn by_others(store: Arc<dyn Store>) -> Self {
-        Self { store, clock: None, sled: None }
+        Self { store, clock: None, sled: None, redis: None }
     }
 
     /// That of the configuration.
@@ -43,13 +44,14 @@ impl Opened {
             StoreKind::Sled => {
                 let sled = Arc::new(SledStore::open(&settings::store(config), Arc::clone(clock))?);
                 let store = seal(Arc::clone(&sled) as Arc<dyn Store>);
-                Ok(Self { store, clock: None, sled: Some(sled) })
+                Ok(Self { store, clock: None, sled: Some(sled), redis: None })
             }
             StoreKind::Redis => {
                 let redis = RedisStore::open(&config.redis, Arc::clone(clock), Arc::clone(random)).await?;
                 redis.warnings().iter().for_each(|warning| warn!("{warning}"));
-                let clock = Some(redis.clock());
-                Ok(Self { store: seal(Arc::new(redis)), clock, sled: None })
+                let redis = Arc::new(redis);
+                let store = seal(Arc::clone(&redis) as Arc<dyn Store>);
+                Ok(Self { store, clock: Some(redis.clock()), sled: None, redis: Some(redis) })
             }
         }
     }
@@ -61,6 +63,9 @@ impl Opened {
 
     /// Waits until all is on disk, and lets go of the files.
     pub(crate) async fn close(self) -> Result<()> {
+        if let Some(redis) = self.redis {
+            redis.close();
+        }
         let Some(sled) = self.sled else { return Ok(()) };
         tokio::task::spawn_blocking(move || sled.close()).await.map_err(Error::internal)
     }

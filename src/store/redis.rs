@@ -17,6 +17,7 @@
 //! seen it answer (`watch`), so that nobody waits for nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use redis::{cmd, from_redis_value};
@@ -64,6 +65,7 @@ pub struct RedisStore {
     background: Vec<AbortHandle>,
     warnings: Vec<String>,
     first: u8,
+    is_closed: AtomicBool,
 }
 
 // === impl RedisStore ===
@@ -104,6 +106,7 @@ impl RedisStore {
             background: Vec::new(),
             warnings,
             first: first[0],
+            is_closed: AtomicBool::new(false),
         };
         let watch = Watch {
             config: config.clone(),
@@ -115,6 +118,16 @@ impl RedisStore {
         store.background =
             vec![tokio::spawn(watch.run()).abort_handle(), tokio::spawn(store.sweeper().run()).abort_handle()];
         Ok(store)
+    }
+
+    /// Lets go of the servers; every later call is refused. What is under way may still be done.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.background.iter().for_each(AbortHandle::abort);
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.is_closed.load(Ordering::Acquire) { Err(fault::closed()) } else { Ok(()) }
     }
 
     /// The clock that records end by.
@@ -159,6 +172,7 @@ impl RedisStore {
 #[async_trait]
 impl Store for RedisStore {
     async fn get(&self, key: &Key) -> Result<Option<Record>> {
+        self.check_open()?;
         let mut command = cmd("GET");
         command.arg(self.names.record(key.partition(), key.bytes()));
         let command = Command::Plain(command);
@@ -168,17 +182,19 @@ impl Store for RedisStore {
     }
 
     async fn scan(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Record)>> {
+        self.check_open()?;
         let now = self.clock.now();
         let scanner = Scanner { servers: &self.servers, names: &self.names, tidy: &self.tidy, now };
         scanner.scan(prefix, after, limit.min(MAX_SCAN_ROWS)).await
     }
 
     async fn commit(&self, batch: Batch) -> Result<Commit> {
+        self.check_open()?;
         self.writer.commit(&batch, self.clock.now()).await
     }
 
     fn ready(&self) -> Result<()> {
-        self.verdict.get()
+        self.check_open().and_then(|()| self.verdict.get())
     }
 
     fn is_shared(&self) -> bool {
@@ -188,7 +204,7 @@ impl Store for RedisStore {
 
 impl Drop for RedisStore {
     fn drop(&mut self) {
-        self.background.iter().for_each(AbortHandle::abort);
+        self.close();
     }
 }
 

@@ -107,6 +107,11 @@ impl fmt::Display for Cause {
 
 impl std::error::Error for Cause {}
 
+/// The store was closed in good order.
+pub(crate) fn closed() -> Error {
+    Error::new(Kind::Unavailable, Reason::ShuttingDown, "the store is closed")
+}
+
 /// The store cannot be used just now. `cause` is for the log.
 pub(crate) fn unavailable(cause: impl Into<String>) -> Error {
     Error::new(Kind::Unavailable, Reason::StoreUnavailable, "the store is unavailable")

@@ -154,29 +154,34 @@ impl Scanner<'_> {
                 None => of_partition.push((key.partition(), vec![at])),
             }
         }
-        let (found, all) = (&mut vec![None; keys.len()], &keys);
-        let read: Vec<(Vec<usize>, Vec<Option<Vec<u8>>>)> = stream::iter(of_partition)
-            .map(|(partition, places)| async move {
-                let mut command = cmd("MGET");
-                for at in &places {
-                    command.arg(self.names.record(partition, all[*at].bytes()));
-                }
-                let values = from_redis_value(self.read_call(partition, command).await?).map_err(strange)?;
-                let gone = |(at, value): (&usize, &Option<Vec<u8>>)| value.is_none().then(|| all[*at].bytes().to_vec());
-                let gone: Vec<_> = places.iter().zip(&values).filter_map(gone).collect();
-                if !gone.is_empty() {
-                    self.tidy(partition, gone).await?;
-                }
-                Ok::<_, Error>((places, values))
-            })
-            .buffer_unordered(AT_ONCE)
-            .try_collect()
-            .await?;
-        for (at, value) in read.into_iter().flat_map(|(places, values)| places.into_iter().zip(values)) {
-            found[at] = value.map(|value| record::read(value, self.now)).transpose()?.flatten();
+        let mut reads = Vec::with_capacity(of_partition.len());
+        for (partition, places) in &of_partition {
+            reads.push(self.read_of_one(*partition, places.iter().map(|at| &keys[*at]).collect()));
         }
-        let found = std::mem::take(found);
+        let read: Vec<Vec<Option<Record>>> = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
+        let mut found = vec![None; keys.len()];
+        for ((_, places), records) in of_partition.into_iter().zip(read) {
+            for (at, record) in places.into_iter().zip(records) {
+                found[at] = record;
+            }
+        }
         Ok(keys.into_iter().zip(found).filter_map(|(key, record)| Some((key, record?))).collect())
+    }
+
+    /// The records of these keys of one partition; `None` for those that do not live.
+    async fn read_of_one(&self, partition: Partition, keys: Vec<&Key>) -> Result<Vec<Option<Record>>> {
+        let mut command = cmd("MGET");
+        for key in &keys {
+            command.arg(self.names.record(partition, key.bytes()));
+        }
+        let values: Vec<Option<Vec<u8>>> =
+            from_redis_value(self.read_call(partition, command).await?).map_err(strange)?;
+        let gone = |(key, value): (&&Key, &Option<Vec<u8>>)| value.is_none().then(|| key.bytes().to_vec());
+        let gone: Vec<_> = keys.iter().zip(&values).filter_map(gone).collect();
+        if !gone.is_empty() {
+            self.tidy(partition, gone).await?;
+        }
+        values.into_iter().map(|value| value.map_or(Ok(None), |value| record::read(value, self.now))).collect()
     }
 
     /// Takes those of these entries out of the index of their partition that have no record; tells how many.

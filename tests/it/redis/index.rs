@@ -1,5 +1,6 @@
 //! The index that scans go by: what it leaves out, and how it is rid of what the server has forgotten.
 
+use verigate::error::Reason;
 use verigate::id::Partition;
 use verigate::store::{Batch, Key, Prefix, Store};
 
@@ -53,6 +54,19 @@ async fn a_record_ends_on_the_server_a_minute_after_its_end() {
     let left = |name: &str| server.cli(&["TTL", &keys(&server, &format!("*:{name}"))[0]]).trim().to_owned();
     assert!(["159", "160"].contains(&&*left(".ends")), "{}", left(".ends"));
     assert_eq!(left(".stays"), "-1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_closed_does_nothing_more() {
+    let server = RedisServer::start(DURABLE);
+    let store = open(&single(&server)).await.unwrap();
+    store.close();
+    let key = Key::new(HERE, *b".key");
+    assert_eq!(store.get(&key).await.unwrap_err().reason(), Reason::ShuttingDown);
+    let put = Batch::new(HERE).put(key, b"value".to_vec(), None);
+    assert_eq!(store.commit(put).await.unwrap_err().reason(), Reason::ShuttingDown);
+    assert_eq!(store.ready().unwrap_err().reason(), Reason::ShuttingDown);
+    assert_eq!(keys(&server, "*:07}*"), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -86,8 +86,9 @@ impl Held {
     }
 
     pub(crate) fn close(self) {
-        if let Self::Sled(store) = self {
-            store.close();
+        match self {
+            Self::Sled(store) => store.close(),
+            Self::Redis(store) => store.close(),
         }
     }
 }
