@@ -42,6 +42,7 @@ mod proto;
 mod queues;
 mod readme;
 mod receipts;
+mod redis;
 mod routes;
 mod security;
 mod soak;
