@@ -35,6 +35,7 @@ mod interruptions;
 mod kill;
 mod lists_and_watches;
 mod native_json;
+mod nodes;
 mod outbox;
 mod proto;
 mod queues;

@@ -32,6 +32,7 @@ use verigate::proto::verification::v1::{
 };
 use verigate::random::OsRandom;
 use verigate::server::listen::Addresses;
+use verigate::server::opening::Opened;
 use verigate::server::{Server, Surroundings};
 use verigate::store::keys::Keys;
 use verigate::store::seal::{KeyRing, SealedStore};
@@ -150,7 +151,23 @@ impl Gateway {
         Self::run(self.place, self.config, self.clock).await
     }
 
+    /// On a store that is open already, and that others may use, too.
+    pub(crate) async fn start_on(store: Arc<dyn Store>, config: &str, clock: ManualClock) -> Self {
+        let place = TempDir::new().unwrap();
+        Self::run_on(Some(Opened::by_others(store)), place, config.to_owned(), clock).await
+    }
+
+    /// Stops, and finishes what is under way.
+    pub(crate) async fn stop(mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+        self.running.await.unwrap().unwrap();
+    }
+
     async fn run(place: TempDir, config: String, clock: ManualClock) -> Self {
+        Self::run_on(None, place, config, clock).await
+    }
+
+    async fn run_on(opened: Option<Opened>, place: TempDir, config: String, clock: ManualClock) -> Self {
         let file = place.path().join("verigate.toml");
         std::fs::write(&file, config.replace("PLACE", place.path().to_str().unwrap())).unwrap();
         let loaded = config::load(Some(&file), std::iter::empty()).unwrap();
@@ -159,7 +176,10 @@ impl Gateway {
             random: Arc::new(OsRandom),
             metrics: telemetry::start_metrics().unwrap(),
         };
-        let server = Server::build(&loaded, surroundings).await.unwrap();
+        let server = match opened {
+            Some(opened) => Server::build_on(opened, &loaded, surroundings).await.unwrap(),
+            None => Server::build(&loaded, surroundings).await.unwrap(),
+        };
         let addresses = server.addresses().clone();
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(server.run(async move { drop(stopped.await) }));
