@@ -2,8 +2,9 @@
 //!
 //! The nodes are whole servers in this process, on one embedded store that says of itself that it is shared.
 
+mod duties;
 mod events;
-mod house;
+pub(crate) mod house;
 mod rolling;
 mod sends;
 mod starts;

@@ -66,10 +66,6 @@ struct Asking<'a>(&'a AtomicUsize);
 // === impl House ===
 
 impl House {
-    pub(crate) fn new() -> Self {
-        Self::with(CONFIG)
-    }
-
     pub(crate) fn with(config: &str) -> Self {
         let place = TempDir::new().unwrap();
         let clock = ManualClock::new(START);
@@ -96,8 +92,7 @@ impl House {
 
     /// The store as a node sees it.
     pub(crate) fn line(&self) -> (watch::Sender<State>, Arc<dyn Store>) {
-        let (line, state) = watch::channel(State::Open);
-        (line, Arc::new(Line { store: Arc::clone(&self.store), state, asked: Arc::clone(&self.asked) }))
+        line(&self.store, Arc::clone(&self.asked))
     }
 
     /// Asks until there is an answer, while time passes.
@@ -151,6 +146,12 @@ impl Node {
     pub(crate) fn die(self) {
         self.set(State::Cut);
     }
+}
+
+/// A line to a store; counts what is asked over it.
+pub(crate) fn line(store: &Arc<dyn Store>, asked: Arc<AtomicUsize>) -> (watch::Sender<State>, Arc<dyn Store>) {
+    let (line, state) = watch::channel(State::Open);
+    (line, Arc::new(Line { store: Arc::clone(store), state, asked }))
 }
 
 // === impl Line ===

@@ -2,12 +2,20 @@
 
 use std::time::Duration;
 
+use tokio::time::timeout;
+use tonic::Streaming;
 use verigate::proto::event::v1::WatchEventsRequest;
 use verigate::proto::messaging::v1::{CancelMessageRequest, MessageStatus, WatchMessageRequest};
 use verigate::proto::verification::v1::{VerificationStatus, WatchVerificationRequest};
 
 use crate::nodes::house::{House, SECOND, code, vendor};
 use crate::support::gateway::{PHONE, check, text_to};
+
+/// What a stream tells next; `None` at its end.
+async fn next<T>(stream: &mut Streaming<T>) -> Option<T> {
+    let told = timeout(Duration::from_secs(30), stream.message()).await;
+    told.expect("nothing is told, whatever time passes").unwrap()
+}
 
 const ACME: &str = "acme.acme-secret-of-some-length";
 
@@ -20,13 +28,13 @@ async fn a_verification_is_seen_approved_within_a_second() {
     let id = there.gateway.begin(&mut client, PHONE).await.id;
     let request = WatchVerificationRequest { id: id.clone() };
     let mut stream = here.gateway.verifications().await.watch_verification(request).await.unwrap().into_inner();
-    let first = stream.message().await.unwrap().unwrap().verification.unwrap();
+    let first = next(&mut stream).await.unwrap().verification.unwrap();
     assert_eq!(first.status(), VerificationStatus::Pending);
     check(&mut client, &id, &code(&vendor)).await.unwrap();
     house.pass(SECOND).await;
-    let last = stream.message().await.unwrap().unwrap().verification.unwrap();
+    let last = next(&mut stream).await.unwrap().verification.unwrap();
     assert_eq!(last.status(), VerificationStatus::Approved);
-    assert!(stream.message().await.unwrap().is_none());
+    assert!(next(&mut stream).await.is_none());
 }
 
 #[tokio::test]
@@ -41,10 +49,10 @@ async fn a_message_is_seen_canceled_within_a_second() {
     let id = client.send_message(request).await.unwrap().into_inner().message.unwrap().id;
     let request = WatchMessageRequest { id: id.clone() };
     let mut stream = here.gateway.messages().await.watch_message(request).await.unwrap().into_inner();
-    stream.message().await.unwrap().unwrap();
+    next(&mut stream).await.unwrap();
     client.cancel_message(CancelMessageRequest { id }).await.unwrap();
     house.pass(SECOND).await;
-    let last = stream.message().await.unwrap().unwrap().message.unwrap();
+    let last = next(&mut stream).await.unwrap().message.unwrap();
     assert_eq!(last.status(), MessageStatus::Canceled);
 }
 
@@ -60,7 +68,7 @@ async fn events_of_all_nodes_are_seen() {
     let mut client = nodes[0].gateway.events_as(ACME).await;
     let begun = tokio::spawn(async move {
         let mut stream = client.watch_events(request).await.unwrap().into_inner();
-        let first = stream.message().await.unwrap().unwrap();
+        let first = next(&mut stream).await.unwrap();
         assert_eq!(first.event, None);
         stream
     });
@@ -76,7 +84,7 @@ async fn events_of_all_nodes_are_seen() {
     house.pass(SECOND).await;
     let mut seen = Vec::new();
     while seen.len() < 3 {
-        seen.extend(stream.message().await.unwrap().unwrap().event.map(|event| event.id));
+        seen.extend(next(&mut stream).await.unwrap().event.map(|event| event.id));
     }
     seen.sort();
     sent.sort();

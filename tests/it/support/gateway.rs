@@ -136,11 +136,7 @@ impl Gateway {
 
     /// At another time, for those who look at the machine's own clock.
     pub(crate) async fn start_at(now: Timestamp, config: &str) -> Self {
-        let place = TempDir::new().unwrap();
-        let ring = format!("1:{}\n", "A".repeat(43) + "=");
-        std::fs::write(place.path().join("key"), ring).unwrap();
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(place.path().join("key"), std::fs::Permissions::from_mode(0o600)).unwrap();
+        let place = place_with_key();
         Self::run(place, config.to_owned(), ManualClock::new(now)).await
     }
 
@@ -153,7 +149,7 @@ impl Gateway {
 
     /// On a store that is open already, and that others may use, too.
     pub(crate) async fn start_on(store: Arc<dyn Store>, config: &str, clock: ManualClock) -> Self {
-        let place = TempDir::new().unwrap();
+        let place = place_with_key();
         Self::run_on(Some(Opened::by_others(store)), place, config.to_owned(), clock).await
     }
 
@@ -269,6 +265,16 @@ impl Gateway {
         let request = StartVerificationRequest { delivery_wait: seconds(5), ..start(phone) };
         client.start_verification(request).await.unwrap().into_inner().verification.unwrap()
     }
+}
+
+/// A folder with the key of a store in it.
+fn place_with_key() -> TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    let place = TempDir::new().unwrap();
+    let file = place.path().join("key");
+    std::fs::write(&file, format!("1:{}\n", "A".repeat(43) + "=")).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    place
 }
 
 impl Credentials {
