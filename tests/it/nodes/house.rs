@@ -48,6 +48,8 @@ pub(crate) enum State {
     Held,
     /// No answer comes to the commit of a message or a verification.
     HeldOnRecords,
+    /// The process stands still right before it commits a message or a verification.
+    StoppedBeforeRecords,
     /// The process dies with the next commit of a message or a verification, before it.
     CutOnRecords,
     /// Nothing gets through any more: the process is dead.
@@ -203,6 +205,9 @@ impl Store for Line {
         if is_of_record && *self.state.borrow() == State::CutOnRecords {
             return Err(died());
         }
+        let mut state = self.state.clone();
+        let goes_on = |state: &State| !is_of_record || *state != State::StoppedBeforeRecords;
+        drop(state.wait_for(goes_on).await.map_err(|_| died())?);
         let waits = |state| state == State::Held || (state == State::HeldOnRecords && is_of_record);
         let answer = self.ask(self.store.commit(batch)).await;
         self.answer(answer, waits).await

@@ -8,6 +8,7 @@ use verigate::proto::messaging::v1::{
     GetMessageRequest, ListMessagesRequest, Message, MessageStatus, SendMessageRequest,
 };
 use verigate::proto::verification::v1::{CheckOutcome, ListVerificationsRequest, StartVerificationRequest};
+use verigate::store::Prefix;
 
 use crate::nodes::house::{House, Node, SECOND, State, code, recipients, vendor};
 use crate::support::gateway::{CONFIG, Messages, PHONE, check, eventually, reason, start, text_to};
@@ -195,6 +196,31 @@ async fn a_call_of_a_dead_node_can_be_repeated_at_another() {
     let begun = client.start_verification(request.clone()).await.unwrap().into_inner().verification.unwrap();
     let again = client.start_verification(request).await.unwrap().into_inner().verification.unwrap();
     assert_eq!(begun.id, again.id);
+    house.pass(30 * SECOND).await;
+    assert_eq!(recipients(&vendor.requests()), [PHONE]);
+}
+
+/// The same, but the node only stood still: when it goes on it finds the work done, and leaves the key to who did it.
+#[tokio::test]
+async fn a_call_of_a_node_that_stood_still_is_done_once() {
+    let vendor = vendor().await;
+    let house = House::calling(&vendor, "");
+    let (still, other) = two(&house).await;
+    let request = SendMessageRequest { idempotency_key: "order-7".to_owned(), ..text_to(PHONE, "Hi") };
+    still.set(State::StoppedBeforeRecords);
+    let (mut client, repeated) = (still.gateway.messages().await, request.clone());
+    let first = tokio::spawn(async move { client.send_message(repeated).await });
+    let mut client = other.gateway.messages().await;
+    let keys = Prefix::new([b'i'], None);
+    eventually(async || (house.store.scan(&keys, None, 1).await.unwrap().len() == 1).then_some(())).await;
+    assert_eq!(reason(&client.send_message(request.clone()).await.unwrap_err()), "IDEMPOTENCY_IN_FLIGHT");
+    house.pass(30 * SECOND).await;
+    let done = client.send_message(request.clone()).await.unwrap().into_inner().message.unwrap();
+    still.set(State::Open);
+    // What it says does not matter; what it leaves behind does.
+    drop(first.await.unwrap());
+    let again = client.send_message(request).await.unwrap().into_inner().message.unwrap();
+    assert_eq!(done.id, again.id);
     house.pass(30 * SECOND).await;
     assert_eq!(recipients(&vendor.requests()), [PHONE]);
 }
