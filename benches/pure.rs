@@ -1,22 +1,33 @@
-//! What the pure paths of one life cycle cost, in nanoseconds: no network, no disk, one thread.
+//! What the pure paths of one life cycle cost, in nanoseconds or in instructions: no network, no disk, one thread.
 //!
 //! `cargo bench --bench pure [-- WORD]` measures those whose name holds the word. Each is called for about a fifth of a
 //! second, in five rounds of which the fastest counts: what else the machine does only ever adds time.
+//!
+//! `cargo bench --bench pure -- --instructions [WORD]` counts instructions under valgrind's callgrind, which must be
+//! installed: by running itself twice, with some calls and with a thousand more. The same build gives the same counts on
+//! every machine with the same processor features.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::hint::black_box;
 use std::pin::pin;
+use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use clap::Parser;
 use verigate::auth::account::Account;
 use verigate::auth::directory::Directory;
 use verigate::auth::key_config::KeyConfig;
 use verigate::auth::roster::Roster;
 use verigate::clock::{SystemClock, Timestamp};
 use verigate::event::history::History;
+use verigate::guard::ask::{Ask, Origin};
+use verigate::guard::rule::Mode;
+use verigate::guard::service::Guard;
+use verigate::guard::settings::RateConfig;
 use verigate::id::{Id, TenantName};
 use verigate::messaging::holder::SendRecord;
 use verigate::messaging::last_line::LastLine;
@@ -43,13 +54,31 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 struct OneRecord(Mutex<Option<Vec<u8>>>);
 
 /// Prints a line for each path that was asked for.
+#[derive(Parser)]
 struct Bench {
+    /// Only paths whose name holds this.
+    #[arg(default_value = "")]
     word: String,
+
+    /// Count instructions.
+    #[arg(long)]
+    instructions: bool,
+
+    /// Call the one path of this name so many times, and print nothing.
+    #[arg(long, hide = true, requires = "word")]
+    calls: Option<u32>,
+
+    /// Given by cargo.
+    #[arg(long, hide = true)]
+    bench: bool,
 }
 
 const ROUNDS: u32 = 5;
 const ROUND: Duration = Duration::from_millis(40);
 const BATCH: u32 = 16;
+/// Calls under callgrind before and with those that count.
+const FEW: u32 = 200;
+const MANY: u32 = FEW + 1_000;
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_324_560_125);
 const PHONE: &str = "+60123456789";
@@ -57,13 +86,13 @@ const TEXT: &str = "482913 is your Verigate code. It is valid for 10 minutes. Do
 const VENDOR: &str = "first";
 
 fn main() -> Result<()> {
-    let word = std::env::args().skip(1).find(|argument| argument != "--bench").unwrap_or_default();
-    let bench = Bench { word };
-    println!("{:<44} {:>10}", "path", "ns");
+    let bench = Bench::parse();
+    bench.show("path", if bench.instructions { "instructions" } else { "ns" });
     codes(&bench)?;
     transitions(&bench)?;
     records(&bench)?;
-    words(&bench)
+    words(&bench)?;
+    guard(&bench)
 }
 
 fn codes(bench: &Bench) -> Result<()> {
@@ -111,7 +140,7 @@ fn transitions(bench: &Bench) -> Result<()> {
 fn records(bench: &Bench) -> Result<()> {
     let started = started()?;
     let encoded = record::encode(&started)?;
-    println!("{:<44} {:>10}", "  (bytes of a verification)", encoded.len());
+    bench.show("  (bytes of a verification)", encoded.len());
     bench.time("record: encode a verification", || record::encode(black_box(&started)));
     bench.time("record: decode a verification", || record::decode::<Verification>(black_box(&encoded)));
 
@@ -165,6 +194,32 @@ fn words(bench: &Bench) -> Result<()> {
     let directory = Directory::new(roster, Arc::new(SystemClock));
     let header = Some("Bearer acme.acme-secret-of-some-length");
     bench.time("auth: authenticate", || directory.authenticate(black_box(header)));
+    Ok(())
+}
+
+fn guard(bench: &Bench) -> Result<()> {
+    let (store, clock) = (Arc::new(OneRecord::default()), Arc::new(SystemClock));
+    let keys = at_once(Keys::open(&*store, &OsRandom))?;
+    let mut rules = verigate::config::load(None, std::iter::empty())?.config.guard;
+    let wide = RateConfig { mode: Mode::Enforce, sends: 1_000_000_000, window: Duration::from_secs(1) };
+    (rules.recipient, rules.number_block, rules.prefix, rules.country_sends) = (wide, wide, wide, wide);
+    (rules.client_address, rules.client_network, rules.tenant) = (wide, wide, wide);
+    (rules.conversion.mode, rules.sequence.mode) = (Mode::Monitor, Mode::Monitor);
+    let guard = Guard::new(&rules, store, keys, clock);
+    let (tenant, recipient) = ("acme".parse::<TenantName>()?, Recipient::Phone(Phone::parse(PHONE, None)?));
+    let origin = Origin { client_address: Some("192.0.2.7".parse()?), ..Origin::default() };
+    let ask = Ask {
+        tenant: &tenant,
+        recipient: &recipient,
+        channel: "sms",
+        scope: "login",
+        origin: &origin,
+        vendors: &[],
+        segments: 1,
+    };
+    bench.time("guard: admit by all rules", || at_once(guard.admit(&ask)).is_ok());
+    bench.time("guard: note a code that is out", || guard.sent(&tenant, &recipient));
+    bench.time("guard: note a code that came back", || guard.approved(&tenant, &recipient));
     Ok(())
 }
 
@@ -232,21 +287,51 @@ fn since(begin: Instant) -> Duration {
 
 impl Bench {
     fn time<T>(&self, name: &str, mut path: impl FnMut() -> T) {
-        if !name.contains(&self.word) {
-            return;
-        }
-        let round = |path: &mut dyn FnMut()| {
-            let (begin, mut calls) = (now(), 0);
-            while since(begin) < ROUND {
-                (0..BATCH).for_each(|_| path());
-                calls += BATCH;
-            }
-            since(begin).as_secs_f64() * 1e9 / f64::from(calls)
-        };
         let mut path = || drop(black_box(path()));
-        let fastest = (0..ROUNDS).map(|_| round(&mut path)).fold(f64::INFINITY, f64::min);
-        println!("{name:<44} {fastest:>10.0}");
+        match self.calls {
+            Some(calls) if name == self.word => (0..calls).for_each(|_| path()),
+            Some(_) => {}
+            None if !name.contains(&self.word) => {}
+            None if self.instructions => self.show(name, instructions_of(name)),
+            None => self.show(name, format_args!("{:.0}", nanos_of(&mut path))),
+        }
     }
+
+    fn show(&self, name: &str, figure: impl Display) {
+        if self.calls.is_none() {
+            println!("{name:<44} {:>12}", figure.to_string());
+        }
+    }
+}
+
+/// In the fastest round.
+fn nanos_of(path: &mut dyn FnMut()) -> f64 {
+    let mut round = || {
+        let (begin, mut calls) = (now(), 0);
+        while since(begin) < ROUND {
+            (0..BATCH).for_each(|_| path());
+            calls += BATCH;
+        }
+        since(begin).as_secs_f64() * 1e9 / f64::from(calls)
+    };
+    (0..ROUNDS).map(|_| round()).fold(f64::INFINITY, f64::min)
+}
+
+/// What one call adds.
+fn instructions_of(name: &str) -> u64 {
+    let [few, many] = [FEW, MANY].map(|calls| instructions_with(name, calls));
+    (many - few) / u64::from(MANY - FEW)
+}
+
+/// Of the whole process.
+fn instructions_with(name: &str, calls: u32) -> u64 {
+    let myself = std::env::current_exe().expect("a program knows where it is");
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(myself);
+    let output = valgrind.args(["--calls", &calls.to_string(), name]).output().expect("install valgrind");
+    let told = String::from_utf8_lossy(&output.stderr);
+    let count = told.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok());
+    count.unwrap_or_else(|| panic!("callgrind counted nothing:\n{told}"))
 }
 
 // === impl OneRecord ===

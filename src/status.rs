@@ -14,6 +14,10 @@ use crate::telemetry::trace;
 /// The domain of our reasons in `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "verigate";
 
+/// The trailer that says after how many milliseconds a client whose retry policy allows it tries again, in place of its
+/// own backoff (gRPC proposal A6, "Pushback").
+pub const PUSHBACK: &str = "grpc-retry-pushback-ms";
+
 /// The gRPC code of a kind and the HTTP status that goes with it.
 pub fn of(kind: Kind) -> (Code, StatusCode) {
     let code = match kind {
@@ -53,8 +57,8 @@ pub fn http_of(code: Code) -> StatusCode {
 }
 
 /// The status with its details: `ErrorInfo` always, `BadRequest` for fields, `QuotaFailure` for limits, `RetryInfo`
-/// where waiting helps; and counted, for somebody will be told of it. A quota's subject is the reason: whose quota it is, the caller knows, and a status holds no
-/// recipient.
+/// where waiting helps, which clients that try again by themselves are told in [`PUSHBACK`]; and counted, for somebody will
+/// be told of it. A quota's subject is the reason: whose quota it is, the caller knows, and a status holds no recipient.
 pub fn to_status(error: &Error) -> Status {
     trace::refused(error);
     let reason = error.reason().as_str();
@@ -69,7 +73,13 @@ pub fn to_status(error: &Error) -> Status {
     if error.retry_after().is_some() {
         details.set_retry_info(error.retry_after());
     }
-    Status::with_error_details(of(error.kind()).0, error.message(), details)
+    let mut status = Status::with_error_details(of(error.kind()).0, error.message(), details);
+    if let Some(wait) = error.retry_after() {
+        // It is read as a 32-bit integer.
+        let millis = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
+        status.metadata_mut().insert(PUSHBACK, millis.into());
+    }
+    status
 }
 
 fn to_metadata(error: &Error) -> HashMap<String, String> {
@@ -195,7 +205,10 @@ mod tests {
     #[test]
     fn a_limit_says_which_quota_and_when_to_come_back() {
         let error = Error::new(Kind::Limited, Reason::CoolDown, "wait before the next send");
-        let details = to_status(&error.with_retry_after(Duration::from_secs(30))).get_error_details();
+        assert!(to_status(&error).metadata().get(PUSHBACK).is_none());
+        let status = to_status(&error.with_retry_after(Duration::from_secs(30)));
+        assert_eq!(status.metadata().get(PUSHBACK).unwrap(), "30000");
+        let details = status.get_error_details();
         assert_eq!(details.retry_info().unwrap().retry_delay, Some(Duration::from_secs(30)));
         let quota = &details.quota_failure().unwrap().violations[0];
         assert_eq!((quota.subject.as_str(), quota.description.as_str()), ("COOL_DOWN", "wait before the next send"));

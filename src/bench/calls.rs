@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use serde::Serialize;
@@ -10,7 +11,7 @@ use tonic::client::Grpc;
 
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_prost::ProstCodec;
 use tonic_types::StatusExt;
@@ -21,9 +22,9 @@ use crate::proto::verification::v1::{
 };
 
 /// What a caller does over and over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Operation {
+pub enum Operation {
     /// `grpc.health.v1.Health/Check`: what a call costs that does nothing.
     Empty,
     /// `StartVerification` for a recipient never seen before.
@@ -53,6 +54,8 @@ pub(crate) struct Caller {
 pub(crate) enum Miss {
     /// No verification is left to be checked.
     OutOfStock,
+    /// The server has too much to do, and says when to come again.
+    TurnedAway { after: Duration, what: String },
     /// The answer, in words that hold no recipient and no code.
     Failed(String),
 }
@@ -91,7 +94,7 @@ const STRIDE: u64 = 12_345_679;
 // === impl Operation ===
 
 impl Operation {
-    pub(crate) const ALL: [Self; 4] = [Self::Empty, Self::Start, Self::Check, Self::Pair];
+    pub const ALL: [Self; 4] = [Self::Empty, Self::Start, Self::Check, Self::Pair];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -111,7 +114,7 @@ impl Stock {
         Self { next_recipient: AtomicU64::new(first % NUMBERS), started: Mutex::default() }
     }
 
-    fn recipient(&self) -> String {
+    pub(crate) fn recipient(&self) -> String {
         recipient(self.next_recipient.fetch_add(1, Ordering::Relaxed))
     }
 
@@ -170,7 +173,7 @@ impl Caller {
         Ok(())
     }
 
-    async fn start(&mut self, phone: String) -> Result<String, Miss> {
+    pub(crate) async fn start(&mut self, phone: String) -> Result<String, Miss> {
         let request = StartVerificationRequest {
             recipient: Some(Recipient { address: Some(recipient::Address::Phone(phone)) }),
             custom_code: CODE.to_owned(),
@@ -181,7 +184,7 @@ impl Caller {
         answer.verification.map(|named| named.id).ok_or_else(|| Miss::Failed("start: no verification".to_owned()))
     }
 
-    async fn check(&mut self, id: String) -> Result<(), Miss> {
+    pub(crate) async fn check(&mut self, id: String) -> Result<(), Miss> {
         let request = CheckVerificationRequest {
             target: Some(check_verification_request::Target::Id(id)),
             code: CODE.to_owned(),
@@ -205,7 +208,16 @@ impl Caller {
         self.grpc.ready().await.map_err(|_| Miss::Failed("the connection is broken".to_owned()))?;
         let codec = ProstCodec::<Q, A>::default();
         let answer = self.grpc.unary(request, PathAndQuery::from_static(path), codec).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| Miss::Failed(describe(&status)))
+        answer.map(tonic::Response::into_inner).map_err(|status| miss(&status))
+    }
+}
+
+fn miss(status: &Status) -> Miss {
+    let what = describe(status);
+    let info = status.get_details_retry_info().filter(|_| status.code() == Code::Unavailable);
+    match info.and_then(|info| info.retry_delay) {
+        Some(after) => Miss::TurnedAway { after, what },
+        None => Miss::Failed(what),
     }
 }
 

@@ -42,11 +42,12 @@ const LINES_KEPT: usize = 5;
 
 impl Gateway {
     /// Starts `program` as `serve --config FILE` on a store under `directory`, and reads from its output where it listens.
+    /// `calls`: how many it takes at once.
     ///
     /// Errors: `Unavailable` with its last words when it does not start.
-    pub(crate) async fn start(program: &Path, directory: &Path, random: &dyn Random) -> Result<Self> {
+    pub(crate) async fn start(program: &Path, directory: &Path, calls: usize, random: &dyn Random) -> Result<Self> {
         let place = Place::make(directory, random)?;
-        let (config, secret) = furnish(place.path(), random).map_err(Error::internal)?;
+        let (config, secret) = furnish(place.path(), calls, random).map_err(Error::internal)?;
         let mut process = Command::new(program)
             .arg("serve")
             .arg("--config")
@@ -128,7 +129,7 @@ fn find_address(line: &str) -> Option<String> {
 }
 
 /// Writes what the gateway needs; returns the path of its configuration and the secret of its API key.
-fn furnish(place: &Path, random: &dyn Random) -> std::io::Result<(PathBuf, String)> {
+fn furnish(place: &Path, calls: usize, random: &dyn Random) -> std::io::Result<(PathBuf, String)> {
     let mut bytes = [0; 32];
     random.fill(&mut bytes);
     write_private(&place.join("sealing-key"), &format!("1:{}\n", STANDARD.encode(bytes)))?;
@@ -136,7 +137,8 @@ fn furnish(place: &Path, random: &dyn Random) -> std::io::Result<(PathBuf, Strin
     let secret = URL_SAFE_NO_PAD.encode(bytes);
     write_private(&place.join("api-secret"), &secret)?;
     let config = place.join("verigate.toml");
-    write_private(&config, &CONFIG.replace("PLACE", &place.display().to_string()))?;
+    let text = CONFIG.replace("PLACE", &place.display().to_string()).replace("CALLS", &calls.to_string());
+    write_private(&config, &text)?;
     Ok((config, secret))
 }
 

@@ -16,6 +16,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Endpoint;
 
 use crate::bench::calls::{Caller, Miss, Operation, Stock};
+use crate::bench::insisting::{self, Refusals};
 use crate::bench::latency::Latencies;
 use crate::bench::process::{Process, Stopwatch};
 use crate::clock::Clock;
@@ -30,6 +31,8 @@ pub(crate) struct Aim {
     pub(crate) threads: usize,
     /// The server's process, where it is ours.
     pub(crate) server: Option<Process>,
+    pub(crate) stock: Arc<Stock>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 /// What to do at one point.
@@ -44,6 +47,8 @@ pub(crate) struct Task {
 pub(crate) enum Extent {
     /// Measured for this long, as a rule after a shorter time that is not.
     For(Duration),
+    /// The same, for pairs by callers who come again when they are told to.
+    Insisting(Duration),
     /// So many starts that nobody checks.
     Pending(u64),
 }
@@ -54,6 +59,8 @@ pub(crate) struct Measured {
     pub(crate) latencies: Latencies,
     /// Calls that failed, warm-up included, by what was wrong.
     pub(crate) failures: BTreeMap<String, u64>,
+    /// Calls that were turned away.
+    pub(crate) refusals: Refusals,
     pub(crate) elapsed: Duration,
     pub(crate) server_cpu: Option<Duration>,
     pub(crate) own_cpu: Option<Duration>,
@@ -63,11 +70,13 @@ pub(crate) struct Measured {
 struct Shared {
     task: Task,
     stock: Arc<Stock>,
+    clock: Arc<dyn Clock>,
     phase: AtomicU8,
     /// Calls that ended while measuring, well or not.
     done: AtomicU64,
     /// Calls still to be made.
     left: AtomicU64,
+    ended: CancellationToken,
 }
 
 /// Processor time used up to a moment.
@@ -96,24 +105,17 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(crate) async fn run(
     aim: &Aim,
     task: Task,
-    stock: &Arc<Stock>,
-    clock: &dyn Clock,
     stop: &CancellationToken,
     tell: &mut (dyn FnMut(u64, Duration) + Send),
 ) -> Result<Measured> {
-    let (before, time, calls) = match task.extent {
+    let (before, time) = match task.extent {
         // Checks use up what was started, so none is spent on warming up what the starts have just warmed.
-        Extent::For(time) if task.operation == Operation::Check => (Duration::ZERO, time, u64::MAX),
-        Extent::For(time) => (warm_up(time), time, u64::MAX),
-        Extent::Pending(calls) => (Duration::ZERO, Duration::MAX, calls),
+        Extent::For(time) if task.operation == Operation::Check => (Duration::ZERO, time),
+        Extent::For(time) | Extent::Insisting(time) => (warm_up(time), time),
+        Extent::Pending(_) => (Duration::ZERO, Duration::MAX),
     };
-    let shared = Arc::new(Shared {
-        task,
-        stock: Arc::clone(stock),
-        phase: AtomicU8::new(if before.is_zero() { MEASURING } else { WARMING_UP }),
-        done: AtomicU64::new(0),
-        left: AtomicU64::new(calls),
-    });
+    let clock = &aim.clock;
+    let shared = Arc::new(Shared::new(aim, task, if before.is_zero() { MEASURING } else { WARMING_UP }));
     let mut finished = std::pin::pin!(start(aim, &shared)?);
     let mut ended = None;
     tokio::select! {
@@ -145,6 +147,7 @@ pub(crate) async fn run(
         tell(done, begin.watch.elapsed());
     }
     shared.phase.store(STOPPED, Ordering::Release);
+    shared.ended.cancel();
     let end = Used::by_now(aim.server);
     let tally = match ended {
         Some(tally) => tally,
@@ -213,17 +216,25 @@ async fn call_until_stopped(mut caller: Caller, shared: Arc<Shared>, tally: Arc<
     while shared.goes_on() {
         let watch = Stopwatch::start();
         let outcome = match shared.task.extent {
-            Extent::For(_) => caller.call(shared.task.operation, &shared.stock).await,
-            Extent::Pending(_) => caller.leave_pending(&shared.stock).await,
+            Extent::For(_) => caller.call(shared.task.operation, &shared.stock).await.map(|()| watch.elapsed()),
+            Extent::Pending(_) => caller.leave_pending(&shared.stock).await.map(|()| watch.elapsed()),
+            Extent::Insisting(_) => {
+                let note = |operation, took| {
+                    if shared.is_measuring() {
+                        tally.lock().unwrap_or_else(PoisonError::into_inner).refusals.add(operation, took);
+                    }
+                };
+                let until = insisting::Until { clock: &*shared.clock, ended: &shared.ended };
+                insisting::pair(&mut caller, &shared.stock, until, note).await
+            }
         };
-        let took = watch.elapsed();
-        let counts = shared.phase.load(Ordering::Relaxed) == MEASURING;
+        let counts = shared.is_measuring();
         let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
-            Ok(()) if counts => tally.latencies.add(took),
-            Ok(()) => {}
+            Ok(took) if counts => tally.latencies.add(took),
+            Ok(_) => {}
             Err(Miss::OutOfStock) => return,
-            Err(Miss::Failed(what)) => *tally.failures.entry(what).or_default() += 1,
+            Err(Miss::TurnedAway { what, .. } | Miss::Failed(what)) => *tally.failures.entry(what).or_default() += 1,
         }
         if counts {
             shared.done.fetch_add(1, Ordering::Relaxed);
@@ -238,10 +249,27 @@ fn unreachable_server(what: &str) -> Error {
 // === impl Shared ===
 
 impl Shared {
+    fn new(aim: &Aim, task: Task, phase: u8) -> Self {
+        let calls = if let Extent::Pending(calls) = task.extent { calls } else { u64::MAX };
+        Self {
+            task,
+            stock: Arc::clone(&aim.stock),
+            clock: Arc::clone(&aim.clock),
+            phase: AtomicU8::new(phase),
+            done: AtomicU64::new(0),
+            left: AtomicU64::new(calls),
+            ended: CancellationToken::new(),
+        }
+    }
+
     /// Whether one more call is to be made; counts it.
     fn goes_on(&self) -> bool {
         let counted = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         counted.is_ok() && self.phase.load(Ordering::Relaxed) != STOPPED
+    }
+
+    fn is_measuring(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) == MEASURING
     }
 }
 
@@ -262,6 +290,7 @@ impl Measured {
 impl AddAssign<&Self> for Measured {
     fn add_assign(&mut self, other: &Self) {
         self.latencies.merge(&other.latencies);
+        self.refusals.merge(&other.refusals);
         for (what, count) in &other.failures {
             *self.failures.entry(what.clone()).or_default() += count;
         }

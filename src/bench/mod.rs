@@ -4,10 +4,12 @@
 //! of how a server works: it calls what every client calls. Only the store is also measured alone, inside this process,
 //! when the caller knows how to open one.
 
-mod calls;
+pub mod calls;
 mod child;
+mod insisting;
 mod latency;
 mod load;
+mod overload;
 mod place;
 mod process;
 pub mod progress;
@@ -48,6 +50,10 @@ pub struct Options {
     #[arg(long, value_delimiter = ',', default_value = "1,16,64,128,256", value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub callers: Vec<u16>,
 
+    /// Which calls to measure; checks use up what was started
+    #[arg(long, value_delimiter = ',', value_enum, default_values_t = Operation::ALL)]
+    pub calls: Vec<Operation>,
+
     /// HTTP/2 connections that the callers share
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub connections: u16,
@@ -59,6 +65,12 @@ pub struct Options {
     /// First make so many verifications that stay pending
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u64).range(..=10_000_000))]
     pub live: u64,
+
+    /// Then have so many times the calls come that the server takes at once; a list, such as 2,5,10
+    ///
+    /// The server then takes 512 at once. Callers who are turned away come again when they are told to.
+    #[arg(long, value_delimiter = ',', value_name = "TIMES", conflicts_with = "address", value_parser = clap::value_parser!(u16).range(1..=20))]
+    pub overload: Vec<u16>,
 
     /// Print the report as JSON
     #[arg(long)]
@@ -108,11 +120,9 @@ pub struct Output<'a> {
 /// A run under way.
 struct Run<'a> {
     options: &'a Options,
-    clock: Arc<dyn Clock>,
     own: Option<Gateway>,
     alone: Option<Alone>,
     aim: Aim,
-    stock: Arc<Stock>,
     stop: CancellationToken,
     progress: Progress<'a>,
     report: Report,
@@ -123,6 +133,9 @@ struct Alone {
     cycles: Arc<Cycles>,
     _place: Place,
 }
+
+/// How many calls our server takes at once: a quarter of it is for checks alone, and none of ours is turned away.
+const CALLS: usize = 8192;
 
 /// Callers that make the verifications which stay pending.
 const LIVE_CALLERS: usize = 128;
@@ -148,17 +161,16 @@ pub async fn run(
         // It has perhaps seen earlier runs, whose recipients it refuses for a while.
         Some(_) => (None, Stock::new(draw(&*surroundings.random))),
         None => {
-            let own = Gateway::start(&surroundings.program, &directory, &*surroundings.random).await?;
+            let calls = if options.overload.is_empty() { CALLS } else { overload::CALLS };
+            let own = Gateway::start(&surroundings.program, &directory, calls, &*surroundings.random).await?;
             (Some(own), Stock::new(0))
         }
     };
     let mut run = Run {
         options,
-        aim: aim(options, own.as_ref())?,
+        aim: aim(options, own.as_ref(), stock, Arc::clone(&surroundings.clock))?,
         own,
         alone: Alone::open(surroundings.open_store, &directory, &surroundings.clock, &surroundings.random).await?,
-        clock: surroundings.clock,
-        stock: Arc::new(stock),
         stop: stopping,
         progress: Progress::new(output.progress, output.terminal),
         report: Report::new(
@@ -187,7 +199,7 @@ fn draw(random: &dyn Random) -> u64 {
 }
 
 /// Whom to call: our own server, else the one that is given.
-fn aim(options: &Options, own: Option<&Gateway>) -> Result<Aim> {
+fn aim(options: &Options, own: Option<&Gateway>, stock: Stock, clock: Arc<dyn Clock>) -> Result<Aim> {
     let (address, authorization) = match (own, &options.address, &options.key) {
         (Some(own), ..) => (own.address.clone(), own.key.clone()),
         (None, Some(address), Some(key)) => (address.clone(), format!("Bearer {key}")),
@@ -202,6 +214,8 @@ fn aim(options: &Options, own: Option<&Gateway>) -> Result<Aim> {
         connections: options.connections.into(),
         threads: options.threads.into(),
         server: own.map(|own| Process::Child(own.process_id())),
+        stock: Arc::new(stock),
+        clock,
     })
 }
 
@@ -235,15 +249,21 @@ impl Run<'_> {
             self.make_live().await?;
         }
         for callers in self.options.callers.iter().map(|callers| usize::from(*callers)) {
-            for operation in Operation::ALL {
+            for operation in self.options.calls.iter().copied() {
                 if self.stop.is_cancelled() {
                     break;
                 }
                 self.point(callers, operation).await?;
             }
-            self.stock.clear();
+            self.aim.stock.clear();
             // Beside the pairs that it is compared with, because a machine is not equally fast all the time.
             self.store_alone(callers).await?;
+        }
+        for times in &self.options.overload {
+            if self.stop.is_cancelled() {
+                break;
+            }
+            self.too_many(*times).await?;
         }
         self.report.server_memory = self.aim.server.and_then(Process::memory);
         self.report.server_disk = self.own.as_ref().and_then(Gateway::disk_bytes);
@@ -259,8 +279,7 @@ impl Run<'_> {
             let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
             progress.draw(&format!("making verifications: {done} of {count}, {rate:.0}/s"));
         };
-        let clock = Arc::clone(&self.clock);
-        let measured = load::run(&self.aim, task, &self.stock, &*clock, &self.stop, &mut tell).await?;
+        let measured = load::run(&self.aim, task, &self.stop, &mut tell).await?;
         self.report.note_failures(LIVE_CALLERS, Operation::Start, &measured);
         let made = Point::new(LIVE_CALLERS, Operation::Start.as_str(), &measured);
         self.progress.done(&format!("made {} verifications in {:.1} s", made.calls, made.seconds));
@@ -276,14 +295,29 @@ impl Run<'_> {
             let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
             progress.draw(&format!("{callers} callers, {}: {rate:.0}/s", operation.as_str()));
         };
-        let clock = Arc::clone(&self.clock);
-        let measured = load::run(&self.aim, task, &self.stock, &*clock, &self.stop, &mut tell).await?;
+        let measured = load::run(&self.aim, task, &self.stop, &mut tell).await?;
         if self.stop.is_cancelled() && measured.latencies.total() == 0 && measured.failures.is_empty() {
             return Ok(());
         }
         self.report.add(callers, operation, &measured);
         let Some(point) = self.report.points.last() else { return Ok(()) };
         self.progress.done(&point.to_string());
+        Ok(())
+    }
+
+    /// So many times the calls that the server takes at once.
+    async fn too_many(&mut self, times: u16) -> Result<()> {
+        let Some(usual) = self.report.best_pairs() else { return Ok(()) };
+        let progress = &mut self.progress;
+        let mut tell = |done: u64, elapsed: Duration| {
+            let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
+            progress.draw(&format!("{times} times what it takes: {rate:.0}/s"));
+        };
+        let time = Duration::from_secs_f64(self.options.seconds);
+        let (row, measured) = overload::measure(&self.aim, times, time, usual, &self.stop, &mut tell).await?;
+        self.report.note_failures(row.callers, Operation::Pair, &measured);
+        self.progress.done(&row.to_string());
+        self.report.overload.push(row);
         Ok(())
     }
 

@@ -25,6 +25,8 @@ pub struct Report {
     pub ratios: Vec<Ratio>,
     /// Life cycles in the store alone, inside this process.
     pub store: Vec<Point>,
+    /// What was served when too many called.
+    pub overload: Vec<Overload>,
     pub failures: Vec<FailureCount>,
     /// Resident memory of our own server at the end, in bytes.
     pub server_memory: Option<u64>,
@@ -71,6 +73,31 @@ pub struct Ratio {
     pub pair_to_store: Option<f64>,
 }
 
+/// Pairs by more callers than the server takes, each of whom comes again when it is turned away.
+#[derive(Debug, Clone, Serialize)]
+pub struct Overload {
+    /// So many times the calls that it takes at once.
+    pub times: u16,
+    pub callers: usize,
+    /// Pairs.
+    pub per_second: f64,
+    /// The same over the most without overload.
+    pub to_peak: f64,
+    /// Of the two calls of a pair that were served, together.
+    pub p50_us: f64,
+    pub p99_us: f64,
+    pub starts_turned_away_per_second: f64,
+    pub checks_turned_away_per_second: f64,
+    /// Until somebody knew that they were turned away.
+    pub turned_away_p50_us: f64,
+    pub turned_away_p99_us: f64,
+    pub failed: u64,
+    /// The most resident memory of the server that was seen, in bytes.
+    pub server_memory: Option<u64>,
+    /// From the end of it until nine tenths of the most are served again.
+    pub normal_after_seconds: Option<f64>,
+}
+
 /// Calls that were refused or answered wrongly, warm-up included.
 #[derive(Debug, Clone, Serialize)]
 pub struct FailureCount {
@@ -98,6 +125,7 @@ impl Report {
             points: Vec::new(),
             ratios: Vec::new(),
             store: Vec::new(),
+            overload: Vec::new(),
             failures: Vec::new(),
             server_memory: None,
             server_disk: None,
@@ -142,6 +170,13 @@ impl Report {
         }));
     }
 
+    /// How many pairs a second there were at most, and by how many callers.
+    pub(crate) fn best_pairs(&self) -> Option<(f64, usize)> {
+        let pairs = self.points.iter().filter(|point| point.call == Operation::Pair.as_str());
+        let best = pairs.max_by(|one, other| one.per_second.total_cmp(&other.per_second))?;
+        Some((best.per_second, best.callers))
+    }
+
     fn latest(&self, callers: usize, operation: Operation) -> Option<&Point> {
         self.points.iter().rev().find(|point| point.callers == callers && point.call == operation.as_str())
     }
@@ -168,6 +203,10 @@ impl fmt::Display for Report {
             let (by_cpu, to_store) = (optional(*by_server_cpu, 3), optional(*pair_to_store, 3));
             writeln!(f, "{callers:>7}  {pair_to_empty:>10.3}  {by_cpu:>13}  {to_store:>16}")?;
         }
+        if !self.overload.is_empty() {
+            writeln!(f, "\n{OVERLOAD_HEADINGS}")?;
+        }
+        self.overload.iter().try_for_each(|row| writeln!(f, "{row}"))?;
         if !self.failures.is_empty() {
             writeln!(f, "\nFAILED")?;
         }
@@ -187,6 +226,8 @@ impl fmt::Display for Report {
 const MIB: u64 = 1024 * 1024;
 const HEADINGS: &str =
     "callers  call      each/s    p50 us    p99 us  p99.9 us    max us  server CPU us  own CPU us  failed";
+
+const OVERLOAD_HEADINGS: &str = "overload  callers   pairs/s  of peak    p50 ms    p99 ms  starts away/s  checks away/s  away p50 ms  away p99 ms  MiB  normal after s";
 
 fn optional(number: Option<f64>, decimals: usize) -> String {
     number.map_or_else(|| "-".to_owned(), |number| format!("{number:.decimals$}"))
@@ -226,5 +267,53 @@ impl fmt::Display for Point {
             "{callers:>7}  {call:<5} {per_second:>10.0}{p50_us:>10.0}{p99_us:>10.0}{p999_us:>10.0}{max_us:>10.0}"
         )?;
         write!(f, "  {server:>13}  {own:>10}  {failed:>6}")
+    }
+}
+
+// === impl Overload ===
+
+impl Overload {
+    pub(crate) fn new(
+        times: u16,
+        callers: usize,
+        measured: &Measured,
+        peak: f64,
+        server_memory: Option<u64>,
+        normal_after: Option<Duration>,
+    ) -> Self {
+        let Point { per_second, p50_us, p99_us, failed, seconds, .. } = Point::new(callers, "pair", measured);
+        let each_second = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
+        let mut all = measured.refusals.starts.clone();
+        all.merge(&measured.refusals.checks);
+        let turned_away = |per_mille| all.within(per_mille).as_secs_f64() * 1e6;
+        Self {
+            times,
+            callers,
+            per_second,
+            to_peak: per_second / peak,
+            p50_us,
+            p99_us,
+            starts_turned_away_per_second: each_second(measured.refusals.starts.total()),
+            checks_turned_away_per_second: each_second(measured.refusals.checks.total()),
+            turned_away_p50_us: turned_away(500),
+            turned_away_p99_us: turned_away(990),
+            failed,
+            server_memory,
+            normal_after_seconds: normal_after.map(|after| after.as_secs_f64()),
+        }
+    }
+}
+
+/// A row of a table, and the line that progress leaves behind.
+impl fmt::Display for Overload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { times, callers, per_second, to_peak, .. } = self;
+        let [p50, p99, away_p50, away_p99] =
+            [self.p50_us, self.p99_us, self.turned_away_p50_us, self.turned_away_p99_us].map(|micros| micros / 1e3);
+        let (starts, checks) = (self.starts_turned_away_per_second, self.checks_turned_away_per_second);
+        let memory = self.server_memory.map_or_else(|| "-".to_owned(), |bytes| (bytes / MIB).to_string());
+        let normal = optional(self.normal_after_seconds, 2);
+        write!(f, "{times:>7}x{callers:>9}{per_second:>10.0}{to_peak:>9.3}{p50:>10.1}{p99:>10.1}{starts:>15.0}")?;
+        write!(f, "{checks:>15.0}{away_p50:>13.1}{away_p99:>13.1}{memory:>5}{normal:>16}")
     }
 }

@@ -35,7 +35,7 @@ impl Around {
     pub(crate) fn new(config: &ServerConfig, clock: Arc<dyn Clock>, random: Arc<dyn Random>, tracer: Tracer) -> Self {
         Self {
             request_ids: RequestIds::new(random, Arc::clone(&clock), tracer),
-            room: Arc::new(Room::new(config.limits.calls as usize)),
+            room: Arc::new(Room::new(config.limits.calls as usize, Arc::clone(&clock))),
             deadlines: Deadlines::new(clock, config.limits.call_timeout),
         }
     }

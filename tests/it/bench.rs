@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::Value;
+use verigate::bench::calls::Operation;
 use verigate::bench::report::Report;
 use verigate::bench::{self, OpenStore, Options, Output, Surroundings};
 use verigate::clock::SystemClock;
@@ -34,9 +35,11 @@ fn options(gateway: &Gateway) -> Options {
     Options {
         seconds: 0.2,
         callers: vec![1, 16],
+        calls: Operation::ALL.to_vec(),
         connections: 2,
         threads: 2,
         live: 0,
+        overload: Vec::new(),
         json: true,
         directory: None,
         address: Some(format!("http://{}", gateway.grpc())),
@@ -192,6 +195,23 @@ fn the_command_starts_a_server_and_tells_what_it_used() {
     assert!(number(&json, "server_memory") > 1e6 && number(&json, "server_disk") > 1e3, "{printed}");
     assert!(progress.lines().count() >= 11, "a line for the live ones and for each row:\n{progress}");
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0, "both stores go with the run");
+}
+
+#[test]
+fn those_who_are_turned_away_come_again_and_nothing_fails() {
+    let place = tempfile::tempdir().unwrap();
+    let mut program = program(place.path(), &["--callers", "4", "--calls", "pair", "--overload", "1", "--json"]);
+    // The server that is measured has the settings of the environment, as any other.
+    let output = program.env("VERIGATE__SERVER__LIMITS__CALLS", "64").output().unwrap();
+    let (printed, progress) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{progress}");
+    let json: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(json["points"].as_array().unwrap().len(), 1, "{printed}");
+    let [row] = &json["overload"].as_array().unwrap()[..] else { panic!("{printed}") };
+    assert_eq!((&row["callers"], &row["failed"], &json["failures"]), (&512.into(), &0.into(), &serde_json::json!([])));
+    assert!(number(row, "starts_turned_away_per_second") > 0.0 && number(row, "turned_away_p99_us") > 0.0, "{row}");
+    assert!(number(row, "per_second") > 0.0 && number(row, "server_memory") > 1e6, "{row}");
+    assert!(progress.lines().any(|line| line.starts_with("      1x      512")), "{progress}");
 }
 
 #[test]

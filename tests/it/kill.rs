@@ -46,7 +46,7 @@ const MARGIN: Duration = Duration::from_secs(2);
 const STOP: Duration = Duration::from_secs(20);
 
 /// A store that gateways come and go on, and all that clients were told about it.
-struct History {
+pub(crate) struct History {
     place: TempDir,
     dice: Dice,
     numbers: Arc<AtomicU32>,
@@ -73,17 +73,19 @@ async fn nothing_is_cut_off_when_stopped() {
     let mut process = history.start().await;
     for _ in 0..STOPS {
         let mut told = history.work(process, stop).await;
-        // A gateway that stops answers what it has begun, so what it did not answer has not happened.
-        for person in told.iter_mut().flat_map(|told| &mut told.people) {
-            person.forget_open_calls();
-        }
+        forget_open_calls(&mut told);
         process = history.start().await;
         history.compare(&process, told).await;
     }
     history.finish(&process).await;
 }
 
-async fn stop(process: Process) {
+/// A gateway that stops answers what it has begun, so what it did not answer has not happened.
+pub(crate) fn forget_open_calls(told: &mut [Told]) {
+    told.iter_mut().flat_map(|told| &mut told.people).for_each(Person::forget_open_calls);
+}
+
+pub(crate) async fn stop(process: Process) {
     process.ask_to_stop();
     let ended = process.ended(STOP).await;
     assert_eq!((ended.code(), ended.signal()), (Some(0), None));
@@ -92,7 +94,7 @@ async fn stop(process: Process) {
 // === impl History ===
 
 impl History {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut bytes = [0; 8];
         OsRandom.fill(&mut bytes);
         let seed = number_from("KILL_SEED").unwrap_or(u64::from_be_bytes(bytes));
@@ -107,26 +109,38 @@ impl History {
         }
     }
 
-    async fn start(&self) -> Process {
+    pub(crate) async fn start(&self) -> Process {
         Process::start(self.place.path(), SETTINGS).await
     }
 
     /// Puts a gateway under load, ends it in the middle, and returns what its clients were told.
     async fn work<E: Future<Output = ()>>(&mut self, process: Process, end: impl FnOnce(Process) -> E) -> Vec<Told> {
         let progress = Progress::until(FEWEST_ANSWERS + self.dice.below(MOST_ANSWERS - FEWEST_ANSWERS));
-        let clients = Client::connect(&process, CONNECTIONS, &progress).await;
+        let enough = async { timeout(PATIENCE, progress.enough()).await.expect("enough answers in time") };
+        self.work_while(process, &progress, enough, end).await
+    }
+
+    /// The same for as long as somebody else says.
+    pub(crate) async fn work_while<E: Future<Output = ()>>(
+        &mut self,
+        process: Process,
+        progress: &Arc<Progress>,
+        until: impl Future<Output = ()>,
+        end: impl FnOnce(Process) -> E,
+    ) -> Vec<Told> {
+        let clients = Client::connect(&process, CONNECTIONS, progress).await;
         let mut working = JoinSet::new();
         for client in clients.iter().cycle().take(WORKERS) {
             working.spawn(client.clone().work(Arc::clone(&self.numbers), self.dice.fork()));
         }
-        timeout(PATIENCE, progress.enough()).await.expect("enough answers in time");
+        until.await;
         end(process).await;
         timeout(PATIENCE, working.join_all()).await.expect("every open call ends with its connection")
     }
 
     /// Compares what a gateway shows with what clients were told by the one before it, and a part of what they were told
     /// by those before that.
-    async fn compare(&mut self, process: &Process, told: Vec<Told>) {
+    pub(crate) async fn compare(&mut self, process: &Process, told: Vec<Told>) {
         let (mut people, mut letters) = (Vec::new(), Vec::new());
         for told in told {
             people.extend(told.people);
@@ -141,7 +155,7 @@ impl History {
     }
 
     /// Compares everything with what the last gateway shows, once it has taken up all that was left in doubt.
-    async fn finish(&mut self, process: &Process) {
+    pub(crate) async fn finish(&mut self, process: &Process) {
         let settle = async {
             loop {
                 let (people, settled): (Vec<_>, _) = self.people.drain(..).partition(|person| !person.is_settled());
@@ -273,6 +287,6 @@ fn take_one<T>(all: &mut Vec<T>, dice: &mut Dice) -> Option<T> {
 }
 
 /// A number given by an environment variable.
-fn number_from(variable: &str) -> Option<u64> {
+pub(crate) fn number_from(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap())
 }

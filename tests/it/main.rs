@@ -43,6 +43,7 @@ mod readme;
 mod receipts;
 mod routes;
 mod security;
+mod soak;
 mod store;
 mod telemetry;
 mod templates;

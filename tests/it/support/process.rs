@@ -87,6 +87,10 @@ impl Process {
         }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL: it gets to do nothing more.
     pub(crate) fn kill(mut self) {
         assert_eq!(self.child.try_wait().unwrap(), None, "it ended by itself:\n{}", joined(&self.newest));
