@@ -15,6 +15,9 @@ use tokio::sync::watch;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(u64);
 
+/// How far the clocks of nodes may be apart, and one clock be set back, with nobody taking note of it.
+pub const TOLERANCE: Duration = Duration::from_secs(60);
+
 /// Tells the time and waits for it.
 pub trait Clock: Send + Sync + fmt::Debug {
     fn now(&self) -> Timestamp;
@@ -24,7 +27,8 @@ pub trait Clock: Send + Sync + fmt::Debug {
         self.now().as_millis().saturating_mul(1_000_000)
     }
 
-    /// Completes once `now()` has reached `at`; at once when it already has.
+    /// Completes once `now()` has reached `at`; at once when it already has. Should the clock be set back meanwhile, it
+    /// completes when as much time has gone by as `at` was away, so that nobody who waits for a moment waits for a day.
     fn sleep_until(&self, at: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
@@ -35,7 +39,14 @@ pub struct SystemClock;
 /// A clock that moves only when told to: for tests and simulations.
 #[derive(Debug, Clone)]
 pub struct ManualClock {
-    now: Arc<watch::Sender<Timestamp>>,
+    reading: Arc<watch::Sender<Reading>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    now: Timestamp,
+    /// Time that has gone by, whatever the clock was set to.
+    gone: Duration,
 }
 
 // === impl Timestamp ===
@@ -150,13 +161,16 @@ impl Clock for SystemClock {
     fn sleep_until(&self, at: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let clock = *self;
         Box::pin(async move {
-            // The wall clock may be set while we sleep on the monotonic one, so look again, at least each minute.
+            // The wall clock may be set forward while we sleep on the monotonic one, so look again, at least each minute.
+            let mut longest = at.since(clock.now());
             loop {
-                let left = at.since(clock.now());
+                let left = at.since(clock.now()).min(longest);
                 if left.is_zero() {
                     return;
                 }
-                tokio::time::sleep(left.min(Duration::from_secs(60))).await;
+                let turn = left.min(Duration::from_secs(60));
+                tokio::time::sleep(turn).await;
+                longest -= turn;
             }
         })
     }
@@ -166,30 +180,32 @@ impl Clock for SystemClock {
 
 impl ManualClock {
     pub fn new(now: Timestamp) -> Self {
-        Self { now: Arc::new(watch::Sender::new(now)) }
+        Self { reading: Arc::new(watch::Sender::new(Reading { now, gone: Duration::ZERO })) }
     }
 
     /// Moves time forward and wakes every sleeper whose time has come.
     pub fn advance(&self, by: Duration) {
-        self.now.send_modify(|now| *now = *now + by);
+        self.reading.send_modify(|reading| *reading = Reading { now: reading.now + by, gone: reading.gone + by });
     }
 
     /// Sets the time, forward or back, as an operator or NTP might.
     pub fn set(&self, now: Timestamp) {
-        self.now.send_replace(now);
+        self.reading.send_modify(|reading| reading.now = now);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        *self.now.borrow()
+        self.reading.borrow().now
     }
 
     fn sleep_until(&self, at: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let mut now = self.now.subscribe();
+        let mut reading = self.reading.subscribe();
         Box::pin(async move {
+            let began = *reading.borrow();
+            let longest = began.gone + at.since(began.now);
             // The sender lives as long as the clock; a sleeper that outlives it never wakes.
-            if now.wait_for(|now| *now >= at).await.is_err() {
+            if reading.wait_for(|reading| reading.now >= at || reading.gone >= longest).await.is_err() {
                 std::future::pending::<()>().await;
             }
         })
@@ -238,5 +254,18 @@ mod tests {
         assert!(!late.is_finished());
         clock.advance(Duration::from_millis(1));
         late.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_sleeps_while_the_clock_is_set_back_sleeps_no_longer_for_it() {
+        let clock = ManualClock::new(Timestamp::from_millis(100_000));
+        let sleeping = tokio::spawn(clock.sleep_until(Timestamp::from_millis(105_000)));
+        tokio::task::yield_now().await;
+        clock.set(Timestamp::from_millis(10_000));
+        clock.advance(Duration::from_millis(4_999));
+        tokio::task::yield_now().await;
+        assert!(!sleeping.is_finished());
+        clock.advance(Duration::from_millis(1));
+        sleeping.await.unwrap();
     }
 }

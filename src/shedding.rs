@@ -268,7 +268,7 @@ mod tests {
         assert!((5_950..6_050).contains(&after(105, 250)), "as many as are bearable");
         assert!((2_970..3_030).contains(&after(106, 250)), "half of those");
         assert!((990..1_010).contains(&after(109, 500)), "a new surge");
-        (110..120).for_each(|second| drop(after(second, 9_000)));
+        (110..120).for_each(|second| _ = after(second, 9_000));
         assert!((9_950..10_050).contains(&after(120, 9_000)), "nobody is sent away for longer");
     }
 

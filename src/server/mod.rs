@@ -359,7 +359,11 @@ async fn tell_health(health: HealthReporter, store: Arc<dyn Store>, clock: Arc<d
             told = Some(state.is_ok());
             metrics::gauge!("verigate_store_writable").set(if state.is_ok() { 1.0 } else { 0.0 });
             if let Err(error) = &state {
-                error!(?error, "the store takes no writes");
+                let until = match error.retry_after() {
+                    Some(_) => "it does so again by itself",
+                    None => "this process is started again",
+                };
+                error!(?error, "the store takes no writes until {until}");
             }
             let status = if state.is_ok() { ServingStatus::Serving } else { ServingStatus::NotServing };
             set_health(&health, status).await;

@@ -49,12 +49,12 @@ use tokio::task::AbortHandle;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::store::sled::committer::{Committer, Tally};
-use crate::store::sled::files::Files;
+use crate::store::sled::files::{Disk, Files};
 use crate::store::sled::journal::Found;
 use crate::store::sled::queue::{Job, Queue};
 use crate::store::sled::record::PART_SPACE;
 use crate::store::sled::rewrite::{Ground, Rewriting};
-use crate::store::sled::settler::{Disk, Settler};
+use crate::store::sled::settler::Settler;
 use crate::store::sled::snapshot::TableSnapshot;
 use crate::store::sled::sweep::Sweeper;
 use crate::store::sled::table::{Durable, Entry, Table};
@@ -156,17 +156,19 @@ impl SledStore {
     /// using it.
     pub fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Self> {
         let runtime = Handle::try_current().map_err(Error::internal)?;
-        let Files { disk, recovered, lock } = files::open(&config.path, config.cache_bytes, config.journal_bytes)?;
-        let table = Arc::new(Table::new(sled::Tree::clone(&disk.db)));
+        let Files { db, disk, recovered, lock } = files::open(&config.path, config.cache_bytes, config.journal_bytes)?;
+        let table = Arc::new(Table::new(sled::Tree::clone(&db)));
         let disk = Arc::new(Mutex::new(Some(disk)));
-        let settler = Settler { disk: Arc::clone(&disk), table: Arc::clone(&table) };
+        let settler = Settler { disk: Arc::clone(&disk), table: Arc::clone(&table), cache_bytes: config.cache_bytes };
         let mut journal = recovered.journal;
         let known = |(key, stored)| (key, Entry { stored, covers: true });
         table.apply(recovered.changes.into_iter().map(known))?;
         settler.settle(&*table.freeze()?)?;
-        journal.begin().map_err(fault::broken)?;
+        journal.begin().map_err(fault::unwritten)?;
+        files::end_making(&config.path).map_err(fault::unwritten)?;
         let queue = Arc::new(Queue::new(config.max_waiting_commits));
-        let committer = Committer::new(journal, settler, Arc::clone(&table), Arc::clone(&queue), Arc::clone(&clock));
+        let (shared, path) = ((Arc::clone(&table), Arc::clone(&queue)), config.path.clone());
+        let committer = Committer::new(journal, settler, shared, path, Arc::clone(&clock));
         let tally = Arc::clone(&committer.tally);
         let committer = std::thread::Builder::new()
             .name("store-committer".to_owned())
@@ -248,7 +250,7 @@ impl Store for SledStore {
         check(&batch)?;
         let (answer, answered) = oneshot::channel();
         self.queue.push(Job::Commit { batch, answer })?;
-        answered.await.unwrap_or_else(|_| Err(self.queue.refusal().unwrap_or_else(fault::closed)))
+        answered.await.unwrap_or_else(|_| Err(self.queue.why_unanswered()))
     }
 
     fn ready(&self) -> Result<()> {

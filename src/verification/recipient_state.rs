@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use minicbor::{Decode, Encode};
 
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
 use crate::id::Id;
 use crate::verification::policy::Limits;
 
@@ -82,9 +82,11 @@ impl RecipientState {
         }
     }
 
-    /// When the next send is allowed; `None` when it is now.
+    /// When the next send is allowed; `None` when it is now. A wait that began at a time yet to come, because the clock was
+    /// set back, is over: else everybody would wait for as long as it was set back.
     pub fn cool_down(&self, now: Timestamp) -> Option<Timestamp> {
-        (now < self.next_send_at).then_some(self.next_send_at)
+        let has_begun = self.last_send_at <= now + clock::TOLERANCE;
+        (has_begun && now < self.next_send_at).then_some(self.next_send_at)
     }
 
     /// The earliest time of the next send, past or future.

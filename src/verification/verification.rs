@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use minicbor::{Decode, Encode};
 
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
 use crate::event::history::{EventKind, History};
 use crate::id::{Id, TenantName};
 use crate::messaging::code_text::CodeText;
@@ -395,11 +395,13 @@ impl Verification {
     }
 
     /// What time alone has made of one whose end nobody has written down, and when: it has run out, or the last check
-    /// that it allows was lost on the way to a vendor.
+    /// that it allows was lost on the way to a vendor. Of one that was begun at a time yet to come, because the clock was
+    /// set back, nobody can say how old it is, so it counts as run out.
     fn end_of_time(&self, now: Timestamp) -> Option<(Status, Timestamp)> {
         let under_way = self.vendor_code.as_ref().and_then(|code| code.under_way);
         let lost_at = under_way.filter(|_| self.checks_left() == 0).map(|check| check.until);
         match lost_at.filter(|at| *at < self.expires_at) {
+            _ if now + clock::TOLERANCE < self.created_at => Some((Status::Expired, self.created_at)),
             Some(at) if now >= at => Some((Status::ChecksExhausted, at)),
             _ => (now >= self.expires_at).then_some((Status::Expired, self.expires_at)),
         }

@@ -720,7 +720,7 @@ async fn a_disk_that_takes_no_more_ends_writing_and_loses_nothing() {
         let program = std::env::current_exe().unwrap();
         let directory = tempfile::tempdir().unwrap();
         // A limit on the size of files, whose signal is ignored, so that writes fail.
-        let script = r#"trap '' XFSZ; ulimit -f 12000; exec "$0" "$@""#;
+        let script = r#"trap '' XFSZ; ulimit -f 24000; exec "$0" "$@""#;
         let leading = ["-c", script, program.to_str().unwrap()];
         let mut child = store_child::command("sh", &leading, directory.path(), journal_bytes).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);

@@ -5,11 +5,13 @@
 //! When the journal's file is full, what it holds settles into sled in a thread beside, and the other file takes over. If
 //! that one is full before the first has settled, callers wait: memory is bounded.
 //!
-//! The first error of a write or a sync is the last thing that this thread does. After a failed sync nobody can say
-//! which pages the kernel has dropped, so going on would answer for writes that are not there.
+//! A disk without room stops this thread until there is some: what could not be written was not answered, and what did not
+//! settle settles again. Any other error of a write or a sync is the last thing that it does. After a failed sync nobody
+//! can say which pages the kernel has dropped, so going on would answer for writes that are not there.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -21,12 +23,12 @@ use tokio::sync::oneshot;
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::Result;
-use crate::store::sled::fault;
 use crate::store::sled::journal::Journal;
 use crate::store::sled::queue::{Job, Queue};
 use crate::store::sled::record::{self, Header};
 use crate::store::sled::settler::Settler;
 use crate::store::sled::table::{Entry, Table};
+use crate::store::sled::{fault, files};
 use crate::store::{Batch, Commit, Condition, Version, Write};
 
 /// Owns all writing.
@@ -37,6 +39,8 @@ pub(crate) struct Committer {
     pub(crate) queue: Arc<Queue>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tally: Arc<Tally>,
+    /// The folder of the store.
+    path: PathBuf,
     meters: Meters,
     /// The thread that settles what the journal's other file holds.
     settling: Option<Settling>,
@@ -98,8 +102,8 @@ impl Committer {
     pub(crate) fn new(
         journal: Journal,
         settler: Settler,
-        table: Arc<Table>,
-        queue: Arc<Queue>,
+        (table, queue): (Arc<Table>, Arc<Queue>),
+        path: PathBuf,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
@@ -109,6 +113,7 @@ impl Committer {
             queue,
             clock,
             tally: Arc::default(),
+            path,
             meters: Meters::new(),
             settling: None,
             commits: 0,
@@ -118,6 +123,15 @@ impl Committer {
     /// Works until the queue is closed and empty, or something fails.
     pub(crate) fn run(mut self) {
         let _fail_on_panic = FailOnPanic(Arc::clone(&self.queue));
+        self.work();
+        while self.wait_for_room() {
+            self.work();
+        }
+        self.wait_until_settled();
+    }
+
+    /// Works until there is nothing to take.
+    fn work(&mut self) {
         while let Some(jobs) = self.queue.take() {
             let (now, began) = (self.clock.now(), self.clock.nanos());
             let mut group = Group::default();
@@ -126,7 +140,7 @@ impl Committer {
             }
             if let Err(error) = self.make_durable(&mut group) {
                 // Before the answers are dropped, so that whoever waits for one finds the cause.
-                self.queue.fail(format!("{error:?}"));
+                self.queue.stop(&error);
                 break;
             }
             self.tally.groups.fetch_add(1, Ordering::Relaxed);
@@ -135,11 +149,41 @@ impl Committer {
             self.meters.group_size.record(group.answers.len() as f64);
             group.answers.into_iter().for_each(Answer::send);
             if let Err(error) = self.scrub(group.scrubs) {
-                self.queue.fail(format!("{error:?}"));
+                self.queue.stop(&error);
                 break;
             }
         }
+    }
+
+    /// Where the disk was full, waits until the store can take writes again; returns whether it can.
+    fn wait_for_room(&mut self) -> bool {
+        let mut longest = Duration::ZERO;
+        while self.queue.wait_while_held(longest) {
+            longest = fault::ROOM_INTERVAL;
+            match self.mend() {
+                Ok(()) => {
+                    self.queue.resume();
+                    return true;
+                }
+                Err(error) => self.queue.stop(&error),
+            }
+        }
+        false
+    }
+
+    /// Brings the store to where it was before the disk was full: at once as far as readers need it, with the room that was
+    /// kept for that, and once there is room altogether.
+    fn mend(&mut self) -> Result<()> {
         self.wait_until_settled();
+        // A reader may have been the one who met the full disk.
+        if !self.settler.is_well()? && files::use_room(&self.path) {
+            self.settler.open_again()?;
+        }
+        files::find_room(&self.path).map_err(fault::unwritten)?;
+        if !self.settler.is_well()? {
+            self.settler.open_again()?;
+        }
+        self.table.settling()?.map_or(Ok(()), |layer| self.settler.settle(&layer))
     }
 
     fn judge(&mut self, job: Job, group: &mut Group, now: Timestamp) {
@@ -214,7 +258,7 @@ impl Committer {
             // What they were found on top of is now a layer below.
             group.touched.values_mut().for_each(|touched| touched.entry.covers = true);
         }
-        self.journal.append().map_err(fault::broken)?;
+        self.journal.append().map_err(fault::unwritten)?;
         let touched = std::mem::take(&mut group.touched);
         self.table.apply(touched.into_iter().map(|(key, touched)| (key, touched.entry)))
     }
@@ -238,8 +282,12 @@ impl Committer {
     /// for that.
     fn turn(&mut self, scrubs: Vec<oneshot::Sender<()>>) -> Result<()> {
         self.wait_until_settled();
+        if self.table.settling()?.is_some() {
+            // The thread that should have settled it has told the queue why it did not.
+            return Err(self.queue.why_unanswered());
+        }
+        self.journal.begin().map_err(fault::unwritten)?;
         let layer = self.table.freeze()?;
-        self.journal.begin().map_err(fault::broken)?;
         self.commits = 0;
         let (settler, queue) = (self.settler.clone(), Arc::clone(&self.queue));
         let spent = self.journal.other().map_err(fault::broken)?;
@@ -250,10 +298,10 @@ impl Committer {
             let settled = settler.settle(&layer);
             let cleared = settled.and_then(|()| match scrubs.is_empty() {
                 true => Ok(()),
-                false => spent.clear().map_err(fault::broken),
+                false => spent.clear().map_err(fault::unwritten),
             });
             if let Err(error) = cleared {
-                return queue.fail(format!("{error:?}"));
+                return queue.stop(&error);
             }
             for caller in scrubs {
                 // One who has gone away is no fault.

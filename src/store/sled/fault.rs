@@ -1,18 +1,51 @@
 //! What can be wrong with a store, as errors.
 
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 
 use crate::error::{Error, Kind, Reason};
+
+/// How often it is looked whether a full disk has room again.
+pub(crate) const ROOM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The store was closed in good order.
 pub(crate) fn closed() -> Error {
     Error::new(Kind::Unavailable, Reason::ShuttingDown, "the store is closed")
 }
 
-/// The store cannot be used; `cause` is for the log.
+/// The store cannot be used, and will not be by this process; `cause` is for the log.
 pub(crate) fn broken(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::new(Kind::Unavailable, Reason::StoreUnavailable, "the store is unavailable").with_source(cause)
+    let message = "the store is unavailable until the server is started again";
+    Error::new(Kind::Unavailable, Reason::StoreUnavailable, message).with_source(cause)
+}
+
+/// The disk has no room. Unlike all else that fails in writing, this passes; `cause` is for the log.
+pub(crate) fn full(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    let message = "the disk of the store is full; nothing is written until there is room again";
+    Error::new(Kind::Unavailable, Reason::StoreUnavailable, message).with_retry_after(ROOM_INTERVAL).with_source(cause)
+}
+
+/// A write has failed.
+pub(crate) fn unwritten(error: io::Error) -> Error {
+    if is_full(&error) { full(error) } else { broken(error) }
+}
+
+/// sled could not do what it should.
+pub(crate) fn of_sled(error: sled::Error) -> Error {
+    match &error {
+        sled::Error::Io(cause) if is_full(cause) => full(error),
+        _ => broken(error),
+    }
+}
+
+/// Whether the store takes writes again by itself, sooner or later.
+pub(crate) fn passes(error: &Error) -> bool {
+    error.retry_after().is_some()
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 /// A tap has run over, or reading never catches up.

@@ -5,7 +5,7 @@
 //! and a rename makes it do so; what a crash leaves of others is deleted on the next opening. The file `lock` is held for
 //! as long as the store is open, whichever files are in use.
 
-use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::fs::{self, DirEntry, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -14,9 +14,8 @@ use std::time::Duration;
 use sled::{Db, Tree};
 
 use crate::error::{Error, Kind, Reason, Result};
-use crate::store::sled::fault::cannot_open;
+use crate::store::sled::fault::{self, cannot_open};
 use crate::store::sled::journal::{FILE_NAMES, Journal, Recovered};
-use crate::store::sled::settler::Disk;
 
 /// sled allots its log in segments of this many bytes. A quarter of one bounds a node that is kept in the log, and what
 /// is written between two syncs has to stay below one; with larger segments the file is larger and less steady.
@@ -33,29 +32,53 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Names the folder of sled's files, where that is not the folder of the store.
 const CURRENT: &str = "current";
 const LOCK: &str = "lock";
+/// Is there for as long as a store is made. What a crash leaves of that could not be told from a store that lost something.
+const MAKING: &str = "making";
+/// Kept so that there is some room when the disk is full, as much as it takes to open sled's files again; and what it is
+/// tried with whether there is any.
+const ROOM: &str = "room";
+const ROOM_TRIED: &str = "room.new";
+const ROOM_BYTES: u64 = 8 * 1024 * 1024;
 /// What such folders are called, with a number behind it.
 const FOLDER: &str = "files.";
 /// What sled calls its files, and how the names of some begin.
 const DATA: &str = "db";
 const FILES_OF_SLED: [&str; 3] = [DATA, "conf", "blobs"];
 const SNAPSHOT_OF_SLED: &str = "snap.";
+/// The end of the name of a snapshot that is being written, and the bytes of length and checksum that it ends with.
+const UNFINISHED: &str = ".generating";
+const SNAPSHOT_END_BYTES: usize = 12;
 
 /// What lies in the directory of a store.
 pub(crate) struct Files {
+    pub(crate) db: Db,
     pub(crate) disk: Disk,
     pub(crate) recovered: Recovered,
     /// Held for as long as the store is open.
     pub(crate) lock: File,
 }
 
+/// The database that is in use; held while something settles, so that none takes its place meanwhile.
+pub(crate) struct Disk {
+    /// `None` when it was let go of and could not be opened again.
+    pub(crate) db: Option<Db>,
+    /// sled's data file, opened apart so that it can be synced.
+    pub(crate) data: File,
+    pub(crate) folder: PathBuf,
+}
+
 /// Opens the database, its data file and the journal; the database is durable as it is when this returns. Error:
 /// `Unavailable`, with a message for the operator.
 pub(crate) fn open(path: &Path, cache_bytes: u64, journal_bytes: u64) -> Result<Files> {
     let cannot = |error: io::Error| cannot_open(path, error);
-    fs::create_dir_all(path).map_err(cannot)?;
+    make_folder(path).map_err(cannot)?;
     let lock = take_lock(path)?;
+    begin_making(path).map_err(cannot)?;
     let folder = current(path).map_err(cannot)?;
     clear_others(path, &folder).map_err(cannot)?;
+    if !keeps_room(path) {
+        find_room(path).map_err(cannot)?;
+    }
     let db = open_sled(&folder, cache_bytes)
         .map_err(|error| if is_locked(&error) { in_use(path) } else { cannot_open(path, error) })?;
     let notes = db.open_tree(LAYOUT_TREE).map_err(|error| cannot_open(path, error))?;
@@ -67,7 +90,48 @@ pub(crate) fn open(path: &Path, cache_bytes: u64, journal_bytes: u64) -> Result<
     }
     db.flush().map_err(|error| cannot_open(path, error))?;
     let data = sync_files(&folder).map_err(cannot)?;
-    Ok(Files { disk: Disk { db, data, folder }, recovered, lock })
+    let disk = Disk { db: Some(db.clone()), data, folder };
+    Ok(Files { db, disk, recovered, lock })
+}
+
+/// To be called once a store that was opened has a journal to write to: from here on it must be whole.
+pub(crate) fn end_making(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path.join(MAKING)) {
+        Ok(()) => File::open(path)?.sync_all(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens a database that was open before; it is durable as it is when this returns. Error: `Unavailable`.
+pub(crate) fn open_again(folder: &Path, cache_bytes: u64) -> Result<(Db, File)> {
+    let db = open_sled(folder, cache_bytes).map_err(fault::of_sled)?;
+    db.flush().map_err(fault::of_sled)?;
+    let data = sync_files(folder).map_err(fault::unwritten)?;
+    Ok((db, data))
+}
+
+/// Whether there is room on the disk, beside what is kept of it. Keeps it if none is kept.
+pub(crate) fn find_room(path: &Path) -> io::Result<()> {
+    let tried = path.join(ROOM_TRIED);
+    let found = File::create(&tried).and_then(|mut room| {
+        let bytes = vec![0; usize::try_from(ROOM_BYTES).map_err(io::Error::other)?];
+        room.write_all(&bytes)
+    });
+    let put = match &found {
+        Ok(()) if !keeps_room(path) => fs::rename(&tried, path.join(ROOM)),
+        _ => fs::remove_file(&tried),
+    };
+    found.and(put)
+}
+
+/// Gives the room free that was kept; whether there was any.
+pub(crate) fn use_room(path: &Path) -> bool {
+    keeps_room(path) && fs::remove_file(path.join(ROOM)).is_ok()
+}
+
+fn keeps_room(path: &Path) -> bool {
+    fs::metadata(path.join(ROOM)).is_ok_and(|room| room.len() >= ROOM_BYTES)
 }
 
 /// Whether a store is open, here or in another process.
@@ -94,39 +158,42 @@ pub(crate) fn create_beside(path: &Path, disk: &Disk, cache_bytes: u64) -> Resul
     Ok((db, folder))
 }
 
-/// Has the store use a database that lies beside the other one, from the next opening on. It is durable as it is, and so
-/// is the change, when this returns.
-pub(crate) fn make_current(path: &Path, db: &Db, folder: &Path) -> io::Result<File> {
+/// Makes a database that lies beside the other one durable as it is, and all ready for [`make_current`]. Nothing has changed
+/// for the store when this fails.
+pub(crate) fn make_ready(path: &Path, db: &Db, folder: &Path) -> io::Result<File> {
     db.flush().map_err(io::Error::other)?;
     let data = sync_files(folder)?;
     let name = folder.file_name().unwrap_or_default();
-    let aside = path.join(format!("{CURRENT}.new"));
-    let mut file = File::create(&aside)?;
+    let mut file = File::create(aside(path))?;
     file.write_all(name.as_encoded_bytes())?;
     file.sync_all()?;
-    fs::rename(&aside, path.join(CURRENT))?;
-    File::open(path)?.sync_all()?;
     Ok(data)
 }
 
-/// Deletes the files of databases that are not in use.
+/// Has the store use the database that was made ready, from the next opening on. That is durable when this returns.
+pub(crate) fn make_current(path: &Path) -> io::Result<()> {
+    fs::rename(aside(path), path.join(CURRENT))?;
+    File::open(path)?.sync_all()
+}
+
+fn aside(path: &Path) -> PathBuf {
+    path.join(format!("{CURRENT}.new"))
+}
+
+/// Deletes the files of databases that are not in use, and what a crash has left of a look for room.
 pub(crate) fn clear_others(path: &Path, in_use: &Path) -> io::Result<()> {
-    let is_of_sled = |name: &str| FILES_OF_SLED.contains(&name) || name.starts_with(SNAPSHOT_OF_SLED);
     let mut cleared = false;
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        let is_other = name.starts_with(FOLDER) && entry.path() != in_use || in_use != path && is_of_sled(name);
+        let is_other_database =
+            name.starts_with(FOLDER) && entry.path() != in_use || in_use != path && is_of_sled(name);
+        let is_other = is_other_database || name == ROOM_TRIED;
         if !is_other {
             continue;
         }
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            fs::remove_dir_all(entry.path())?
-        } else {
-            fs::remove_file(entry.path())?
-        };
+        delete(&entry)?;
         cleared = true;
     }
     if cleared { File::open(path)?.sync_all() } else { Ok(()) }
@@ -153,6 +220,35 @@ fn current(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
+/// Notes that a store is being made, where there is none; begins anew where that was not ended.
+fn begin_making(path: &Path) -> io::Result<()> {
+    let making = path.join(MAKING);
+    let was_making = making.exists();
+    // Whatever else lies there is not ours.
+    let is_of_store =
+        |name: &str| FILE_NAMES.contains(&name) || is_of_sled(name) || name.starts_with(FOLDER) || name == CURRENT;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if !entry.file_name().to_str().is_some_and(is_of_store) {
+            continue;
+        }
+        if !was_making {
+            return Ok(());
+        }
+        delete(&entry)?;
+    }
+    File::create(making)?.sync_all()?;
+    File::open(path)?.sync_all()
+}
+
+fn is_of_sled(name: &str) -> bool {
+    FILES_OF_SLED.contains(&name) || name.starts_with(SNAPSHOT_OF_SLED)
+}
+
+fn delete(entry: &DirEntry) -> io::Result<()> {
+    if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) }
+}
+
 fn number_of(folder: &Path) -> Option<u64> {
     folder.file_name()?.to_str()?.strip_prefix(FOLDER)?.parse().ok()
 }
@@ -167,7 +263,21 @@ fn take_lock(path: &Path) -> Result<File> {
     }
 }
 
+/// Makes a folder, and those above it that are missing, each so that it is found after a loss of power.
+fn make_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_folder(above)?;
+    fs::create_dir(path)?;
+    File::open(above)?.sync_all()
+}
+
 fn open_sled(folder: &Path, cache_bytes: u64) -> sled::Result<Db> {
+    if folder.is_dir() {
+        prepare(folder)?;
+    }
     sled::Config::new()
         .path(folder)
         // sled's own flusher loses the errors that it meets.
@@ -175,6 +285,30 @@ fn open_sled(folder: &Path, cache_bytes: u64) -> sled::Result<Db> {
         .segment_size(SEGMENT_BYTES)
         .cache_capacity(cache_bytes)
         .open()
+}
+
+/// Makes sure of what sled believes of its files when it opens them.
+///
+/// It takes a snapshot that it was still writing when a crash came for a good one, and then does not open. And what it
+/// finds in its log it notes in a new snapshot, which it syncs, though of the log some may be in the kernel's cache alone.
+fn prepare(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(SNAPSHOT_OF_SLED) && name.ends_with(UNFINISHED) && !is_whole_snapshot(&fs::read(&path)?) {
+            fs::remove_file(&path)?;
+        }
+    }
+    match File::open(folder.join(DATA)) {
+        Ok(data) => data.sync_all(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_whole_snapshot(bytes: &[u8]) -> bool {
+    let Some((content, end)) = bytes.split_last_chunk::<SNAPSHOT_END_BYTES>() else { return false };
+    !content.is_empty() && end[8..] == crc32fast::hash(content).to_le_bytes()
 }
 
 /// Waits until nobody holds the lock on the data file, for ten seconds at most: when a database is dropped, a thread of
@@ -219,4 +353,15 @@ fn is_locked(error: &sled::Error) -> bool {
 fn in_use(path: &Path) -> Error {
     let path = path.display();
     Error::new(Kind::Unavailable, Reason::StoreUnavailable, format!("another verigate is using {path}"))
+}
+
+// === impl Disk ===
+
+impl Disk {
+    /// `flush` hands sled's buffers to the kernel, and only the sync brings them to the disk.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let db = self.db.as_ref().ok_or_else(|| fault::full("the database could not be opened again"))?;
+        db.flush().map_err(fault::of_sled)?;
+        self.data.sync_data().map_err(fault::broken)
+    }
 }

@@ -106,15 +106,17 @@ impl Journal {
         Ok(Recovered { changes, journal })
     }
 
-    /// Goes on in the other file, whose old content must have settled. Durable when this returns.
+    /// Goes on in the other file, whose old content must have settled. Durable when this returns; after an error it goes
+    /// on in this one, and may be asked again where that was for want of room.
     pub(crate) fn begin(&mut self) -> io::Result<()> {
+        let turn = self.turn + 1;
+        let head = Head { turn, previous_end: self.end }.bytes();
+        self.grow(1, HEAD_BYTES + 1)?;
+        self.files[1].write_all_at(&head, 0)?;
+        synced(self.files[1].sync_all())?;
         self.swap();
-        self.turn += 1;
-        let head = Head { turn: self.turn, previous_end: self.end }.bytes();
-        self.end = HEAD_BYTES;
-        self.grow(HEAD_BYTES + 1)?;
-        self.files[0].write_all_at(&head, 0)?;
-        self.files[0].sync_all()
+        (self.turn, self.end) = (turn, HEAD_BYTES);
+        Ok(())
     }
 
     /// The file that is not in use. What it holds must have settled before it is cleared.
@@ -143,7 +145,8 @@ impl Journal {
         Ok(self.end == HEAD_BYTES || self.end + self.frame.len() as u64 <= self.capacity)
     }
 
-    /// Writes the prepared frame. Durable when this returns; after an error nothing more may be written.
+    /// Writes the prepared frame. Durable when this returns. After an error for want of room nobody can take what was
+    /// written for a frame, and the next one goes over it; after any other nothing more may be written.
     pub(crate) fn append(&mut self) -> io::Result<()> {
         let payload = &self.frame[FRAME_HEAD_BYTES..];
         let length = u32::try_from(payload.len()).map_err(io::Error::other)?;
@@ -151,22 +154,22 @@ impl Journal {
         self.frame[..4].copy_from_slice(&length.to_be_bytes());
         self.frame[4..FRAME_HEAD_BYTES].copy_from_slice(&crc.to_be_bytes());
         let end = self.end + self.frame.len() as u64;
-        self.grow(end)?;
+        self.grow(0, end)?;
         self.files[0].write_all_at(&self.frame, self.end)?;
-        self.files[0].sync_data()?;
+        synced(self.files[0].sync_data())?;
         self.end = end;
         Ok(())
     }
 
-    /// Allots room up to `end` with zeros, so that writing there later changes no length and no extent.
-    fn grow(&mut self, end: u64) -> io::Result<()> {
-        if end <= self.allotted[0] {
+    /// Allots room in a file up to `end` with zeros, so that writing there later changes no length and no extent.
+    fn grow(&mut self, file: usize, end: u64) -> io::Result<()> {
+        if end <= self.allotted[file] {
             return Ok(());
         }
         let target = end.next_multiple_of(STEP_BYTES).min(self.capacity.max(end));
-        let zeros = vec![0; usize::try_from(target - self.allotted[0]).map_err(io::Error::other)?];
-        self.files[0].write_all_at(&zeros, self.allotted[0])?;
-        self.allotted[0] = target;
+        let zeros = vec![0; usize::try_from(target - self.allotted[file]).map_err(io::Error::other)?];
+        self.files[file].write_all_at(&zeros, self.allotted[file])?;
+        self.allotted[file] = target;
         Ok(())
     }
 
@@ -267,6 +270,11 @@ impl Replay {
             frame_at(text, after, turn).is_some()
         })
     }
+}
+
+/// A sync that fails does not pass, whatever it failed for: nobody can say what the kernel has dropped.
+fn synced(sync: io::Result<()>) -> io::Result<()> {
+    sync.map_err(io::Error::other)
 }
 
 fn read_all(file: &File) -> io::Result<Vec<u8>> {

@@ -1,5 +1,5 @@
-//! What waits for the committer: a bounded queue that refuses when it is full, when the store has failed and when it
-//! is closed.
+//! What waits for the committer: a bounded queue that refuses when it is full, when the store has failed, when it waits for
+//! room on its disk and when it is closed.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,7 @@ const MAX_GROUP_BYTES: usize = 256 * 1024;
 /// How long a refused caller should stay away: a full queue is written in a few groups.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// One thing for the committer to do. Whoever drops an answer unsent says that the store has failed.
+/// One thing for the committer to do. Whoever drops an answer unsent says that the store has failed, for good or not.
 pub(crate) enum Job {
     Commit {
         batch: Batch,
@@ -52,6 +52,8 @@ struct State {
 
 enum Phase {
     Open,
+    /// Until there is room on the disk.
+    Held(String),
     Closed,
     Failed(String),
 }
@@ -78,7 +80,7 @@ impl Queue {
         Ok(())
     }
 
-    /// The next group, waiting for one; `None` once the queue is closed and empty, or has failed.
+    /// The next group, waiting for one; `None` once the queue is closed and empty, is held, or has failed.
     pub(crate) fn take(&self) -> Option<Vec<Job>> {
         let waiting = self.lock();
         let mut state = self
@@ -100,7 +102,7 @@ impl Queue {
     /// Refuses what comes from now on; what already waits is still done.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
-        if matches!(state.phase, Phase::Open) {
+        if matches!(state.phase, Phase::Open | Phase::Held(_)) {
             state.phase = Phase::Closed;
         }
         drop(state);
@@ -109,10 +111,48 @@ impl Queue {
 
     /// Ends writing: refuses what comes, drops what waits. The first cause stays.
     pub(crate) fn fail(&self, cause: impl Into<String>) {
-        let mut state = self.lock();
-        if !matches!(state.phase, Phase::Failed(_)) {
-            state.phase = Phase::Failed(cause.into());
+        self.refuse(|phase| match phase {
+            Phase::Failed(_) => {}
+            _ => *phase = Phase::Failed(cause.into()),
+        });
+    }
+
+    /// Stops writing for an error: until [`Queue::resume`] where that may pass, else for good.
+    pub(crate) fn stop(&self, error: &Error) {
+        let cause = format!("{error:?}");
+        if !fault::passes(error) {
+            return self.fail(cause);
         }
+        self.refuse(|phase| {
+            if matches!(phase, Phase::Open) {
+                *phase = Phase::Held(cause);
+            }
+        });
+    }
+
+    /// Waits for a while, if the queue is held; returns whether it still is.
+    pub(crate) fn wait_while_held(&self, longest: Duration) -> bool {
+        let is_held = |state: &mut State| matches!(state.phase, Phase::Held(_));
+        let waited = self.arrived.wait_timeout_while(self.lock(), longest, is_held);
+        is_held(&mut waited.unwrap_or_else(PoisonError::into_inner).0)
+    }
+
+    /// Takes jobs again, if the queue was held.
+    pub(crate) fn resume(&self) {
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Held(_)) {
+            state.phase = Phase::Open;
+        }
+    }
+
+    /// What to tell those whose answer was dropped. A queue that takes jobs now was held meanwhile.
+    pub(crate) fn why_unanswered(&self) -> Error {
+        self.refusal().unwrap_or_else(|| fault::full("writing stopped for a while"))
+    }
+
+    fn refuse(&self, change: impl FnOnce(&mut Phase)) {
+        let mut state = self.lock();
+        change(&mut state.phase);
         let dropped = std::mem::take(&mut state.jobs);
         drop(state);
         // The committer, which may wait for a job, holds answers that it was to give later.
@@ -137,6 +177,7 @@ impl State {
     fn refusal(&self) -> Option<Error> {
         match &self.phase {
             Phase::Open => None,
+            Phase::Held(cause) => Some(fault::full(cause.clone())),
             Phase::Closed => Some(fault::closed()),
             Phase::Failed(cause) => Some(fault::broken(cause.clone())),
         }
@@ -219,6 +260,30 @@ mod tests {
         assert_eq!(refusal.reason(), Reason::StoreUnavailable);
         assert!(format!("{refusal:?}").contains("the disk is gone"));
         assert!(queue.take().is_none());
+    }
+
+    #[test]
+    fn a_held_queue_refuses_until_it_resumes() {
+        let queue = Queue::new(10);
+        let (waiting, mut answered) = job(1);
+        queue.push(waiting).unwrap();
+        queue.stop(&fault::full("no space left"));
+        assert!(answered.try_recv().is_err() && queue.take().is_none());
+        let refusal = queue.push(job(1).0).unwrap_err();
+        assert_eq!((refusal.reason(), refusal.retry_after()), (Reason::StoreUnavailable, Some(fault::ROOM_INTERVAL)));
+        assert!(queue.wait_while_held(Duration::ZERO));
+        queue.resume();
+        assert!(!queue.wait_while_held(Duration::ZERO) && queue.why_unanswered().retry_after().is_some());
+        queue.push(job(1).0).unwrap();
+        // What has failed does not come back, and what is closed is not held.
+        queue.stop(&fault::full("no space left"));
+        queue.stop(&fault::broken("the disk is gone"));
+        queue.resume();
+        assert_eq!(queue.push(job(1).0).unwrap_err().retry_after(), None);
+        let queue = Queue::new(10);
+        queue.stop(&fault::full("no space left"));
+        queue.close();
+        assert!(!queue.wait_while_held(Duration::from_secs(60)) && queue.take().is_none());
     }
 
     #[test]

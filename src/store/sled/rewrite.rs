@@ -18,8 +18,8 @@ use tokio::sync::oneshot;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::store::Rewrite;
+use crate::store::sled::files::Disk;
 use crate::store::sled::queue::{Job, Queue};
-use crate::store::sled::settler::Disk;
 use crate::store::sled::sweep::Sweeper;
 use crate::store::sled::table::Table;
 use crate::store::sled::{fault, files};
@@ -93,7 +93,7 @@ impl Rewriting {
                 }
                 std::thread::yield_now();
             }
-            db.flush().map_err(fault::broken)?;
+            db.flush().map_err(fault::of_sled)?;
             Ok::<_, Error>((taken, after))
         };
         let (taken, after) = tokio::task::spawn_blocking(work).await.map_err(Error::internal)??;
@@ -167,14 +167,18 @@ impl Ground {
     fn change_over(&self, mut next: Next) -> Result<()> {
         let mut disk = self.disk.lock().map_err(|_| panicked())?;
         let in_use = disk.as_mut().ok_or_else(fault::closed)?;
+        if !self.table.is_filling()? {
+            return Err(fault::broken("the new files could not be written"));
+        }
+        let data = files::make_ready(&self.path, &next.db, &next.folder).map_err(fault::unwritten)?;
         // Which of the two is in use from here on, after a failure, a crash or while the store closes, only the next
         // opening can say. So nobody deletes either before both are known to have changed places.
         next.is_in_use = true;
-        let data = files::make_current(&self.path, &next.db, &next.folder).map_err(|error| {
+        files::make_current(&self.path).map_err(|error| {
             self.queue.fail(format!("{error:?}"));
             fault::broken(error)
         })?;
-        let new = Disk { db: next.db.clone(), data, folder: next.folder.clone() };
+        let new = Disk { db: Some(next.db.clone()), data, folder: next.folder.clone() };
         let Disk { db, data, folder } = std::mem::replace(in_use, new);
         self.table.filled(true)?;
         drop(disk);

@@ -3,29 +3,19 @@
 //! By then a verification that came, was sent and was approved is one record and not five, and a due mark that came and
 //! went is nothing at all. Should a crash come in the middle, the journal is replayed from its beginning.
 
-use std::fs::File;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use sled::Db;
-
-use crate::error::Result;
-use crate::store::sled::fault;
+use crate::error::{Error, Result};
+use crate::store::sled::files::Disk;
 use crate::store::sled::table::{Layer, Table};
+use crate::store::sled::{fault, files};
 
 /// Writes layers into sled and makes them durable there.
 #[derive(Clone)]
 pub(crate) struct Settler {
     pub(crate) disk: Arc<Mutex<Option<Disk>>>,
     pub(crate) table: Arc<Table>,
-}
-
-/// The database that is in use; held while something settles, so that none takes its place meanwhile.
-pub(crate) struct Disk {
-    pub(crate) db: Db,
-    /// sled's data file, opened apart so that it can be synced.
-    pub(crate) data: File,
-    pub(crate) folder: PathBuf,
+    pub(crate) cache_bytes: u64,
 }
 
 /// Entries written in one turn at the table, some tens of microseconds.
@@ -38,9 +28,10 @@ const MAX_UNSYNCED_BYTES: usize = 256 * 1024;
 // === impl Settler ===
 
 impl Settler {
-    /// Returns when the layer is durable in sled and has left the table. Error: `Unavailable`; the store must end then.
+    /// Returns when the layer is durable in sled and has left the table. Error: `Unavailable`; where that passes, the
+    /// layer must be settled again, else the store must end.
     pub(crate) fn settle(&self, layer: &Layer) -> Result<()> {
-        let disk = self.disk.lock().map_err(|_| fault::broken("a thread panicked while it used the database"))?;
+        let disk = self.disk.lock().map_err(|_| panicked())?;
         let disk = disk.as_ref().ok_or_else(fault::closed)?;
         let mut entries = layer.iter().peekable();
         let mut unsynced = 0;
@@ -59,14 +50,29 @@ impl Settler {
         disk.sync()?;
         self.table.settled()
     }
+
+    /// Whether sled can still write. Error: `Unavailable`.
+    pub(crate) fn is_well(&self) -> Result<bool> {
+        let disk = self.disk.lock().map_err(|_| panicked())?;
+        let in_use = disk.as_ref().ok_or_else(fault::closed)?;
+        Ok(in_use.db.as_ref().is_some_and(|db| db.flush().is_ok()))
+    }
+
+    /// Opens sled again, as after a crash. After an error it writes nothing any more, and even of its readers some have to.
+    /// It has what was durable then, and a layer that could not settle has the rest. Error: `Unavailable`.
+    pub(crate) fn open_again(&self) -> Result<()> {
+        let mut disk = self.disk.lock().map_err(|_| panicked())?;
+        let in_use = disk.as_mut().ok_or_else(fault::closed)?;
+        self.table.replace(|| {
+            drop(in_use.db.take());
+            files::wait_until_unlocked(&in_use.folder);
+            let (db, data) = files::open_again(&in_use.folder, self.cache_bytes)?;
+            in_use.data = data;
+            Ok(sled::Tree::clone(in_use.db.insert(db)))
+        })
+    }
 }
 
-// === impl Disk ===
-
-impl Disk {
-    /// `flush` hands sled's buffers to the kernel, and only the sync brings them to the disk.
-    pub(crate) fn sync(&self) -> Result<()> {
-        self.db.flush().map_err(fault::broken)?;
-        self.data.sync_data().map_err(fault::broken)
-    }
+fn panicked() -> Error {
+    fault::broken("a thread panicked while it used the database")
 }

@@ -15,7 +15,7 @@ use sled::IVec;
 use tokio::sync::oneshot;
 
 use crate::clock::{Clock, Timestamp};
-use crate::error::{Reason, Result};
+use crate::error::Result;
 use crate::store::Version;
 use crate::store::sled::fault;
 use crate::store::sled::queue::{Job, Queue};
@@ -65,7 +65,7 @@ impl Sweeper {
                     pause = if slice.last.is_some() { pace } else { REST };
                     after = slice.last;
                 }
-                Err(error) if error.reason() == Reason::Overloaded => pause = REST,
+                Err(error) if fault::passes(&error) => pause = REST,
                 Err(_) => return,
             }
         }
@@ -122,6 +122,6 @@ impl Sweeper {
     async fn forget(&self, records: Vec<(IVec, Version)>) -> Result<usize> {
         let (answer, answered) = oneshot::channel();
         self.queue.push(Job::Forget { records, answer })?;
-        answered.await.map_err(|_| self.queue.refusal().unwrap_or_else(fault::closed))
+        answered.await.map_err(|_| self.queue.why_unanswered())
     }
 }

@@ -17,9 +17,10 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use sled::{IVec, Tree};
+use tracing::warn;
 
 use crate::error::{Error, Result};
-use crate::store::sled::fault::{broken, closed, under_way};
+use crate::store::sled::fault::{broken, closed, full, of_sled, under_way};
 use crate::store::sled::tap::{Tap, Taps};
 
 /// All layers, until the table is closed.
@@ -38,7 +39,8 @@ struct Layers {
 }
 
 struct Trees {
-    current: Tree,
+    /// `None` while it is opened again.
+    current: Option<Tree>,
     /// The one that is to take its place, where one is being written. What settles goes into both.
     next: Option<Tree>,
 }
@@ -62,7 +64,7 @@ type Rows<'a> = Box<dyn Iterator<Item = Result<Row>> + 'a>;
 
 impl Table {
     pub(crate) fn new(tree: Tree) -> Self {
-        let trees = Mutex::new(Trees { current: tree, next: None });
+        let trees = Mutex::new(Trees { current: Some(tree), next: None });
         let layers = Layers { fresh: Layer::new(), settling: None, trees, taps: Taps::default() };
         Self { layers: RwLock::new(Some(layers)) }
     }
@@ -109,16 +111,35 @@ impl Table {
     /// Writes entries of the settling layer into sled, where readers do not yet look for them. Errors: as [`Table::read`].
     pub(crate) fn settle<'a>(&self, entries: impl IntoIterator<Item = (&'a IVec, &'a Entry)>) -> Result<()> {
         self.read(|durable| {
-            let trees = durable.trees()?;
+            let mut trees = durable.trees()?;
             for (key, entry) in entries {
-                for tree in std::iter::once(&trees.current).chain(&trees.next) {
-                    match &entry.stored {
-                        Some(stored) => tree.insert(key, stored),
-                        None => tree.remove(key),
-                    }
-                    .map_err(broken)?;
+                let write = |tree: &Tree| match &entry.stored {
+                    Some(stored) => tree.insert(key, stored),
+                    None => tree.remove(key),
+                };
+                write(trees.current()?).map_err(of_sled)?;
+                // Whoever fills the other one finds out that it is gone.
+                if let Some(Err(error)) = trees.next.as_ref().map(write) {
+                    warn!(?error, "the new files of the store could not be written, and are given up");
+                    trees.next = None;
                 }
             }
+            Ok(())
+        })
+    }
+
+    /// The layer that has not settled, if there is one. Errors: as [`Table::read`].
+    pub(crate) fn settling(&self) -> Result<Option<Arc<Layer>>> {
+        self.read(|durable| Ok(durable.0.settling.clone()))
+    }
+
+    /// Lets go of sled's tree, and of one that is being filled, and puts in its place what `open` gives. Nobody reads it
+    /// meanwhile. Errors: as [`Table::read`], and those of `open`; then no tree is there until this is done again.
+    pub(crate) fn replace(&self, open: impl FnOnce() -> Result<Tree>) -> Result<()> {
+        self.read(|durable| {
+            let mut trees = durable.trees()?;
+            (trees.current, trees.next) = (None, None);
+            trees.current = Some(open()?);
             Ok(())
         })
     }
@@ -160,9 +181,9 @@ impl Table {
             let next = trees.next.as_ref().ok_or_else(|| broken("no tree is being filled"))?;
             let begin = after.cloned().map_or(Bound::Unbounded, Bound::Excluded);
             let (mut taken, mut last) = (0, None);
-            for entry in trees.current.range((begin, Bound::Unbounded)).take(limit) {
-                let (key, stored) = entry.map_err(broken)?;
-                next.insert(&key, stored).map_err(broken)?;
+            for entry in trees.current()?.range((begin, Bound::Unbounded)).take(limit) {
+                let (key, stored) = entry.map_err(of_sled)?;
+                next.insert(&key, stored).map_err(of_sled)?;
                 (taken, last) = (taken + 1, Some(key));
             }
             Ok((taken, last.filter(|_| taken == limit)))
@@ -175,7 +196,7 @@ impl Table {
         self.read(|durable| {
             let mut trees = durable.trees()?;
             if let Some(next) = trees.next.take().filter(|_| change_over) {
-                trees.current = next;
+                trees.current = Some(next);
             }
             Ok(())
         })
@@ -224,9 +245,9 @@ impl Durable<'_> {
     ) -> Result<Vec<(IVec, IVec)>> {
         let trees = self.trees()?;
         let bounds = || (first.clone(), last.clone());
-        let in_tree = trees.current.range(bounds());
+        let in_tree = trees.current()?.range(bounds());
         let in_tree = directed(in_tree, backwards).map(|entry| {
-            let (key, stored) = entry.map_err(broken)?;
+            let (key, stored) = entry.map_err(of_sled)?;
             Ok((key, Some(stored)))
         });
         let mut rows: Rows = Box::new(in_tree);
@@ -245,12 +266,20 @@ impl Durable<'_> {
     fn below(&self, key: &[u8]) -> Result<Option<IVec>> {
         match self.0.settling.as_ref().and_then(|layer| layer.get(key)) {
             Some(entry) => Ok(entry.stored.clone()),
-            None => self.trees()?.current.get(key).map_err(broken),
+            None => self.trees()?.current()?.get(key).map_err(of_sled),
         }
     }
 
     fn trees(&self) -> Result<MutexGuard<'_, Trees>> {
         self.0.trees.lock().map_err(|_| panicked())
+    }
+}
+
+// === impl Trees ===
+
+impl Trees {
+    fn current(&self) -> Result<&Tree> {
+        self.current.as_ref().ok_or_else(|| full("the database could not be opened again"))
     }
 }
 

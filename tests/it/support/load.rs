@@ -95,6 +95,26 @@ pub(crate) struct Told {
     pub(crate) letters: Vec<Letter>,
 }
 
+/// Somebody who is met once.
+#[derive(Debug, Default)]
+pub(crate) struct Met {
+    pub(crate) phone: String,
+    pub(crate) code: String,
+    /// Empty when nobody said that the verification was begun.
+    pub(crate) id: String,
+    pub(crate) approved: bool,
+    /// Whether a check was not answered.
+    pub(crate) in_doubt: bool,
+}
+
+// === impl Met ===
+
+impl Met {
+    pub(crate) fn new(phone: &str) -> Self {
+        Self { phone: phone.to_owned(), ..Self::default() }
+    }
+}
+
 // === impl Dice ===
 
 impl Dice {
@@ -168,6 +188,23 @@ impl Client {
                 return told;
             }
         }
+    }
+
+    /// A verification whose code its person may keep, or checks at once; returns whether every call was answered.
+    pub(crate) async fn meet_once(&mut self, met: &mut Met, keep: bool, dice: &mut Dice) -> bool {
+        met.code = six_digits(dice);
+        let request = StartVerificationRequest { custom_code: met.code.clone(), ..gateway::start(&met.phone) };
+        let response = self.verifications.start_verification(request).await;
+        let Ok(started) = self.decided(response) else { return false };
+        met.id = started.unwrap().verification.unwrap().id;
+        if keep {
+            return true;
+        }
+        met.in_doubt = true;
+        let Ok(checked) = self.check(&met.id, &met.code).await else { return false };
+        assert_eq!(checked.unwrap().outcome(), CheckOutcome::Approved);
+        (met.approved, met.in_doubt) = (true, false);
+        true
     }
 
     /// A verification and what its person does with it.
