@@ -246,8 +246,8 @@ impl Outbox {
         let mut permit = self.vendors.permit_soon(vendor, clock, room_until).await.ok_or(Failure::Unavailable)?;
         let began = clock.now();
         // What is not asked by then must not be asked any more.
-        let deadline = until.min(began + self.attempt_timeout());
-        let answer = before(clock, deadline, question).await.unwrap_or(Err(Failure::Unknown));
+        let patience = began + self.attempt_timeout();
+        let answer = before(clock, (patience, until), question).await.unwrap_or(Err(Failure::Unknown));
         let ended = clock.now();
         let outcome = answer.as_ref().map(|_| Accepted::default()).map_err(Clone::clone);
         permit.note(&outcome, ended.since(began), ended);

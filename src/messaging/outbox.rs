@@ -397,9 +397,9 @@ impl Outbox {
             return Err(Failure::Unavailable);
         }
         // What has not been written by the end of the message's time is not written at all.
-        let deadline = (now + self.settings.attempt_timeout).min(ends_at);
+        let patience = now + self.settings.attempt_timeout;
         let began = clock.nanos();
-        let call = before(&**clock, deadline, carry(permit.vendor(), errand, now));
+        let call = before(&**clock, (patience, ends_at), carry(permit.vendor(), errand, now));
         let outcome = call.await.unwrap_or(Err(Failure::Unknown));
         let ended = clock.now();
         let took = ended.since(now);
