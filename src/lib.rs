@@ -10,7 +10,7 @@
 //! | 7 | `config` · `grpc` · `rest` · `receipts` · `console` | services, `auth status proto`, words; no concrete store or vendor |
 //! | 6 | `verification` · `contacts` · `feed` | messaging, webhook, event, store port, words |
 //! | 5 | `messaging` · `webhook` | vendor port, event, store port, words |
-//! | 4 | `vendor` · `guard` · `event` · `auth` · `keeping` | store port, words |
+//! | 4 | `vendor` · `guard` · `event` · `auth` · `keeping` · `nodes` | store port, words |
 //! | 3 | `store` | words |
 //! | 1–2 | `error clock http_client random id network number_type page page_token recipient segment shedding status proto telemetry` | nothing of ours, or each other downwards |
 //!
@@ -56,6 +56,7 @@ pub mod auth;
 pub mod event;
 pub mod guard;
 pub mod keeping;
+pub mod nodes;
 pub mod vendor;
 
 // Floor 5: messages, and calls to those who want to hear of them.

@@ -1,7 +1,7 @@
 //! Keeps tenants and keys: those of the configuration as they are, those of the store with every change of them.
 //!
 //! Changes take turns in one process. Against other processes the preconditions of each commit hold; what those have
-//! changed is seen within [`REFRESH`]. The configuration wins: a stored tenant or key of the same name is passed over,
+//! changed is seen within [`REFRESH`], or, where the store is shared, within [`REFRESH_SHARED`]. The configuration wins: a stored tenant or key of the same name is passed over,
 //! with a warning, and comes back when the configuration no longer names it.
 
 use std::collections::BTreeMap;
@@ -26,6 +26,9 @@ use crate::tenant::Tenant;
 
 /// How often the store is looked at for what other processes have changed.
 pub const REFRESH: Duration = Duration::from_secs(30);
+
+/// The same where other nodes work on the store all the time.
+pub const REFRESH_SHARED: Duration = Duration::from_secs(5);
 
 /// A key that expires sooner is warned of at start.
 const EXPIRES_SOON: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -130,7 +133,8 @@ impl Registry {
     pub async fn keep_fresh(self: Arc<Self>) {
         loop {
             show_expiry(&self.directory.roster(), self.clock.now());
-            self.clock.sleep_until(self.clock.now() + REFRESH).await;
+            let pause = if self.store.is_shared() { REFRESH_SHARED } else { REFRESH };
+            self.clock.sleep_until(self.clock.now() + pause).await;
             let mut stored = self.stored.lock().await;
             if let Err(error) = self.refresh(&mut stored).await {
                 warn!(?error, "tenants and API keys could not be read again; those known stay");

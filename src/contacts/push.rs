@@ -23,6 +23,7 @@ use crate::contacts::row::{Row, RowView};
 use crate::contacts::table::{LISTS, TABLE, Table};
 use crate::error::Result;
 use crate::messaging::holder::Ground;
+use crate::nodes::Nodes;
 use crate::store::{Batch, Key, Record, record};
 use crate::vendor::{ContactRow, Failure, Rejection};
 
@@ -39,8 +40,9 @@ const AT_ONCE: usize = 8;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// How often marks are looked for though nobody told of one: another process may have left it.
+/// How often marks are looked for though nobody told of one: another node may have left it.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
+const LOOK_AGAIN_AT_OTHERS: Duration = Duration::from_secs(5);
 
 /// A vendor's contact list.
 #[async_trait]
@@ -70,6 +72,8 @@ pub struct Pusher {
     ground: Ground,
     book: Arc<dyn Book>,
     changed: watch::Receiver<()>,
+    /// Who else could do it.
+    nodes: Nodes,
     /// How often rows were given without a clear answer.
     tries: HashMap<Key, u32>,
 }
@@ -105,13 +109,24 @@ impl Queue {
 
 impl Pusher {
     pub fn new(ground: Ground, queue: &Queue, book: Arc<dyn Book>) -> Self {
-        Self { ground, book, changed: queue.changed.subscribe(), tries: HashMap::new() }
+        let (changed, nodes) = (queue.changed.subscribe(), Nodes::default());
+        Self { ground, book, changed, nodes, tries: HashMap::new() }
+    }
+
+    /// Leaves it to another node while that has the duty. Without it, this one is the only one.
+    pub fn among(self, nodes: Nodes) -> Self {
+        Self { nodes, ..self }
     }
 
     /// Runs without end.
     pub async fn run(mut self) {
         let mut pause = FIRST_PAUSE;
+        let (duty, mut looks) = (format!("contacts {}", self.book.vendor()), self.nodes.looks());
         loop {
+            if !self.nodes.take(&duty).await.unwrap_or(false) {
+                drop(looks.changed().await);
+                continue;
+            }
             let clock = Arc::clone(&self.ground.clock);
             let after = match self.round().await {
                 Ok(Round::Went) => {
@@ -120,9 +135,10 @@ impl Pusher {
                 }
                 Ok(Round::Idle) => {
                     pause = FIRST_PAUSE;
+                    let again = if self.nodes.is_shared() { LOOK_AGAIN_AT_OTHERS } else { LOOK_AGAIN };
                     tokio::select! {
                         Ok(()) = self.changed.changed() => {}
-                        () = clock.sleep_until(clock.now() + LOOK_AGAIN) => {}
+                        () = clock.sleep_until(clock.now() + again) => {}
                     }
                     continue;
                 }

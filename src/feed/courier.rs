@@ -5,6 +5,8 @@
 //! is missed only once the feed's retention is over. Only so many calls are under way at a time, so an endpoint that never
 //! answers holds these and nothing else.
 //!
+//! Where nodes share a store, one of them has the duty to call an endpoint, and another takes that up when it is gone.
+//!
 //! What came of a call is committed after it, so whoever dies in between calls again: an endpoint is told at least once, and
 //! always under the same id. The order is that of the feed but for what is tried again; nobody should count on it.
 
@@ -16,7 +18,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::{AbortHandle, JoinSet};
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
@@ -39,8 +41,8 @@ use crate::webhook::signing::SigningKey;
 /// Entries of the feed taken in at a time.
 const SLICE: usize = 64;
 
-/// How often the feed is looked at though nobody told of news: another process may have written some.
-const LOOK_AGAIN: Duration = Duration::from_secs(15);
+/// How often an endpoint's deliveries are looked at though nobody told of news: another node may have planned some.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long a delivery is left alone after something of ours failed, or too many wait for the same receiver.
 const AFTER_TROUBLE: Duration = Duration::from_secs(10);
@@ -100,30 +102,44 @@ impl Couriers {
         }))
     }
 
-    /// Keeps a courier for each endpoint that is enabled, until it is dropped.
+    /// Keeps a courier for each endpoint that is enabled, and that no other node calls, until it is dropped.
     pub async fn run(self) {
-        let mut changes = self.0.endpoints.changes();
+        let (mut changes, mut looks) = (self.0.endpoints.changes(), self.0.shelf.nodes.looks());
         let mut running = HashMap::<Id, AbortHandle>::new();
         let mut tasks = JoinSet::new();
         loop {
-            let enabled = self.0.endpoints.enabled();
+            let ours = self.ours().await;
             running.retain(|id, task| {
-                let stays = !task.is_finished() && enabled.iter().any(|endpoint| endpoint.id == *id);
+                let stays = !task.is_finished() && ours.iter().any(|endpoint| endpoint.id == *id);
                 if !stays {
                     task.abort();
                 }
                 stays
             });
-            for endpoint in enabled {
+            for endpoint in ours {
                 running
                     .entry(endpoint.id)
                     .or_insert_with(|| tasks.spawn(Courier::new(Arc::clone(&self.0), &endpoint).run()));
             }
             while tasks.try_join_next().is_some() {}
-            if changes.changed().await.is_err() {
-                return;
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return },
+                _ = looks.changed() => {}
             }
         }
+    }
+
+    /// The endpoints that this node is to call.
+    async fn ours(&self) -> Vec<Arc<Endpoint>> {
+        let mut ours = Vec::new();
+        for endpoint in self.0.endpoints.enabled() {
+            match self.0.shelf.nodes.take(&duty(endpoint.id)).await {
+                Ok(true) => ours.push(endpoint),
+                Ok(false) => {}
+                Err(error) => warn!(?error, endpoint = %endpoint.id, "nobody knows who is to call an event endpoint"),
+            }
+        }
+        ours
     }
 }
 
@@ -280,6 +296,9 @@ impl Courier {
             return self.settle(number, &|delivery: &mut Delivery| delivery.put_off(until)).await.map(drop);
         };
         let call = self.write(&endpoint, &entry).await?;
+        if !shelf.nodes.has(&duty(self.id)) {
+            return Ok(());
+        }
         let began = ground.clock.now();
         let (result, pause) = match turn.call(call).await {
             client::Outcome::Answered { status, after } => (Outcome::Answered(status.as_u16()), after),
@@ -413,6 +432,11 @@ impl Drop for Courier {
         let count = *self.waiting.get_mut();
         tell_backlog(self.desk.waiting.fetch_sub(count, Ordering::Relaxed).saturating_sub(count));
     }
+}
+
+/// The duty to call an endpoint.
+fn duty(endpoint: Id) -> String {
+    format!("endpoint {endpoint}")
 }
 
 fn tell_backlog(count: usize) {

@@ -1,7 +1,10 @@
 //! The endpoints of all tenants, and with them which feeds are written.
 //!
 //! All are kept in the store; those of the configuration are written there at start, so that where they have come to, and
-//! that they are disabled, outlives a restart. What other processes have changed is seen within ten seconds.
+//! that they are disabled, outlives a restart.
+//!
+//! Whoever changes something says so in the store, and other nodes look for that every second. Whose feed is not written
+//! yet waits for them before it is told that it is: what happens from then on is written, whichever node does it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -21,10 +24,16 @@ use crate::feed::shelf::Shelf;
 use crate::id::{Id, TenantName};
 use crate::messaging::holder::{Ground, MAX_ROUNDS, contention, count_conflict};
 use crate::store::keys::TenantTag;
-use crate::store::{Batch, Commit, Condition, Key, MAX_SCAN_ROWS, Prefix, Record, record};
+use crate::store::{Batch, Commit, Key, MAX_SCAN_ROWS, Prefix, Record, Version, record};
 
-/// How often the store is looked at for what other processes have changed.
+/// How often everything is read again, whoever says that something has changed: time changes who is fed.
 const REFRESH: Duration = Duration::from_secs(10);
+
+/// How often it is looked for whether another node has changed something.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// After this long all nodes know of a change that live and reach the store.
+const KNOWN_TO_ALL: Duration = Duration::from_secs(2);
 
 /// How long the secret before signs beside a new one, where nobody says.
 pub const OVERLAP: Duration = Duration::from_secs(24 * 3600);
@@ -89,6 +98,14 @@ impl Endpoints {
         self.find(id).filter(|endpoint| endpoint.tenant == *tenant).ok_or_else(not_found)
     }
 
+    /// As [`Endpoints::get`], of one that another node may have added a moment ago, too.
+    pub(crate) async fn look_up(&self, tenant: &TenantName, id: Id) -> Result<Arc<Endpoint>> {
+        if self.shelf.nodes.is_shared() && self.find(id).is_none() {
+            self.refresh().await?;
+        }
+        self.get(tenant, id)
+    }
+
     pub fn find(&self, id: Id) -> Option<Arc<Endpoint>> {
         self.known().endpoints.get(&id).cloned()
     }
@@ -103,31 +120,56 @@ impl Endpoints {
     /// Errors: `Invalid`, field `url`; `Precondition`/`TooManyEndpoints`; `Unavailable`.
     pub async fn create(&self, new: NewEndpoint) -> Result<Arc<Endpoint>> {
         self.bounds.check(&new.url)?;
-        let _turn = self.turn.lock().await;
-        if self.of(&new.tenant).len() >= MAX_ENDPOINTS {
-            let message = format!("the tenant has {MAX_ENDPOINTS} endpoints; delete one of them");
-            return Err(Error::new(Kind::Precondition, Reason::TooManyEndpoints, message));
-        }
+        let turn = self.turn.lock().await;
+        let (endpoint, begins) = self.add(new).await?;
+        drop(turn);
+        self.let_others_know(begins).await?;
+        Ok(endpoint)
+    }
+
+    /// Adds an endpoint in the commit that moves the head of its feed, so that of several nodes that do so at once each
+    /// knows what the others did. Whether its feed begins to be written.
+    async fn add(&self, new: NewEndpoint) -> Result<(Arc<Endpoint>, bool)> {
         let tag = self.ground.keys.tenant(&new.tenant);
-        let last = self.begin_feed(tag).await?;
-        let now = self.ground.clock.now();
-        let partition = self.ground.keys.feed_partition(tag);
-        let endpoint = Endpoint::new(Id::new(now, partition, &*self.ground.random), new, now);
-        let key = self.ground.keys.endpoint(tag, endpoint.id);
-        let batch =
-            Batch::new(partition).require_that(&key, Condition::Absent).put(key, record::encode(&endpoint)?, None);
-        let batch = batch.put(self.ground.keys.read_to(tag, endpoint.id), record::encode(&last)?, None);
-        let (Commit::Committed(_) | Commit::Conflict) = self.ground.store.commit(batch).await?;
-        self.refresh().await?;
-        self.get(&endpoint.tenant, endpoint.id)
+        for _ in 0..MAX_ROUNDS {
+            let (read, mut head) = self.shelf.head(tag).await?;
+            self.refresh().await?;
+            let others = self.of(&new.tenant);
+            // Another node has the same configuration.
+            let twin = others.iter().find(|other| other.name.is_some() && other.name == new.name);
+            if let Some(twin) = twin {
+                return Ok((Arc::clone(twin), false));
+            }
+            if others.len() >= MAX_ENDPOINTS {
+                let message = format!("the tenant has {MAX_ENDPOINTS} endpoints; delete one of them");
+                return Err(Error::new(Kind::Precondition, Reason::TooManyEndpoints, message));
+            }
+            let begins = !self.ground.fed.wants(tag);
+            if begins {
+                head.skip();
+            }
+            let (now, head_key) = (self.ground.clock.now(), self.ground.keys.feed_head(tag));
+            let id = Id::new(now, head_key.partition(), &*self.ground.random);
+            let endpoint = Endpoint::new(id, new.clone(), now);
+            let batch = Batch::new(head_key.partition()).require(&head_key, read.as_ref());
+            let batch = batch.put(self.ground.keys.endpoint(tag, id), record::encode(&endpoint)?, None);
+            let batch = batch.put(self.ground.keys.read_to(tag, id), record::encode(&head.last())?, None);
+            let batch = batch.put(head_key, record::encode(&head)?, None);
+            if let Commit::Committed(_) = self.ground.store.commit(batch).await? {
+                self.refresh().await?;
+                return Ok((self.get(&new.tenant, id)?, begins));
+            }
+            count_conflict("endpoint");
+        }
+        Err(contention())
     }
 
     /// Changes what is given. One that is enabled again is called for what happens from then on, and for what waited.
     ///
     /// Errors: `NotFound`; `Invalid`, field `url`; `Precondition`/`Configured`; `Conflict`; `Unavailable`.
     pub async fn update(&self, tenant: &TenantName, id: Id, change: EndpointChange) -> Result<Arc<Endpoint>> {
-        let _turn = self.turn.lock().await;
-        let endpoint = self.get(tenant, id)?;
+        let turn = self.turn.lock().await;
+        let endpoint = self.look_up(tenant, id).await?;
         change.url.as_deref().map(|url| self.bounds.check(url)).transpose()?;
         let EndpointChange { url, wanted, description, enabled, rotation } = &change;
         let is_fixed = url.is_some() || wanted.is_some() || description.is_some() || rotation.is_some();
@@ -135,7 +177,9 @@ impl Endpoints {
             return Err(configured());
         }
         let comes_back = *enabled == Some(true) && !endpoint.is_enabled();
-        let from = if comes_back { Some(self.begin_feed(self.ground.keys.tenant(tenant)).await?) } else { None };
+        let tag = self.ground.keys.tenant(tenant);
+        let begins = comes_back && !self.ground.fed.wants(tag);
+        let from = if comes_back { Some(self.begin_feed(tag).await?) } else { None };
         let apply = |endpoint: &mut Endpoint, now: Timestamp| {
             url.iter().for_each(|url| endpoint.url.clone_from(url));
             wanted.iter().for_each(|wanted| endpoint.want(wanted));
@@ -152,6 +196,8 @@ impl Endpoints {
             true
         };
         self.change(&endpoint, from, &apply).await?;
+        drop(turn);
+        self.let_others_know(begins).await?;
         self.get(tenant, id)
     }
 
@@ -159,13 +205,14 @@ impl Endpoints {
     ///
     /// Errors: `NotFound`; `Precondition`/`Configured`; `Unavailable`.
     pub async fn delete(&self, tenant: &TenantName, id: Id) -> Result<()> {
-        let endpoint = self.get(tenant, id)?;
+        let _turn = self.turn.lock().await;
+        let endpoint = self.look_up(tenant, id).await?;
         if endpoint.name.is_some() {
             return Err(configured());
         }
-        let _turn = self.turn.lock().await;
         self.remove(&endpoint).await?;
-        self.refresh().await
+        self.refresh().await?;
+        self.let_others_know(false).await
     }
 
     /// Calls an endpoint no more, for a reason of its own.
@@ -176,6 +223,7 @@ impl Endpoints {
             let (tenant, why) = (endpoint.tenant.as_str(), why.as_str());
             warn!(tenant, endpoint = %id, why, "an event endpoint was disabled; its tenant hears of nothing there");
             metrics::counter!("verigate_event_endpoints_disabled_total", "why" => why).increment(1);
+            self.let_others_know(false).await?;
         }
         Ok(())
     }
@@ -201,7 +249,8 @@ impl Endpoints {
         if is_known {
             return self.shelf.head(tenant).await.map(|(_, head)| head.last());
         }
-        let _turn = self.turn.lock().await;
+        let turn = self.turn.lock().await;
+        let begins = !self.ground.fed.wants(tenant);
         self.begin_feed(tenant).await?;
         let until = now + retention;
         let head = self.shelf.change_head(tenant, |head| {
@@ -210,18 +259,56 @@ impl Endpoints {
         });
         let head = head.await?;
         self.refresh().await?;
+        drop(turn);
+        self.let_others_know(begins).await?;
         Ok(head.last())
     }
 
-    /// Looks for what other processes have changed, for as long as it is let.
+    /// Looks for what other nodes have changed, and time, for as long as it is let.
     pub async fn keep_fresh(self: Arc<Self>) {
+        let (mut seen, mut refreshed_at) = (None, self.ground.clock.now());
         loop {
-            self.ground.clock.sleep_until(self.ground.clock.now() + REFRESH).await;
-            let _turn = self.turn.lock().await;
-            if let Err(error) = self.refresh().await {
-                warn!(?error, "event endpoints could not be read again; those known stay");
+            let pause = if self.shelf.nodes.is_shared() { LOOK } else { REFRESH };
+            self.ground.clock.sleep_until(self.ground.clock.now() + pause).await;
+            let fresh = self.look(&mut seen, refreshed_at).await;
+            match fresh {
+                Ok(true) => refreshed_at = self.ground.clock.now(),
+                Ok(false) => {}
+                Err(error) => warn!(?error, "event endpoints could not be read again; those known stay"),
             }
         }
+    }
+
+    /// Reads everything again if somebody says that something has changed, or it was not read for long. Whether it was.
+    async fn look(&self, seen: &mut Option<Version>, refreshed_at: Timestamp) -> Result<bool> {
+        let is_old = self.ground.clock.now() >= refreshed_at + REFRESH;
+        let mut newest = None;
+        if self.shelf.nodes.is_shared() {
+            // Before everything is read, so that nothing is missed.
+            newest = self.ground.store.get(&self.ground.keys.feeds_changed()).await?.map(|read| read.version);
+            if !is_old && newest == *seen {
+                return Ok(false);
+            }
+        } else if !is_old {
+            return Ok(false);
+        }
+        let _turn = self.turn.lock().await;
+        self.refresh().await?;
+        *seen = newest;
+        Ok(true)
+    }
+
+    /// Says to other nodes that something has changed. `begins`: a feed; then it waits until they know.
+    async fn let_others_know(&self, begins: bool) -> Result<()> {
+        if !self.shelf.nodes.is_shared() {
+            return Ok(());
+        }
+        let key = self.ground.keys.feeds_changed();
+        self.ground.store.commit(Batch::new(key.partition()).put(key, Vec::new(), None)).await?;
+        if begins && self.shelf.nodes.count() > 1 {
+            self.ground.clock.sleep_until(self.ground.clock.now() + KNOWN_TO_ALL).await;
+        }
+        Ok(())
     }
 
     /// The number of the last entry of a feed. One that is not written now leaves a number out, for what happened
@@ -310,7 +397,8 @@ impl Endpoints {
             };
             self.change(known, None, &apply).await?;
         }
-        self.refresh().await
+        self.refresh().await?;
+        self.let_others_know(false).await
     }
 
     /// Reads everything again.

@@ -27,6 +27,7 @@ pub struct Crew {
     pub scribe: Scribe,
     pub couriers: Couriers,
     pub endpoints: Arc<Endpoints>,
+    pub shelf: Arc<Shelf>,
 }
 
 // === impl Feeds ===
@@ -34,14 +35,15 @@ pub struct Crew {
 impl Feeds {
     /// Errors: those of a store that cannot be read or written.
     pub async fn open(outbox: Arc<Outbox>, config: &Config, calls: &CallConfig) -> Result<(Arc<Self>, Crew)> {
-        let shelf = Arc::new(Shelf::new(outbox.ground.clone(), config.retention));
+        let shelf = Arc::new(Shelf::new(outbox.ground.clone(), config.retention).among(outbox.nodes.clone()));
         let bounds = config.bounds(calls);
         let endpoints = Endpoints::open(Arc::clone(&shelf), config, bounds.clone()).await?;
         // Their own client, so that callbacks of messages do not wait for endpoints, nor these for them.
         let client = Client::new(&config.calls(calls))?;
         let couriers =
             Couriers::new(Arc::clone(&shelf), Arc::clone(&endpoints), Arc::clone(&outbox), (client, bounds), config);
-        let crew = Crew { scribe: Scribe::new(Arc::clone(&shelf)), couriers, endpoints: Arc::clone(&endpoints) };
+        let scribe = Scribe::new(Arc::clone(&shelf));
+        let crew = Crew { scribe, couriers, endpoints: Arc::clone(&endpoints), shelf: Arc::clone(&shelf) };
         let teller = Teller::new(Arc::clone(&outbox));
         Ok((Arc::new(Self { shelf, endpoints, teller, outbox }), crew))
     }

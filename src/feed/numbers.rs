@@ -2,7 +2,7 @@
 //!
 //! News move into a feed in two commits, for they lie in other partitions: one writes them there, the next takes them away
 //! from here. Whoever dies in between leaves news behind that are in the feed already. The head names those that were put
-//! there last, and only those can be left, so nothing is ever there twice.
+//! there last, and only those can be left, for whoever writes on top of it has seen to it that they are gone.
 
 use minicbor::{Decode, Encode};
 
@@ -32,9 +32,10 @@ impl Default for Head {
 }
 
 impl Head {
-    /// Whether news that begin with this event are in the feed, and only have to be taken away.
-    pub fn has_moved(&self, first: EventId) -> bool {
-        self.moved.contains(&first)
+    /// The first events of the news that were put into the feed last: if they are still where they came from, they only
+    /// have to be taken away there.
+    pub fn moved(&self) -> &[EventId] {
+        &self.moved
     }
 
     /// Gives numbers to so many entries of these news, and returns the first.

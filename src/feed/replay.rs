@@ -45,7 +45,7 @@ impl Feeds {
     ///
     /// Errors: `NotFound` with `EndpointNotFound` or `EventNotFound`; `Precondition`/`EndpointDisabled`; `Unavailable`.
     pub async fn replay(&self, tenant: &TenantName, endpoint: Id, what: Replay) -> Result<Replayed> {
-        let endpoint = self.endpoints.get(tenant, endpoint)?;
+        let endpoint = self.endpoints.look_up(tenant, endpoint).await?;
         if !endpoint.is_enabled() {
             let message = "the endpoint is disabled; enable it first";
             return Err(Error::new(Kind::Precondition, Reason::EndpointDisabled, message));

@@ -5,23 +5,30 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tracing::warn;
 
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::feed::entry::Entry;
 use crate::feed::numbers::Head;
 use crate::messaging::holder::{Ground, MAX_ROUNDS, contention, count_conflict};
+use crate::nodes::Nodes;
 use crate::store::keys::TenantTag;
 use crate::store::{Batch, Commit, Record, record};
 
 /// How far the times of entries may be out of the order of their numbers: commits that were decided earlier may land later.
 pub const DISORDER: Duration = Duration::from_secs(60);
 
+/// How often a feed that is listened to is looked at, where other nodes write it, too.
+const HEARING: Duration = Duration::from_millis(500);
+
 /// The feeds of all tenants.
 pub struct Shelf {
     pub(crate) ground: Ground,
     /// How long an entry is kept.
     pub(crate) retention: Duration,
+    /// Who else writes feeds, and calls for them.
+    pub(crate) nodes: Nodes,
     waiting: Mutex<HashMap<TenantTag, watch::Sender<()>>>,
 }
 
@@ -29,7 +36,12 @@ pub struct Shelf {
 
 impl Shelf {
     pub fn new(ground: Ground, retention: Duration) -> Self {
-        Self { ground, retention, waiting: Mutex::default() }
+        Self { ground, retention, nodes: Nodes::default(), waiting: Mutex::default() }
+    }
+
+    /// Shares the work with other nodes. Without it, this one is the only one.
+    pub fn among(self, nodes: Nodes) -> Self {
+        Self { nodes, ..self }
     }
 
     /// How far a feed has come. One that was never written has come nowhere.
@@ -86,7 +98,7 @@ impl Shelf {
         Ok(low)
     }
 
-    /// Told whenever a feed grows, in this process.
+    /// Told whenever a feed grows: by this process, or, [heard](Shelf::hear_others) a moment later, by another.
     pub fn listen(&self, tenant: TenantTag) -> watch::Receiver<()> {
         self.waiting().entry(tenant).or_default().subscribe()
     }
@@ -99,6 +111,26 @@ impl Shelf {
             waiting.remove(&tenant);
         } else {
             sender.send_replace(());
+        }
+    }
+
+    /// Looks at the feeds that are listened to for what other nodes have written there, for as long as it is let.
+    pub async fn hear_others(&self) {
+        let mut seen = HashMap::<TenantTag, u64>::new();
+        while self.nodes.is_shared() {
+            let is_heard = |(tenant, sender): (&TenantTag, &watch::Sender<()>)| {
+                Some(*tenant).filter(|_| sender.receiver_count() > 0)
+            };
+            let tenants: Vec<_> = self.waiting().iter().filter_map(is_heard).collect();
+            seen.retain(|tenant, _| tenants.contains(tenant));
+            for tenant in tenants {
+                match self.head(tenant).await {
+                    Ok((_, head)) if seen.insert(tenant, head.next) != Some(head.next) => self.tell(tenant),
+                    Ok(_) => {}
+                    Err(error) => warn!(?error, "a feed could not be looked at for what other nodes have written"),
+                }
+            }
+            self.ground.clock.sleep_until(self.ground.clock.now() + HEARING).await;
         }
     }
 

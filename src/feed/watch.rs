@@ -20,7 +20,7 @@ use crate::store::keys::TenantTag;
 /// Entries read at a time: all that a reader keeps in memory, however slow it is.
 const SLICE: usize = 64;
 
-/// How often the feed is looked at though nobody told of news: another process may have written some.
+/// How often the feed is looked at though nobody told of news.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
 /// Who wants few of many events is told from time to time where it has come to, so that it can come back there.

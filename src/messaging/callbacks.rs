@@ -138,7 +138,12 @@ impl Desk {
             () = self.outbox.stopped().cancelled() => return Ok(()),
         };
         let Some(turn) = turn else { return self.put_off(record, due_at).await };
+        let leased_until = self.ground.clock.now() + self.rules.lease;
         let Some(Next::Call(attempt, call)) = self.begin(record, due_at).await? else { return Ok(()) };
+        if self.ground.clock.now() >= leased_until {
+            // Somebody else may have taken it up while this process stood still.
+            return Ok(());
+        }
         let began = self.ground.clock.nanos();
         let mut span = self.outbox.tracer.client("callback", origin);
         let called = span.run(turn.call(call)).await;

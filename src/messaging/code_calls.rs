@@ -12,10 +12,10 @@ use crate::error::Result;
 use crate::id::{Id, TenantName};
 use crate::messaging::code_places::{Claim, Refusal, Standing};
 use crate::messaging::errand::{CodeErrand, Errand};
-use crate::messaging::outbox::Outbox;
+use crate::messaging::outbox::{Begun, Outbox};
+use crate::messaging::patience::before;
 use crate::messaging::vendors::Permit;
 use crate::recipient::Recipient;
-use crate::store::keys::SendRef;
 use crate::telemetry::trace;
 use crate::vendor::{
     Accepted, Channel, CodeFor, CodeHandle, CodePlace, CodeVerdict, Codes, Failure, Rejection, Vendor,
@@ -70,7 +70,7 @@ impl Outbox {
     pub(crate) async fn start_code(
         &self,
         permit: &mut Permit,
-        send: &SendRef,
+        begun: &Begun,
         code: &CodeErrand,
     ) -> Result<Accepted, Failure> {
         let errand = Errand::Code(code.clone());
@@ -78,9 +78,11 @@ impl Outbox {
         let codes = permit.vendor().codes();
         let place = codes.and_then(|codes| codes.place(&code.whom()));
         let lifetime = codes.and_then(|codes| code.request(codes, now)).map(|request| request.lifetime);
-        let (Some(place), Some(lifetime)) = (place, lifetime) else { return self.call(permit, &errand).await };
+        let (Some(place), Some(lifetime)) = (place, lifetime) else {
+            return self.call(permit, &errand, begun.until).await;
+        };
         // By its own clock the vendor keeps the code a little longer.
-        let claim = Claim::new(send, self.lease(), now + lifetime + self.lease());
+        let claim = Claim::new(&begun.send, self.lease(), now + lifetime + self.lease());
         let taken = self.code_places.take(&place.name, claim).await.map_err(|error| {
             error!(?error, "it could not be noted whose code a vendor is about to make");
             Failure::Unavailable
@@ -92,7 +94,7 @@ impl Outbox {
                 Failure::Rejected(Rejection::Occupied)
             }
         })?;
-        let outcome = self.call(permit, &errand).await;
+        let outcome = self.call(permit, &errand, begun.until).await;
         // Lost, the code cannot be checked, or another one not any more; nothing is approved that should not be.
         if let Err(error) = self.code_places.settle(taken, &outcome).await {
             error!(?error, "it could not be noted what came of a vendor's code");
@@ -243,10 +245,9 @@ impl Outbox {
         let room_until = now + until.since(now).saturating_sub(self.attempt_timeout());
         let mut permit = self.vendors.permit_soon(vendor, clock, room_until).await.ok_or(Failure::Unavailable)?;
         let began = clock.now();
-        let answer = tokio::select! {
-            answer = question => answer,
-            () = clock.sleep_until(until.min(began + self.attempt_timeout())) => Err(Failure::Unknown),
-        };
+        // What is not asked by then must not be asked any more.
+        let patience = began + self.attempt_timeout();
+        let answer = before(clock, (patience, until), question).await.unwrap_or(Err(Failure::Unknown));
         let ended = clock.now();
         let outcome = answer.as_ref().map(|_| Accepted::default()).map_err(Clone::clone);
         permit.note(&outcome, ended.since(began), ended);

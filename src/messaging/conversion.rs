@@ -3,7 +3,7 @@
 //! A vendor can take every text and deliver none; whether people type the codes shows it. This measures and says which
 //! share of the sends each vendor should get. It does not send, and knows no clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::time::Duration;
 
@@ -112,6 +112,26 @@ impl Conversion {
         let start = last.map_or(Bound::Unbounded, Bound::Excluded);
         let known = self.0.range((start, Bound::Unbounded));
         known.map(move |(place, tally)| (place, tally.weighed(now))).filter(|(_, tally)| tally.matters())
+    }
+
+    /// Adds what somebody else has counted.
+    pub fn add(&mut self, other: &Self, now: Timestamp) {
+        for ((vendor, channel, country), more) in &other.0 {
+            let (tally, more) = (self.count(vendor, *channel, *country, now), more.weighed(now));
+            tally.sends += more.sends;
+            tally.approvals += more.approvals;
+        }
+    }
+
+    /// What is known of one vendor.
+    pub fn of(&self, vendor: &str) -> Self {
+        let known = self.0.iter().filter(|((name, ..), _)| name == vendor);
+        Self(known.map(|(place, tally)| (place.clone(), *tally)).collect())
+    }
+
+    /// The vendors of which something is known.
+    pub fn vendors(&self) -> BTreeSet<String> {
+        self.0.keys().map(|(vendor, ..)| vendor.clone()).collect()
     }
 
     /// Counts a code that a vendor took, or perhaps took.

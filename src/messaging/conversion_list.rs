@@ -77,7 +77,7 @@ impl Measuring {
         }
         let last = page.token.clone().map(|token| (token.vendor, token.channel, token.country));
         let size = page.size.unwrap_or(DEFAULT_SIZE).min(MAX_SIZE);
-        let (conversion, now) = (self.lock(), self.ground.clock.now());
+        let (conversion, now) = (self.known(), self.ground.clock.now());
         let mut rest = conversion.after(last.as_ref(), now).filter(|(place, _)| filter.fits(place));
         let rows: Vec<_> = rest.by_ref().take(size).map(|(place, tally)| (place.clone(), tally)).collect();
         let last = rows.last().filter(|_| rest.next().is_some());

@@ -1,7 +1,8 @@
 //! When somebody must look at a send again: the marks in the store, and an index of them in memory.
 //!
 //! The store is the truth. The index holds one look for each partition, so it stays small whatever the backlog, and a
-//! restart fills it with one look at each partition. A look begins where the ones before it left off: marks that were
+//! restart fills it with one look at each partition; where other nodes leave marks too, the worker goes through them all now
+//! and then. A look begins where the ones before it left off: marks that were
 //! handed on and stay where they are, as those of sends that wait for a vendor, are not read again and again.
 
 use std::sync::{Mutex, PoisonError};
@@ -46,15 +47,15 @@ pub fn move_mark(batch: Batch, keys: &Keys, send: &SendRef, from: Option<Timesta
 
 // === impl DueIndex ===
 
-/// Everything counts as due until it was looked at.
-impl Default for DueIndex {
-    fn default() -> Self {
-        let whole = Look { at: Timestamp::default(), from: Timestamp::default() };
-        Self { looks: Mutex::new([Some(whole); Partition::COUNT]), changed: Notify::new() }
-    }
-}
-
 impl DueIndex {
+    /// Everything counts as due until it was looked at. Of a store that is shared nothing does: what a process before left
+    /// behind is taken up with what other nodes leave.
+    pub fn new(is_shared: bool) -> Self {
+        let whole = Look { at: Timestamp::default(), from: Timestamp::default() };
+        let look = Some(whole).filter(|_| !is_shared);
+        Self { looks: Mutex::new([look; Partition::COUNT]), changed: Notify::new() }
+    }
+
     /// To be called once a mark is committed.
     pub fn note(&self, partition: Partition, at: Timestamp) {
         self.note_from(partition, at, at);
@@ -105,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_mark_noted_while_its_partition_is_scanned_is_not_lost() {
-        let index = DueIndex::default();
+        let index = DueIndex::new(false);
         let at = Timestamp::from_millis;
         assert_eq!(index.take_due(at(1)).len(), Partition::COUNT);
         assert_eq!(index.next(), None);
@@ -121,7 +122,7 @@ mod tests {
 
     #[test]
     fn what_must_be_handed_on_again_is_read_again_from_its_beginning() {
-        let index = DueIndex::default();
+        let index = DueIndex::new(false);
         let (at, partition) = (Timestamp::from_millis, Partition::new(9));
         index.take_due(at(1));
         // Marks at 40 could not be handed on, and are to be tried again at 1,000; meanwhile others come.

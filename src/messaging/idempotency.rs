@@ -15,7 +15,7 @@ use crate::id::{Id, TenantName};
 use crate::messaging::holder::{Ground, MAX_ROUNDS, contention, count_conflict};
 use crate::messaging::sought::SLICE;
 use crate::store::keys::{Fingerprint, RequestTag};
-use crate::store::{Batch, Commit, Key, record};
+use crate::store::{Batch, Commit, Condition, Key, Version, record};
 
 /// Longest idempotency key, in bytes.
 pub const MAX_KEY: usize = 128;
@@ -61,6 +61,9 @@ pub struct Ticket {
     key: Key,
     fingerprint: Fingerprint,
     reserved_at: Timestamp,
+    /// Of the note that reserves it, while it is ours. Whoever stood still for longer than [`LEASE`] may find that another
+    /// has taken it over: then what that one does to it counts.
+    version: Option<Version>,
 }
 
 #[derive(Debug, PartialEq, Eq, Encode, Decode)]
@@ -92,8 +95,11 @@ impl Idempotency {
         for _ in 0..MAX_ROUNDS {
             let now = self.ground.clock.now();
             let read = self.ground.store.get(&key).await?;
-            let ticket = |id| Ticket { id, tag, key: key.clone(), fingerprint: request.fingerprint, reserved_at: now };
-            let ticket = match &read {
+            let ticket = |id| {
+                let (key, fingerprint) = (key.clone(), request.fingerprint);
+                Ticket { id, tag, key, fingerprint, reserved_at: now, version: None }
+            };
+            let mut ticket = match &read {
                 None => ticket(id),
                 Some(read) => {
                     let note: Note = record::decode(&read.value)?;
@@ -110,7 +116,9 @@ impl Idempotency {
                 }
             };
             let batch = Batch::new(key.partition()).require(&key, read.as_ref());
-            if let Commit::Committed(_) = self.ground.store.commit(ticket.put(batch, ticket.id, false)?).await? {
+            let batch = ticket.put(batch, ticket.id, false)?;
+            if let Commit::Committed(version) = self.ground.store.commit(batch).await? {
+                ticket.version = Some(version);
                 return Ok(Claim::Ours(ticket));
             }
             count_conflict("idempotency");
@@ -120,7 +128,7 @@ impl Idempotency {
 
     /// Notes that the work is done, under `id`, which may be another than the one reserved.
     pub async fn settle(&self, ticket: &Ticket, id: Id) -> Result<()> {
-        let batch = ticket.put(Batch::new(ticket.key.partition()), id, true)?;
+        let batch = ticket.put(ticket.while_ours(), id, true)?;
         self.ground.store.commit(batch).await.map(drop)
     }
 
@@ -150,7 +158,7 @@ impl Idempotency {
 
     /// Frees a key whose work was refused.
     pub async fn release(&self, ticket: &Ticket) -> Result<()> {
-        let batch = Batch::new(ticket.key.partition()).delete(ticket.key.clone());
+        let batch = ticket.while_ours().delete(ticket.key.clone());
         self.ground.store.commit(batch).await.map(drop)
     }
 }
@@ -170,6 +178,12 @@ pub fn mismatch() -> Error {
 // === impl Ticket ===
 
 impl Ticket {
+    /// A batch for as long as nobody has taken the key over.
+    fn while_ours(&self) -> Batch {
+        let batch = Batch::new(self.key.partition());
+        self.version.into_iter().fold(batch, |batch, version| batch.require_that(&self.key, Condition::At(version)))
+    }
+
     fn put(&self, batch: Batch, id: Id, settled: bool) -> Result<Batch> {
         let Self { fingerprint, reserved_at, .. } = *self;
         let value = record::encode(&Note { id, fingerprint, reserved_at, settled })?;

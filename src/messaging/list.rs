@@ -1,7 +1,6 @@
 //! Looking at messages: pages of them, one as it changes, and one that is not sent.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::id::{Id, TenantName};
@@ -16,9 +15,6 @@ use crate::recipient::{Address, Country, Recipient};
 use crate::segment::{Segments, measure};
 use crate::tenant::Tenant;
 use crate::vendor::Channel;
-
-/// How often a watched message is looked at though nobody told of a change: another process may have changed it.
-const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
 /// Which messages to list; what is not given does not matter.
 #[derive(Debug, Default)]
@@ -161,7 +157,7 @@ impl MessageWatch {
                 self.seen = Some(message.clone());
                 return Ok(Some(message));
             }
-            let look_again = (clock.now() + LOOK_AGAIN).min(message.sending.expires_at);
+            let look_again = (clock.now() + self.watch.patience()).min(message.sending.expires_at);
             if clock.now() >= message.sending.expires_at {
                 return Ok(None);
             }

@@ -33,6 +33,7 @@ pub mod message;
 pub mod outbox;
 pub mod oversight;
 pub mod page;
+mod patience;
 pub mod progress;
 pub mod rate;
 pub mod receipt_urls;

@@ -27,6 +27,7 @@ use crate::messaging::echo::without_echo;
 use crate::messaging::errand::Errand;
 use crate::messaging::holder::{About, Changed, Ground, SendHolder};
 use crate::messaging::measuring::Measuring;
+use crate::messaging::patience::before;
 use crate::messaging::receipt_urls::ReceiptUrls;
 use crate::messaging::retention::Wishes;
 use crate::messaging::rounds::next_try;
@@ -35,6 +36,7 @@ use crate::messaging::sending::{Persistence, Sending, Step};
 use crate::messaging::vendor_names::{MOST_PARKED, VendorNames};
 use crate::messaging::vendors::{Permit, Vendors};
 use crate::messaging::watches::Watches;
+use crate::nodes::Nodes;
 use crate::recipient::{Country, Recipient};
 use crate::store::keys::{Holder, SendRef};
 use crate::telemetry::context::TraceContext;
@@ -58,6 +60,16 @@ pub struct Settings {
     pub longest_line: usize,
 }
 
+/// An attempt whose beginning is committed.
+#[derive(Debug, Clone, Copy)]
+pub struct Begun {
+    pub send: SendRef,
+    /// From 1.
+    pub attempt: u8,
+    /// The end of its lease: from then on it is somebody else's to decide about, and its call is not begun any more.
+    pub until: Timestamp,
+}
+
 /// Calls vendors. One per process.
 pub struct Outbox {
     pub(crate) ground: Ground,
@@ -74,6 +86,8 @@ pub struct Outbox {
     pub(crate) wishes: Wishes,
     /// Begins the spans of what is done for calls that have been answered.
     pub(crate) tracer: Tracer,
+    /// Who else works on the store.
+    pub(crate) nodes: Nodes,
     settings: Settings,
     routes: Routes,
     holders: OnceLock<Holders>,
@@ -87,6 +101,15 @@ struct Holders {
     verifications: Arc<dyn SendHolder>,
 }
 
+// === impl Begun ===
+
+impl Begun {
+    /// The attempt that a send has just begun.
+    pub fn of(send: SendRef, sending: &Sending) -> Self {
+        Self { send, attempt: sending.attempts, until: sending.due_at.unwrap_or_default() }
+    }
+}
+
 // === impl Outbox ===
 
 impl Outbox {
@@ -96,14 +119,15 @@ impl Outbox {
             names: VendorNames::new(ground.clone(), MOST_PARKED),
             code_places: CodePlaces::new(ground.clone()),
             receipt_urls: ReceiptUrls::new(None, ground.keys.receipt_tokens()),
+            due: DueIndex::new(ground.store.is_shared()),
+            watches: Watches::new(ground.store.is_shared()),
             ground,
             measuring,
             guard: None,
             wishes: Arc::new(|_| tenant::Retention::default()),
-            due: DueIndex::default(),
             vendors,
-            watches: Watches::default(),
             tracer: Tracer::default(),
+            nodes: Nodes::default(),
             settings,
             routes,
             holders: OnceLock::new(),
@@ -130,6 +154,11 @@ impl Outbox {
     /// Traces its calls of vendors. Without it, they only tell which trace they belong to.
     pub fn traced_by(self, tracer: Tracer) -> Self {
         Self { tracer, ..self }
+    }
+
+    /// Takes up what other nodes leave behind. Without it, this one is the only one.
+    pub fn among(self, nodes: Nodes) -> Self {
+        Self { nodes, ..self }
     }
 
     /// Names the records that hold sends; to be called once, before anything is sent.
@@ -196,7 +225,7 @@ impl Outbox {
     pub fn launch(
         self: &Arc<Self>,
         permit: Permit,
-        (send, attempt): (SendRef, u8),
+        begun: Begun,
         mut errand: Errand,
         origin: Option<TraceContext>,
     ) -> tokio::task::JoinHandle<()> {
@@ -206,8 +235,9 @@ impl Outbox {
         let outbox = Arc::clone(self);
         let trace_id = origin.map(|origin| display(origin.trace_id()));
         let (tenant, channel) = (errand.tenant(), errand.channel());
+        let Begun { send, attempt, .. } = begun;
         let span = info_span!("attempt", ?send, attempt, %tenant, %channel, trace_id);
-        self.tasks.spawn(async move { outbox.attempt(permit, send, attempt, errand, origin).await }.instrument(span))
+        self.tasks.spawn(async move { outbox.attempt(permit, begun, errand, origin).await }.instrument(span))
     }
 
     /// Runs work to its end even when nobody waits for it any more, and lets a drain wait for it.
@@ -290,16 +320,10 @@ impl Outbox {
         })
     }
 
-    async fn attempt(
-        &self,
-        mut permit: Permit,
-        send: SendRef,
-        attempt: u8,
-        errand: Errand,
-        origin: Option<TraceContext>,
-    ) {
+    async fn attempt(&self, mut permit: Permit, begun: Begun, errand: Errand, origin: Option<TraceContext>) {
+        let Begun { send, attempt, .. } = begun;
         let span = self.tracer.client("vendor.send", origin);
-        let outcome = span.run(self.hand_over(&mut permit, &send, &errand)).await;
+        let outcome = span.run(self.hand_over(&mut permit, &begun, &errand)).await;
         end_of_attempt(span, permit.name(), &send, attempt, &errand, &outcome);
         // Of a code that a vendor makes, neither holds: it makes another one, and has no name for its message.
         let is_text = matches!(errand, Errand::Text(_));
@@ -325,13 +349,13 @@ impl Outbox {
         }
     }
 
-    async fn hand_over(&self, permit: &mut Permit, send: &SendRef, errand: &Errand) -> Result<Accepted, Failure> {
+    async fn hand_over(&self, permit: &mut Permit, begun: &Begun, errand: &Errand) -> Result<Accepted, Failure> {
         let outgoing = match errand {
-            Errand::Code(code) => return self.start_code(permit, send, code).await,
+            Errand::Code(code) => return self.start_code(permit, begun, code).await,
             Errand::Text(outgoing) => outgoing,
         };
-        let outcome = self.call(permit, errand).await;
-        match send.holder {
+        let outcome = self.call(permit, errand, begun.until).await;
+        match begun.send.holder {
             Holder::Verification => outcome.map(|accepted| without_echo(accepted, outgoing.text.expose_secret())),
             Holder::Message => outcome,
         }
@@ -359,23 +383,28 @@ impl Outbox {
         }
     }
 
-    pub(crate) async fn call(&self, permit: &mut Permit, errand: &Errand) -> Result<Accepted, Failure> {
+    /// Calls a vendor, unless the time of the errand or of the lease is over: its process may have stood still since the
+    /// lease was committed, and somebody else have taken the send up.
+    pub(crate) async fn call(
+        &self,
+        permit: &mut Permit,
+        errand: &Errand,
+        leased_until: Timestamp,
+    ) -> Result<Accepted, Failure> {
         let clock = &self.ground.clock;
-        let (now, expires_at) = (clock.now(), errand.expires_at());
-        if now >= expires_at {
+        let (now, ends_at) = (clock.now(), errand.expires_at().min(leased_until));
+        if now >= ends_at {
             return Err(Failure::Unavailable);
         }
         // What has not been written by the end of the message's time is not written at all.
-        let deadline = (now + self.settings.attempt_timeout).min(expires_at);
+        let patience = now + self.settings.attempt_timeout;
         let began = clock.nanos();
-        let outcome = tokio::select! {
-            outcome = carry(permit.vendor(), errand, now) => outcome,
-            () = clock.sleep_until(deadline) => Err(Failure::Unknown),
-        };
+        let call = before(&**clock, (patience, ends_at), carry(permit.vendor(), errand, now));
+        let outcome = call.await.unwrap_or(Err(Failure::Unknown));
         let ended = clock.now();
         let took = ended.since(now);
         // A call that we cut short says nothing of the vendor.
-        if outcome != Err(Failure::Unknown) || ended < expires_at {
+        if outcome != Err(Failure::Unknown) || ended < ends_at {
             permit.note(&outcome, took, ended);
         }
         let took = Duration::from_nanos(clock.nanos().saturating_sub(began));

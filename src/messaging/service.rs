@@ -16,7 +16,7 @@ use crate::messaging::errand::Errand;
 use crate::messaging::holder::{Ground, Marks, Records, SendHolder, SendRecord, contention, put_record};
 use crate::messaging::idempotency::{self, Claim, Idempotency, Request, Ticket};
 use crate::messaging::message::{Message, Text};
-use crate::messaging::outbox::Outbox;
+use crate::messaging::outbox::{Begun, Outbox};
 use crate::messaging::progress;
 use crate::messaging::request::{DEFAULT_VALIDITY, NewMessage};
 use crate::messaging::retention::Retention;
@@ -230,8 +230,8 @@ impl Messaging {
                 // With an attempt under way too: should its outcome get lost, the lease must be known to run out.
                 outbox.note(send.id.partition(), &message.sending);
                 if let Some(permit) = permit {
-                    let Sending { attempts, trace, .. } = message.sending;
-                    drop(outbox.launch(permit, (send, attempts), errand, trace));
+                    let begun = Begun::of(send, &message.sending);
+                    drop(outbox.launch(permit, begun, errand, message.sending.trace));
                 }
                 Ok(message)
             })

@@ -1,18 +1,33 @@
 //! Who waits for a record to change. A change is told after its commit; whoever is told reads the record again.
 //!
-//! Only this process's commits are told. A watcher also looks from time to time, so that it sees the others' too.
+//! Only this process's commits are told. A watcher also looks from time to time; where other nodes work on the store, so
+//! often that it sees their changes within a second. Of very many each looks less often, so that all together cost the store
+//! about so many reads a second and no more.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::error::{Error, Kind, Reason};
 use crate::id::Id;
 
+/// How often a record is looked at where only this process changes records: for what time does to it.
+const SELDOM: Duration = Duration::from_secs(15);
+
+/// And where others do.
+const OFTEN: Duration = Duration::from_millis(700);
+
+/// Looks in that time, over all watched records.
+const MOST_LOOKS: usize = 4_000;
+
 /// The watched records of this process.
 #[derive(Debug, Clone, Default)]
-pub struct Watches(Arc<Mutex<HashMap<Id, watch::Sender<()>>>>);
+pub struct Watches {
+    watched: Arc<Mutex<HashMap<Id, watch::Sender<()>>>>,
+    is_shared: bool,
+}
 
 /// Waits for one record. Counts from the moment it was made.
 #[derive(Debug)]
@@ -30,6 +45,11 @@ pub fn stopping() -> Error {
 // === impl Watches ===
 
 impl Watches {
+    /// `is_shared`: whether other nodes change records, too.
+    pub fn new(is_shared: bool) -> Self {
+        Self { watched: Arc::default(), is_shared }
+    }
+
     pub fn watch(&self, id: Id) -> Watch {
         let told = self.lock().entry(id).or_default().subscribe();
         Watch { id, told, watches: self.clone() }
@@ -52,7 +72,7 @@ impl Watches {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Id, watch::Sender<()>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -65,6 +85,15 @@ impl Watch {
         if self.told.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// How long to wait for that before the record is looked at all the same.
+    pub fn patience(&self) -> Duration {
+        if !self.watches.is_shared {
+            return SELDOM;
+        }
+        let times = self.watches.len().div_ceil(MOST_LOOKS).max(1);
+        OFTEN.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX)).min(SELDOM)
     }
 }
 

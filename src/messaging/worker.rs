@@ -18,7 +18,7 @@ use crate::event::history::History;
 use crate::id::Partition;
 use crate::messaging::holder::{Changed, Held, StepTaker, Taken};
 use crate::messaging::lines::{LineName, Lines, Place, Turn, Waiting};
-use crate::messaging::outbox::Outbox;
+use crate::messaging::outbox::{Begun, Outbox};
 use crate::messaging::rounds::{next_round, next_try, pass_over};
 use crate::messaging::sending::{SendStatus, Sending, Step};
 use crate::messaging::vendors::Permit;
@@ -28,6 +28,16 @@ use crate::store::keys::{Holder, SendRef};
 /// Marks read at first, for most looks find one or none; and then at a time.
 const FIRST_SLICE: usize = 8;
 const SLICE: usize = 256;
+
+/// How often the partitions that this node looks after are looked through for marks that others have left.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long a mark of others must have been due for that: they are to take it up themselves, if they live.
+pub const GRACE: Duration = Duration::from_secs(5);
+
+/// To a mark that may be another node's this one comes later than it is due, by once to three times this: so that nodes
+/// seldom reach for the same.
+const LAG: Duration = Duration::from_millis(250);
 
 /// How long the worker leaves a partition alone after the store failed on it.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
@@ -88,7 +98,9 @@ impl Worker {
 
     pub async fn run(self) {
         let stopped = self.desk.outbox.stopped().clone();
-        let work = async { tokio::join!(self.take_up_due(), self.serve_lines(), self.end_waiting(), self.show()) };
+        let work = async {
+            tokio::join!(self.take_up_due(), self.take_over(), self.serve_lines(), self.end_waiting(), self.show())
+        };
         tokio::select! {
             () = stopped.cancelled() => {}
             _ = work => {}
@@ -100,9 +112,12 @@ impl Worker {
         loop {
             let now = ground.clock.now();
             for (partition, from) in due.take_due(now) {
-                if let Err(error) = self.scan(partition, from, now).await {
-                    error!(?error, partition = partition.index(), "due sends could not be read");
-                    due.note_from(partition, now + AFTER_ERROR, from);
+                match self.scan(partition, from, now).await {
+                    Ok(next) => self.expect(partition, next),
+                    Err(error) => {
+                        error!(?error, partition = partition.index(), "due sends could not be read");
+                        due.note_from(partition, now + AFTER_ERROR, from);
+                    }
                 }
             }
             tokio::select! {
@@ -112,9 +127,44 @@ impl Worker {
         }
     }
 
-    /// Starts a task for everything due in a partition whose mark is not before `from`, and notes what is due next.
-    async fn scan(&self, partition: Partition, from: Timestamp, now: Timestamp) -> Result<()> {
-        let Outbox { due, ground, .. } = &*self.desk.outbox;
+    /// Takes up what other nodes have left, of those partitions that this one looks after.
+    async fn take_over(&self) {
+        let Outbox { ground, nodes, .. } = &*self.desk.outbox;
+        let mut looks = nodes.looks();
+        while nodes.is_shared() {
+            let ours: Vec<_> = Partition::all().filter(|partition| nodes.looks_after(*partition)).collect();
+            if ours.is_empty() {
+                // It has not joined yet.
+                drop(looks.changed().await);
+                continue;
+            }
+            for partition in ours {
+                let now = ground.clock.now();
+                match self.scan(partition, Timestamp::default(), now.saturating_sub(GRACE)).await {
+                    Ok(next) => self.expect(partition, next.filter(|at| *at > now)),
+                    Err(error) => error!(?error, partition = partition.index(), "others' due sends could not be read"),
+                }
+            }
+            self.sleep_until(Some(ground.clock.now() + LOOK_AGAIN)).await;
+        }
+    }
+
+    /// Notes a mark that is due next, and may be another node's.
+    fn expect(&self, partition: Partition, next: Option<Timestamp>) {
+        let Outbox { due, ground, nodes, .. } = &*self.desk.outbox;
+        let Some(at) = next else { return };
+        let mut chance = [0; 1];
+        if nodes.is_shared() {
+            ground.random.fill(&mut chance);
+        }
+        let lag = if nodes.is_shared() { LAG + LAG * 2 * u32::from(chance[0]) / 255 } else { Duration::ZERO };
+        due.note_from(partition, at + lag, at);
+    }
+
+    /// Starts a task for everything in a partition that is due by `until`, and whose mark is not before `from`. When the
+    /// next is due.
+    async fn scan(&self, partition: Partition, from: Timestamp, until: Timestamp) -> Result<Option<Timestamp>> {
+        let Outbox { ground, .. } = &*self.desk.outbox;
         let prefix = ground.keys.due_prefix(partition);
         let mut after = ground.keys.due_from(partition, from);
         let mut limit = FIRST_SLICE;
@@ -123,9 +173,8 @@ impl Worker {
             let full = rows.len() == limit;
             for (mark, _) in rows {
                 let (at, send) = ground.keys.parse_due(&mark)?;
-                if at > now {
-                    due.note(partition, at);
-                    return Ok(());
+                if at > until {
+                    return Ok(Some(at));
                 }
                 after = mark;
                 let room = self.room().await?;
@@ -134,7 +183,7 @@ impl Worker {
                 }
             }
             if !full {
-                return Ok(());
+                return Ok(None);
             }
             limit = SLICE;
         }
@@ -308,10 +357,10 @@ impl Task {
             }
             sending.begin(vendor, now, lease, history)
         };
-        if let Some(Changed { step: Step::Attempt(attempt), errand: Some(errand), sending, .. }) =
+        if let Some(Changed { step: Step::Attempt(_), errand: Some(errand), sending, .. }) =
             outbox.move_send(&self.send, &begin).await?
         {
-            outbox.launch(permit, (self.send, attempt), errand, sending.trace);
+            outbox.launch(permit, Begun::of(self.send, &sending), errand, sending.trace);
         }
         Ok(())
     }

@@ -50,6 +50,7 @@ use crate::messaging::holder::Ground;
 use crate::messaging::outbox::Outbox;
 use crate::messaging::receipt_urls::ReceiptUrls;
 use crate::messaging::worker::{Steps, Worker};
+use crate::nodes::Nodes;
 use crate::random::Random;
 use crate::server::around::Around;
 use crate::server::exporting::Exporting;
@@ -110,6 +111,7 @@ pub struct Server {
     pushers: Vec<Pusher>,
     registry: Arc<Registry>,
     keeping: Arc<Keeping>,
+    nodes: Nodes,
     rewrite_interval: Duration,
     crew: Crew,
     metrics: Metrics,
@@ -253,6 +255,7 @@ impl Server {
             pushers: wired.pushers,
             registry: wired.registry,
             keeping: wired.keeping,
+            nodes: wired.nodes,
             rewrite_interval: config.store.rewrite_interval,
             crew: wired.crew,
             metrics,
@@ -297,6 +300,8 @@ impl Server {
         background.spawn(self.crew.scribe.run());
         background.spawn(self.crew.couriers.run());
         background.spawn(self.crew.endpoints.keep_fresh());
+        background.spawn(async move { self.crew.shelf.hear_others().await });
+        background.spawn(self.nodes.clone().keep_up());
         background.spawn(tell_health(self.health.clone(), Arc::clone(&self.opened.store), Arc::clone(&self.clock)));
         background.spawn(keep_measures(Arc::clone(&self.outbox), Arc::clone(&self.clock)));
         background.spawn(keep_limits(Arc::clone(&self.guard), Arc::clone(&self.clock)));
@@ -326,6 +331,10 @@ impl Server {
         }
         serving.shutdown().await;
         exporting.finish().await;
+        // Others need not wait until it is sure that we are gone.
+        if let Err(error) = self.nodes.leave().await {
+            warn!(?error, "the other nodes could not be told that this one stops; they notice by themselves");
+        }
         if let Err(error) = self.outbox.save_measures().await {
             warn!(?error, "how vendors have done could not be written down");
         }

@@ -26,6 +26,7 @@ use crate::messaging::service::Messaging;
 use crate::messaging::template::Templates;
 use crate::messaging::vendors::Vendors;
 use crate::messaging::worker::Steps;
+use crate::nodes::Nodes;
 use crate::rest::desk::Desk;
 use crate::server::callbacks::{self, Guarded};
 use crate::server::{settings, vendors};
@@ -48,6 +49,7 @@ pub(crate) struct Wired {
     pub(crate) steps: Steps,
     pub(crate) pushers: Vec<Pusher>,
     pub(crate) keeping: Arc<Keeping>,
+    pub(crate) nodes: Nodes,
     people: Arc<People>,
     feeds: Arc<Feeds>,
     pub(crate) crew: Crew,
@@ -64,12 +66,14 @@ impl Wired {
         (whole, tracer): (Option<Arc<dyn WholeStore>>, Tracer),
     ) -> Result<Self> {
         let config = &loaded.config;
-        let (contacts, pushers) = contacts(loaded, ground, &vendors)?;
+        let Ground { store, keys, clock, random, .. } = ground.clone();
+        let nodes = Nodes::new(store, keys, clock, random);
+        let (contacts, pushers) = contacts(loaded, ground, &vendors, &nodes)?;
         let guard = Arc::new(guard(config, ground)?);
         guard.load().await?;
         let registry = registry(config, ground).await?;
         let outbox = outbox(config, ground.clone(), vendors.clone())?.guarded_by(Arc::clone(&guard));
-        let outbox = Arc::new(outbox.keeping(wishes(registry.directory())).traced_by(tracer));
+        let outbox = Arc::new(outbox.keeping(wishes(registry.directory())).traced_by(tracer).among(nodes.clone()));
         let measuring = Arc::clone(outbox.measuring());
         let timeout = config.messaging.attempt_timeout;
         let oversight = Arc::new(Oversight::new(vendors, measuring, Arc::clone(&ground.clock), timeout));
@@ -103,6 +107,7 @@ impl Wired {
             steps,
             pushers,
             keeping,
+            nodes,
             people,
             feeds,
             crew,
@@ -183,11 +188,17 @@ fn wishes(directory: &Arc<Directory>) -> Wishes {
 }
 
 /// The contacts, and who gives them to vendors.
-fn contacts(loaded: &Loaded, ground: &Ground, vendors: &Vendors) -> Result<(Arc<Contacts>, Vec<Pusher>)> {
+fn contacts(
+    loaded: &Loaded,
+    ground: &Ground,
+    vendors: &Vendors,
+    nodes: &Nodes,
+) -> Result<(Arc<Contacts>, Vec<Pusher>)> {
     let config = &loaded.config.contacts;
     let queue = Arc::new(Queue::new(config.push.clone()));
     let books = vendors::books(loaded, vendors, &ground.clock)?;
-    let pushers = books.into_iter().map(|book| Pusher::new(ground.clone(), &queue, Arc::new(book))).collect();
+    let pusher = |book| Pusher::new(ground.clone(), &queue, Arc::new(book)).among(nodes.clone());
+    let pushers = books.into_iter().map(pusher).collect();
     Ok((Arc::new(Contacts::new(ground.clone(), config, queue)), pushers))
 }
 

@@ -4,6 +4,7 @@
 //! tenants as a tag of eight keyed bytes, so that one tenant's id is simply not there for another.
 
 pub mod events;
+pub mod nodes;
 
 use std::fmt;
 use std::str::FromStr;

@@ -28,6 +28,8 @@ use Kind::{Counter, Gauge, Histogram};
 /// All of them, in the order in which a call meets them.
 pub const ENTRIES: &[Entry] = &[
     gauge("verigate_build_info", None, &["version"], "Always 1; the label says which version runs."),
+    gauge("verigate_nodes", None, &[], "Nodes that work on the same store, as far as this one knows."),
+    gauge("verigate_node_info", None, &["node"], "1 for the name by which the other nodes of a store know this one."),
     gauge("verigate_connections", None, &["listener"], "Open connections."),
     counter("verigate_connections_refused_total", &["listener", "why"], "Connections that were closed at once."),
     counter("verigate_admin_refused_total", &[], "Calls of the admin listener without its password."),

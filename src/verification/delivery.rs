@@ -42,8 +42,10 @@ impl Verifications {
                 watch = Some(self.outbox.watches.watch(send.id));
                 continue;
             };
+            let look_again = self.ground.clock.now() + watch.patience();
             tokio::select! {
                 () = watch.changed() => {}
+                () = self.ground.clock.sleep_until(look_again) => {}
                 () = &mut deadline => waits = false,
                 () = self.outbox.stopped().cancelled() => waits = false,
             }

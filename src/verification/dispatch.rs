@@ -13,9 +13,9 @@ use crate::id::{Id, TenantName};
 use crate::messaging::admission::{Admission, Wanted};
 use crate::messaging::code_calls::CodesOf;
 use crate::messaging::holder::{MAX_ROUNDS, SendRecord, contention, count_conflict};
+use crate::messaging::outbox::Begun;
 use crate::messaging::progress;
 use crate::messaging::request::channel_for;
-use crate::messaging::sending::Sending;
 use crate::messaging::vendors::Permit;
 use crate::store::keys::{Holder, RequestTag, SendRef, TenantTag};
 use crate::store::{Batch, Commit};
@@ -196,8 +196,10 @@ impl Verifications {
             if let Some(at) = view.verification.due_at() {
                 outbox.due.note(send.id.partition(), at);
             }
-            let (attempt, trace) = sending.map_or((0, None), |sending: Sending| (sending.attempts, sending.trace));
-            let call = permit.zip(errand).map(|(permit, errand)| outbox.launch(permit, (send, attempt), errand, trace));
+            let launched = permit.zip(errand).zip(sending.as_ref());
+            let call = launched.map(|((permit, errand), sending)| {
+                outbox.launch(permit, Begun::of(send, sending), errand, sending.trace)
+            });
             Ok(Some((view, send, call)))
         };
         self.outbox.run_to_end(work).await

@@ -1,7 +1,6 @@
 //! Looking at verifications: pages of them, and one as it changes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Result};
@@ -16,9 +15,6 @@ use crate::verification::request::check_scope;
 use crate::verification::service::Verifications;
 use crate::verification::verification::Status;
 use crate::verification::view::View;
-
-/// How often a watched verification is looked at though nobody told of a change: another process may have changed it.
-const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
 /// Which verifications to list; what is not given does not matter.
 #[derive(Debug, Default)]
@@ -126,7 +122,7 @@ impl VerificationWatch {
                 return Ok(Some(view));
             }
             let clock = &self.verifications.ground.clock;
-            let look_again = view.verification.expires_at.min(clock.now() + LOOK_AGAIN);
+            let look_again = view.verification.expires_at.min(clock.now() + self.watch.patience());
             tokio::select! {
                 () = self.watch.changed() => {}
                 () = clock.sleep_until(look_again) => {}

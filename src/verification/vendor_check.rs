@@ -94,9 +94,10 @@ impl Verifications {
                 if now >= patience {
                     return Err(contention());
                 }
+                let look_again = until.min(patience).min(now + watch.patience());
                 tokio::select! {
                     () = watch.changed() => {}
-                    () = self.ground.clock.sleep_until(until.min(patience)) => {}
+                    () = self.ground.clock.sleep_until(look_again) => {}
                 }
                 continue;
             }

@@ -36,6 +36,7 @@ mod interruptions;
 mod kill;
 mod lists_and_watches;
 mod native_json;
+mod nodes;
 mod outbox;
 mod power;
 mod proto;

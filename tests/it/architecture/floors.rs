@@ -60,6 +60,7 @@ const HOUSE: &[Module] = &[
     assembler("event", 4, RULES),
     assembler("auth", 4, SURFACES),
     assembler("keeping", 4, SURFACES),
+    assembler("nodes", 4, RULES),
     assembler("messaging", 5, &[6, 7, 8]),
     assembler("webhook", 5, &[6, 7, 8]),
     assembler("verification", 6, SURFACES),

@@ -32,6 +32,7 @@ use verigate::webhook::settings::Config as CallConfig;
 
 use crate::events::house::{FIRST, HOUR, SECOND};
 use crate::interruptions::outbox;
+use crate::nodes::house::{State, line};
 use crate::support::gateway::{START, eventually};
 use crate::support::odd_store::{OddStore, died};
 
@@ -155,6 +156,77 @@ async fn what_moved_is_known_however_much_came_before_it_meanwhile() {
     assert_eq!(numbers, (1..=128).collect::<Vec<_>>(), "no gap");
     assert_eq!(places.iter().map(|(_, place)| place).collect::<BTreeSet<_>>().len(), 128, "no doubles");
     next.abort();
+}
+
+/// A writer stands still between looking for news and writing them; meanwhile another has written them, and more.
+#[tokio::test]
+async fn what_was_found_before_another_wrote_it_is_not_written_again() {
+    let desk = Desk::new().await;
+    let (line, store) = line(&desk.ground.store, Arc::default());
+    let fed = Fed::default();
+    fed.set([desk.tenant()].into());
+    let shelf = Arc::new(Shelf::new(Ground { store, fed: fed.clone(), ..desk.ground.clone() }, 100 * HOUR));
+    let still = tokio::spawn(Scribe::new(shelf).run());
+    // It looks everywhere at first; then it asks where it is told, and the answer is on its way.
+    let a_while = async || {
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+    };
+    a_while().await;
+    line.send_replace(State::Held);
+    desk.put(START, 0).await;
+    fed.note(desk.partition());
+    a_while().await;
+    let other = desk.write();
+    eventually(async || (desk.waiting().await == 0).then_some(())).await;
+    desk.put(START, 1).await;
+    desk.ground.fed.note(desk.partition());
+    eventually(async || (desk.waiting().await == 0).then_some(())).await;
+    line.send_replace(State::Open);
+    desk.put(START, 2).await;
+    other.abort();
+    eventually(async || {
+        fed.note(desk.partition());
+        (desk.places().await.len() >= 3 && desk.waiting().await == 0).then_some(())
+    })
+    .await;
+    assert_eq!(desk.places().await, [(1, 0), (2, 1), (3, 2)]);
+    still.abort();
+}
+
+/// Three that each believe to be the only one, as nodes do for a moment when a duty changes hands.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_writers_at_once_put_nothing_into_a_feed_twice() {
+    let desk = Desk::new().await;
+    // Each has a memory of its own of where something waits.
+    let writers: Vec<_> = (0..3)
+        .map(|_| {
+            let fed = Fed::default();
+            fed.set([desk.tenant()].into());
+            let shelf = Arc::new(Shelf::new(Ground { fed: fed.clone(), ..desk.ground.clone() }, 100 * HOUR));
+            (fed, tokio::spawn(Scribe::new(shelf).run()))
+        })
+        .collect();
+    for place in 0..400 {
+        desk.put(START, place).await;
+        // As a rule one hears of it first, and others come by.
+        for (turn, (fed, _)) in writers.iter().enumerate() {
+            if (usize::from(place) + turn) % 3 < 2 {
+                fed.note(desk.partition());
+            }
+        }
+    }
+    eventually(async || {
+        writers.iter().for_each(|(fed, _)| fed.note(desk.partition()));
+        (desk.waiting().await == 0).then_some(())
+    })
+    .await;
+    let places = desk.places().await;
+    let numbers: Vec<_> = places.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, (1..=400).collect::<Vec<_>>(), "no gap");
+    assert_eq!(places.iter().map(|(_, place)| place).collect::<BTreeSet<_>>().len(), 400, "no doubles");
+    writers.iter().for_each(|(_, writer)| writer.abort());
 }
 
 /// A commit goes on without its caller, and what it leaves is taken up.

@@ -32,6 +32,7 @@ use verigate::proto::verification::v1::{
 };
 use verigate::random::OsRandom;
 use verigate::server::listen::Addresses;
+use verigate::server::opening::Opened;
 use verigate::server::{Server, Surroundings};
 use verigate::store::keys::Keys;
 use verigate::store::seal::{KeyRing, SealedStore};
@@ -135,11 +136,7 @@ impl Gateway {
 
     /// At another time, for those who look at the machine's own clock.
     pub(crate) async fn start_at(now: Timestamp, config: &str) -> Self {
-        let place = TempDir::new().unwrap();
-        let ring = format!("1:{}\n", "A".repeat(43) + "=");
-        std::fs::write(place.path().join("key"), ring).unwrap();
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(place.path().join("key"), std::fs::Permissions::from_mode(0o600)).unwrap();
+        let place = place_with_key();
         Self::run(place, config.to_owned(), ManualClock::new(now)).await
     }
 
@@ -150,7 +147,23 @@ impl Gateway {
         Self::run(self.place, self.config, self.clock).await
     }
 
+    /// On a store that is open already, and that others may use, too.
+    pub(crate) async fn start_on(store: Arc<dyn Store>, config: &str, clock: ManualClock) -> Self {
+        let place = place_with_key();
+        Self::run_on(Some(Opened::by_others(store)), place, config.to_owned(), clock).await
+    }
+
+    /// Stops, and finishes what is under way.
+    pub(crate) async fn stop(mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+        self.running.await.unwrap().unwrap();
+    }
+
     async fn run(place: TempDir, config: String, clock: ManualClock) -> Self {
+        Self::run_on(None, place, config, clock).await
+    }
+
+    async fn run_on(opened: Option<Opened>, place: TempDir, config: String, clock: ManualClock) -> Self {
         let file = place.path().join("verigate.toml");
         std::fs::write(&file, test_store::settle(&config, place.path())).unwrap();
         let loaded = config::load(Some(&file), std::iter::empty()).unwrap();
@@ -159,7 +172,10 @@ impl Gateway {
             random: Arc::new(OsRandom),
             metrics: telemetry::start_metrics().unwrap(),
         };
-        let server = Server::build(&loaded, surroundings).await.unwrap();
+        let server = match opened {
+            Some(opened) => Server::build_on(opened, &loaded, surroundings).await.unwrap(),
+            None => Server::build(&loaded, surroundings).await.unwrap(),
+        };
         let addresses = server.addresses().clone();
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(server.run(async move { drop(stopped.await) }));
@@ -249,6 +265,16 @@ impl Gateway {
         let request = StartVerificationRequest { delivery_wait: seconds(5), ..start(phone) };
         client.start_verification(request).await.unwrap().into_inner().verification.unwrap()
     }
+}
+
+/// A folder with the key of a store in it.
+fn place_with_key() -> TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    let place = TempDir::new().unwrap();
+    let file = place.path().join("key");
+    std::fs::write(&file, format!("1:{}\n", "A".repeat(43) + "=")).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    place
 }
 
 impl Credentials {
