@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn the_configuration_passes_every_check() {
         let place = tempfile::tempdir().unwrap();
-        let (config, _) = furnish(place.path(), &OsRandom).unwrap();
+        let (config, _) = furnish(place.path(), 7, &OsRandom).unwrap();
         let loaded = crate::config::load(Some(&config), std::iter::empty()).unwrap();
         assert_eq!(loaded.config.store.path, place.path().join(STORE));
     }
@@ -184,7 +184,7 @@ mod tests {
     async fn a_program_that_ends_at_once_is_told_with_its_last_words() {
         let parent = tempfile::tempdir().unwrap();
         let program = Path::new("/bin/ls");
-        let error = Gateway::start(program, parent.path(), &OsRandom).await.err().unwrap();
+        let error = Gateway::start(program, parent.path(), 7, &OsRandom).await.err().unwrap();
         assert!(error.message().starts_with("/bin/ls serve does not start"), "{}", error.message());
         assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
     }
