@@ -10,7 +10,7 @@ use crate::config::layers::{Node, Value};
 use crate::config::read::is_secret;
 
 /// Files that everybody may read: they are shown to whoever connects.
-const PUBLIC: [&str; 2] = ["certificate_file", "client_ca_file"];
+const PUBLIC: [&str; 3] = ["certificate_file", "client_ca_file", "ca_file"];
 
 /// What vendors call a secret, beside the names that say so.
 const VENDORS_WORDS: [&str; 1] = ["pass"];

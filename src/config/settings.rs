@@ -18,6 +18,7 @@ use crate::id::TenantName;
 use crate::messaging::template::check_brand;
 use crate::network::Network;
 use crate::recipient::Country;
+use crate::store::redis;
 use crate::tenant::{Retention, check_sender};
 use crate::violations::Violations;
 
@@ -60,12 +61,14 @@ pub struct StoreConfig {
     pub journal_bytes: u64,
     /// How often the files of the database are written anew.
     pub rewrite_interval: Duration,
+    pub redis: redis::settings::Config,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StoreKind {
     Sled,
+    Redis,
 }
 
 /// One of `[[tenants]]`.
@@ -202,6 +205,7 @@ impl StoreConfig {
         found.range("journal_bytes", &self.journal_bytes, 1 << 20..=1 << 30);
         let year = Duration::from_secs(365 * 24 * 3600);
         found.range("rewrite_interval", &self.rewrite_interval, Duration::from_secs(60)..=year);
+        found.nest("redis", self.redis.violations());
         found.0
     }
 }

@@ -190,7 +190,7 @@ pub async fn receipt_urls(
 }
 
 async fn own_receipt_tokens(loaded: &Loaded, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<ReceiptTokens> {
-    let opened = Opened::of(loaded, &clock, &random)?;
+    let opened = Opened::of(loaded, &clock, &random).await?;
     let keys = Keys::open(&*opened.store, &*random).await;
     opened.close().await?;
     Ok(keys?.receipt_tokens())
@@ -204,7 +204,7 @@ impl Server {
     /// Errors: a listener that cannot be bound, a store that cannot be opened, a vendor that is configured wrongly; each
     /// says what to do.
     pub async fn build(loaded: &Loaded, surroundings: Surroundings) -> Result<Self> {
-        let opened = Opened::of(loaded, &surroundings.clock, &surroundings.random)?;
+        let opened = Opened::of(loaded, &surroundings.clock, &surroundings.random).await?;
         Self::build_on(opened, loaded, surroundings).await
     }
 
@@ -214,6 +214,7 @@ impl Server {
     pub async fn build_on(opened: Opened, loaded: &Loaded, surroundings: Surroundings) -> Result<Self> {
         let config = &loaded.config;
         let Surroundings { clock, random, metrics } = surroundings;
+        let clock = opened.clock.clone().unwrap_or(clock);
         let store = Arc::clone(&opened.store);
         let keys = Keys::open(&*store, &*random).await?;
         let (exporter, taker) = export::build(&config.otlp, Arc::clone(&clock), &*random)?;

@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
+use tracing::warn;
+
 use crate::clock::Clock;
 use crate::config::Loaded;
+use crate::config::settings::StoreKind;
 use crate::error::{Error, Result};
 use crate::random::Random;
 use crate::server::settings;
+use crate::store::redis::RedisStore;
 use crate::store::seal::{KeyRing, SealedStore};
 use crate::store::sled::SledStore;
 use crate::store::{Store, WholeStore};
@@ -14,6 +18,8 @@ use crate::store::{Store, WholeStore};
 /// A store that is open, as all above see it: sealed.
 pub struct Opened {
     pub(crate) store: Arc<dyn Store>,
+    /// The clock that its records end by, where that is not the one that it was opened with.
+    pub(crate) clock: Option<Arc<dyn Clock>>,
     /// Whose files are ours to look after.
     sled: Option<Arc<SledStore>>,
 }
@@ -23,17 +29,29 @@ pub struct Opened {
 impl Opened {
     /// One that somebody else has opened, sealed, and closes.
     pub fn by_others(store: Arc<dyn Store>) -> Self {
-        Self { store, sled: None }
+        Self { store, clock: None, sled: None }
     }
 
     /// That of the configuration.
     ///
     /// Errors: a key file that cannot be read, a store that cannot be opened; each says what to do.
-    pub(crate) fn of(loaded: &Loaded, clock: &Arc<dyn Clock>, random: &Arc<dyn Random>) -> Result<Self> {
-        let sled = Arc::new(SledStore::open(&settings::store(&loaded.config.store), Arc::clone(clock))?);
+    pub(crate) async fn of(loaded: &Loaded, clock: &Arc<dyn Clock>, random: &Arc<dyn Random>) -> Result<Self> {
+        let config = &loaded.config.store;
         let ring = key_ring(loaded, &**random)?;
-        let sealed = SealedStore::new(Arc::clone(&sled) as Arc<dyn Store>, ring, Arc::clone(random));
-        Ok(Self { store: Arc::new(sealed), sled: Some(sled) })
+        let seal = |store| Arc::new(SealedStore::new(store, ring, Arc::clone(random)));
+        match config.kind {
+            StoreKind::Sled => {
+                let sled = Arc::new(SledStore::open(&settings::store(config), Arc::clone(clock))?);
+                let store = seal(Arc::clone(&sled) as Arc<dyn Store>);
+                Ok(Self { store, clock: None, sled: Some(sled) })
+            }
+            StoreKind::Redis => {
+                let redis = RedisStore::open(&config.redis, Arc::clone(clock), Arc::clone(random)).await?;
+                redis.warnings().iter().for_each(|warning| warn!("{warning}"));
+                let clock = Some(redis.clock());
+                Ok(Self { store: seal(Arc::new(redis)), clock, sled: None })
+            }
+        }
     }
 
     /// All of it at once, for who looks after its files.

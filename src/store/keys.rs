@@ -100,8 +100,8 @@ impl Keys {
     /// Reads the index secret from the store, or makes it on the very first start. Safe with several nodes starting at
     /// once. `store` must be the sealed one.
     pub async fn open(store: &dyn Store, random: &dyn Random) -> Result<Self> {
-        let partition = Partition::new(0);
-        let key = Key::new(partition, [&[META][..], b"index"].concat());
+        let key = index_secret();
+        let partition = key.partition();
         loop {
             if let Some(record) = store.get(&key).await? {
                 return Self::new(&record.value);
@@ -113,6 +113,13 @@ impl Keys {
             // Whoever wins the race, the next round reads the winner's.
             let (Commit::Committed(_) | Commit::Conflict) = store.commit(batch).await?;
         }
+    }
+
+    /// Whether the store has been opened before, with a key of this ring. `store` must be the sealed one.
+    ///
+    /// Errors: `Internal` when it was with another key; those of the store.
+    pub async fn are_there(store: &dyn Store) -> Result<bool> {
+        Ok(store.get(&index_secret()).await?.is_some())
     }
 
     fn new(secret: &[u8]) -> Result<Self> {
@@ -387,6 +394,11 @@ fn record(space: u8, tenant: TenantTag, id: Id) -> Key {
 
 fn records(space: u8, tenant: TenantTag) -> Prefix {
     Prefix::new([&[space][..], &tenant.0].concat(), None)
+}
+
+/// Where the secret lies that hides recipients.
+fn index_secret() -> Key {
+    Key::new(Partition::new(0), [&[META][..], b"index"].concat())
 }
 
 fn first<const N: usize>(hash: &[u8; 32]) -> [u8; N] {

@@ -6,6 +6,7 @@
 pub mod entries;
 pub mod keys;
 pub mod record;
+pub mod redis;
 pub mod seal;
 pub mod sled;
 pub mod space;
@@ -37,7 +38,8 @@ pub trait Store: Send + Sync {
     async fn get(&self, key: &Key) -> Result<Option<Record>>;
 
     /// Live records whose key begins with `prefix`, in the order that it names, strictly after `after` in that order, at
-    /// most `limit` of them (and at most [`MAX_SCAN_ROWS`]). Never waits for a writer.
+    /// most `limit` of them (and at most [`MAX_SCAN_ROWS`]). Never waits for a writer. A shared store need not find those
+    /// of spaces that nothing goes through, such as recipients' counters.
     async fn scan(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Record)>>;
 
     /// Applies the whole batch if every precondition holds, else none of it. `Committed` means durable.

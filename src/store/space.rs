@@ -26,6 +26,12 @@ pub(crate) const ENDPOINT: u8 = b'u';
 pub(crate) const VERIFICATION: u8 = b'v';
 pub(crate) const VENDOR_NAME: u8 = b'w';
 
+/// Whether scans find this key. Those of spaces that nothing ever goes through have no entry in an index where that
+/// costs memory.
+pub(crate) fn is_scanned(key: &Key) -> bool {
+    !matches!(key.bytes().first(), Some(&(RECIPIENT | CODE_PLACE | VENDOR_NAME)))
+}
+
 /// What a record is, as its key says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Space {

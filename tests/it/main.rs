@@ -41,6 +41,7 @@ mod proto;
 mod queues;
 mod readme;
 mod receipts;
+mod redis;
 mod routes;
 mod security;
 mod soak;

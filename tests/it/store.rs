@@ -9,14 +9,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::runtime::Handle;
 use verigate::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use verigate::error::{Kind, Reason};
 use verigate::id::Partition;
 use verigate::random::OsRandom;
+use verigate::store::redis::RedisStore;
 use verigate::store::seal::{KeyRing, SealedStore};
 use verigate::store::sled::SledStore;
 use verigate::store::{Batch, Commit, Condition, Key, MAX_SCAN_ROWS, MAX_VALUE_BYTES, Prefix, Record, Store, Version};
 
+use crate::support::redis_server::{
+    DURABLE, RedisServer, cluster, fresh_prefix, redis_settings, shared_cluster, shared_server, single,
+};
 use crate::support::store_model::ModelStore;
 
 #[path = "support/store_child.rs"]
@@ -62,6 +67,20 @@ fn sealed(clock: Arc<dyn Clock>) -> Subject {
     Subject::new(move || Arc::new(seal(Arc::new(open_sled(directory.path(), &clock)))))
 }
 
+/// A store on Redis under a prefix of its own, with what the settings of `text` say of the servers.
+fn redis(servers: String) -> impl Fn(Arc<dyn Clock>) -> Subject {
+    move |clock| {
+        let (servers, prefix) = (servers.clone(), fresh_prefix());
+        Subject::new(move || Arc::new(open_redis(&servers, &prefix, &clock)))
+    }
+}
+
+fn open_redis(servers: &str, prefix: &str, clock: &Arc<dyn Clock>) -> RedisStore {
+    let config = redis_settings(&format!("{servers}\nprefix = \"{prefix}\"\nclock = \"machine\""));
+    let open = RedisStore::open(&config, Arc::clone(clock), Arc::new(OsRandom));
+    tokio::task::block_in_place(|| Handle::current().block_on(open)).unwrap()
+}
+
 fn open_sled(path: &Path, clock: &Arc<dyn Clock>) -> SledStore {
     SledStore::open(&store_child::config(path), Arc::clone(clock)).unwrap()
 }
@@ -72,16 +91,21 @@ fn seal(store: Arc<dyn Store>) -> SealedStore {
 
 const HERE: Partition = Partition::new(7);
 
+/// In a space that is none of the house's, for scans need not find all of those.
 fn key(name: &str) -> Key {
-    Key::new(HERE, name.as_bytes())
+    Key::new(HERE, format!(".{name}").into_bytes())
+}
+
+fn name(key: &Key) -> String {
+    String::from_utf8(key.bytes()[1..].to_vec()).unwrap()
 }
 
 fn batch() -> Batch {
     Batch::new(HERE)
 }
 
-fn prefix(bytes: &str) -> Prefix {
-    Prefix::new(bytes.as_bytes(), None)
+fn prefix(of: &str) -> Prefix {
+    Prefix::new(format!(".{of}").into_bytes(), None)
 }
 
 async fn put(store: &dyn Store, name: &str, value: &str) -> Version {
@@ -103,7 +127,7 @@ async fn value(store: &dyn Store, name: &str) -> Option<String> {
 async fn names(store: &dyn Store, of: &str, after: Option<&str>, limit: usize) -> Vec<String> {
     let after = after.map(key);
     let rows = store.scan(&prefix(of), after.as_ref(), limit).await.unwrap();
-    rows.iter().map(|(key, _)| String::from_utf8(key.bytes().to_vec()).unwrap()).collect()
+    rows.iter().map(|(key, _)| name(key)).collect()
 }
 
 /// Every case that needs no more than the port.
@@ -115,6 +139,7 @@ async fn suite(make: impl Fn(Arc<dyn Clock>) -> Subject) {
     expiry_is_to_the_millisecond(&**fresh().store(), &clock).await;
     scans_go_in_order(&**fresh().store()).await;
     scans_pass_over_the_expired(&**fresh().store(), &clock).await;
+    scans_go_over_all_partitions(&**fresh().store()).await;
     rows_say_where_they_lie(&**fresh().store()).await;
     values_of_every_size_come_back(&mut fresh()).await;
     no_increment_is_lost(fresh().store()).await;
@@ -135,6 +160,22 @@ async fn the_embedded_store_behaves() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sealed_store_behaves() {
     suite(sealed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_on_redis_behaves() {
+    suite(redis(single(shared_server()))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_on_valkey_behaves() {
+    let server = RedisServer::start_valkey(DURABLE);
+    suite(redis(single(&server))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_on_a_cluster_behaves() {
+    suite(redis(cluster(shared_cluster()))).await;
 }
 
 async fn preconditions_hold_or_leave_everything(store: &dyn Store) {
@@ -223,7 +264,7 @@ async fn scans_go_both_ways(store: &dyn Store) {
     committed(store.commit(beside).await.unwrap());
     let descending = async |after: Option<&str>, limit: usize| {
         let rows = store.scan(&prefix("w").descending(), after.map(key).as_ref(), limit).await.unwrap();
-        rows.iter().map(|(key, _)| String::from_utf8(key.bytes().to_vec()).unwrap()).collect::<Vec<_>>()
+        rows.iter().map(|(key, _)| name(key)).collect::<Vec<_>>()
     };
     assert_eq!(descending(None, 10).await, ["wc\u{7f}", "wb0", "wb", "wa", "w"]);
     assert_eq!(descending(Some("wb0"), 2).await, ["wb", "wa"]);
@@ -244,12 +285,41 @@ async fn scans_pass_over_the_expired(store: &dyn Store, clock: &ManualClock) {
     assert_eq!(names(store, "e", None, 2).await, ["e00349", "e00699"]);
 }
 
+/// Keys of many partitions are one sequence, whatever a store has to put together for that.
+async fn scans_go_over_all_partitions(store: &dyn Store) {
+    let place = |number: u32| Partition::new(u8::try_from(number % 7 * 31 + u32::from(number > 300)).unwrap());
+    for number in 0..600_u32 {
+        let key = Key::new(place(number), format!(".x{number:05}").into_bytes());
+        committed(store.commit(Batch::new(place(number)).put(key, vec![], None)).await.unwrap());
+    }
+    for (limit, descending) in [(1_000, false), (7, false), (1_000, true), (50, true)] {
+        let of = if descending { prefix("x").descending() } else { prefix("x") };
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let rows = store.scan(&of, after.as_ref(), limit).await.unwrap();
+            let Some((last, _)) = rows.last() else { break };
+            assert!(rows.len() <= limit);
+            after = Some(last.clone());
+            all.extend(rows.into_iter().map(|(key, _)| key));
+        }
+        let mut expected: Vec<_> = (0..600).map(|number| format!("x{number:05}")).collect();
+        if descending {
+            expected.reverse();
+        }
+        assert_eq!(all.iter().map(name).collect::<Vec<_>>(), expected, "{limit} {descending}");
+    }
+    for number in 0..600_u32 {
+        let key = Key::new(place(number), format!(".x{number:05}").into_bytes());
+        committed(store.commit(Batch::new(place(number)).delete(key)).await.unwrap());
+    }
+}
+
 async fn rows_say_where_they_lie(store: &dyn Store) {
     for index in [0, 7, 255] {
         let key = Key::new(Partition::new(index), [b'p', index]);
         committed(store.commit(Batch::new(Partition::new(index)).put(key, vec![index], None)).await.unwrap());
     }
-    let rows = store.scan(&prefix("p"), None, 10).await.unwrap();
+    let rows = store.scan(&Prefix::new(*b"p", None), None, 10).await.unwrap();
     assert_eq!(rows.iter().map(|(key, _)| key.partition().index()).collect::<Vec<_>>(), [0, 7, 255]);
     let one = Prefix::new([b'p', 255], Some(Partition::new(255)));
     assert_eq!(store.scan(&one, None, 10).await.unwrap()[0].0.partition(), Partition::new(255));
@@ -476,6 +546,12 @@ async fn random_work_gives_what_the_model_gives() {
         compare_with_model(sled, seed).await;
         compare_with_model(sealed, seed).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn random_work_on_redis_gives_what_the_model_gives() {
+    compare_with_model(redis(single(shared_server())), 0x5EED).await;
+    compare_with_model(redis(cluster(shared_cluster())), 0xC0FF_EE00_0001).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::config::Loaded;
+use crate::config::settings::StoreKind;
 use crate::random::Random;
 use crate::server::checkup::finding::Finding;
 use crate::server::vendors as wiring;
@@ -28,13 +29,16 @@ use crate::store::sled;
 pub async fn run(loaded: &Loaded, clock: Arc<dyn Clock>, random: Arc<dyn Random>, mut tell: impl FnMut(Finding)) {
     let config = &loaded.config;
     files::check(loaded).into_iter().for_each(&mut tell);
-    let is_running = sled::is_in_use(&config.store.path);
+    let is_embedded = config.store.kind == StoreKind::Sled;
+    let is_running = is_embedded && sled::is_in_use(&config.store.path);
     listeners::check(&config.server, is_running).await.into_iter().for_each(&mut tell);
     certificates::check(&config.server.tls, clock.now()).into_iter().for_each(&mut tell);
     keys::check(&config.tenants, clock.now()).into_iter().for_each(&mut tell);
     tell(machine::check_open_files(config.server.limits.connections));
     store::check(loaded, is_running, Arc::clone(&clock), random).await.into_iter().for_each(&mut tell);
-    machine::check_disk(&config.store.path, &*clock).into_iter().for_each(&mut tell);
+    if is_embedded {
+        machine::check_disk(&config.store.path, &*clock).into_iter().for_each(&mut tell);
+    }
     match wiring::build(config, &clock) {
         Ok(built) => {
             let (findings, times) = vendors::check(config.vendors.keys(), &built.vendors, &*clock).await;

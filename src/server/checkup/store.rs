@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::config::Loaded;
+use crate::config::settings::StoreKind;
 use crate::error::{Error, Result};
 use crate::random::Random;
 use crate::server::checkup::finding::Finding;
 use crate::server::settings;
 use crate::store::Store;
 use crate::store::keys::Keys;
+use crate::store::redis::RedisStore;
 use crate::store::seal::{KeyRing, SealedStore};
 use crate::store::sled::{self, SledStore};
 
@@ -22,6 +24,9 @@ pub(crate) async fn check(
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 ) -> Vec<Finding> {
+    if loaded.config.store.kind == StoreKind::Redis {
+        return check_servers(loaded, clock, random).await;
+    }
     let path = &loaded.config.store.path;
     let about = path.display().to_string();
     let restore = "keep its folder as it is, and see the operator's notes on restoring a backup";
@@ -49,6 +54,44 @@ pub(crate) async fn check(
         },
     };
     vec![finding]
+}
+
+/// Looks at the servers as a start does, and whether what they hold opens with our key. Others may use them meanwhile.
+async fn check_servers(loaded: &Loaded, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Vec<Finding> {
+    let config = &loaded.config.store.redis;
+    let about = config.addresses.join(", ");
+    let mend = "mend what it names; a server does not start on it either";
+    let ring = match loaded.config.store.key_file.as_deref().map(KeyRing::load) {
+        Some(Ok(ring)) => ring,
+        Some(Err(error)) => {
+            return vec![Finding::failed(CHECK, about, error.message(), "make the key file usable for us")];
+        }
+        None => {
+            let advice = "take the key file of the other processes, or make one with `verigate store-key new`";
+            return vec![Finding::failed(CHECK, about, "store.key_file is missing", advice)];
+        }
+    };
+    let redis = match RedisStore::open(config, clock, Arc::clone(&random)).await {
+        Ok(redis) => redis,
+        Err(error) => return vec![Finding::failed(CHECK, about, error.message(), mend)],
+    };
+    let advice = "see the operator's notes on stores";
+    let mut findings: Vec<_> = redis
+        .warnings()
+        .iter()
+        .map(|warning| Finding::warning(CHECK, about.as_str(), warning.as_str(), advice))
+        .collect();
+    let masters = redis.masters().join(", ");
+    let store = SealedStore::new(Arc::new(redis), ring, random);
+    findings.push(match Keys::are_there(&store).await {
+        Ok(true) => Finding::good(CHECK, about, format!("opens, and its key fits; changes go to {masters}")),
+        Ok(false) => Finding::good(CHECK, about, format!("is empty; changes go to {masters}")),
+        Err(error) => {
+            let advice = "give it the key file that the store was made with, or another store.redis.prefix";
+            Finding::failed(CHECK, about, format!("{error:?}"), advice)
+        }
+    });
+    findings
 }
 
 /// Opens it, as a start does, which settles what a crash has left, reads its first record, and closes it.

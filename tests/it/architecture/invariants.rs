@@ -77,6 +77,10 @@ const WAITERS: &[(&str, &str)] = &[
         "src/cli/supervisor.rs",
         "signs of life come by the machine's timer: a clock that is set must not look like a hang",
     ),
+    (
+        "src/store/redis/pace.rs",
+        "servers are watched by the machine's timer: a clock that is set must not end the watch",
+    ),
     ("examples/rust/src/gateway.rs", "a program of its own, which knows nothing of ours"),
     ("tests/it/store.rs", "a process is killed at a moment that depends on nothing it does"),
 ];

@@ -36,12 +36,12 @@ use verigate::server::opening::Opened;
 use verigate::server::{Server, Surroundings};
 use verigate::store::keys::Keys;
 use verigate::store::seal::{KeyRing, SealedStore};
-use verigate::store::sled::{self, SledStore};
 use verigate::store::{Batch, Key, Prefix, Store, record};
 use verigate::telemetry;
 use verigate::verification::verification::Verification as Stored;
 
 use crate::support::http::get;
+use crate::support::test_store::{self, Held};
 
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_795_324_560_125);
 
@@ -165,7 +165,7 @@ impl Gateway {
 
     async fn run_on(opened: Option<Opened>, place: TempDir, config: String, clock: ManualClock) -> Self {
         let file = place.path().join("verigate.toml");
-        std::fs::write(&file, config.replace("PLACE", place.path().to_str().unwrap())).unwrap();
+        std::fs::write(&file, test_store::settle(&config, place.path())).unwrap();
         let loaded = config::load(Some(&file), std::iter::empty()).unwrap();
         let surroundings = Surroundings {
             clock: Arc::new(clock.clone()),
@@ -196,7 +196,7 @@ impl Gateway {
 
     /// The folder that holds the store's files.
     pub(crate) fn data(&self) -> std::path::PathBuf {
-        self.place.path().join("data")
+        test_store::files(self.place.path())
     }
 
     /// A client of tenant `acme`.
@@ -365,17 +365,15 @@ impl Gateway {
     }
 
     async fn at_rest(mut self, work: impl AsyncFnOnce(&SealedStore, &Keys)) -> Self {
-        let path = self.data();
         self.stop.take().unwrap().send(()).unwrap();
         self.running.await.unwrap().unwrap();
-        let config = sled::Config { path, ..sled::Config::default() };
-        let files = Arc::new(SledStore::open(&config, Arc::new(self.clock.clone())).unwrap());
+        let held = Held::open(self.place.path(), Arc::new(self.clock.clone())).await;
         let ring = KeyRing::load(&self.place.path().join("key")).unwrap();
-        let store = SealedStore::new(files.clone(), ring, Arc::new(OsRandom));
+        let store = SealedStore::new(held.store(), ring, Arc::new(OsRandom));
         let keys = Keys::open(&store, &OsRandom).await.unwrap();
         work(&store, &keys).await;
-        files.close();
-        drop((store, files));
+        drop(store);
+        held.close();
         Self::run(self.place, self.config, self.clock).await
     }
 }

@@ -13,6 +13,8 @@ pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod odd_store;
 pub(crate) mod process;
+pub(crate) mod redis_server;
 pub(crate) mod reporting;
 pub(crate) mod store_model;
+pub(crate) mod test_store;
 pub(crate) mod vendor_server;
