@@ -292,7 +292,10 @@ impl Bench {
             Some(calls) if name == self.word => (0..calls).for_each(|_| path()),
             Some(_) => {}
             None if !name.contains(&self.word) => {}
-            None if self.instructions => self.show(name, instructions_of(name)),
+            None if self.instructions => match instructions_of(name) {
+                Ok(count) => self.show(name, count),
+                Err(error) => self.show(name, error),
+            },
             None => self.show(name, format_args!("{:.0}", nanos_of(&mut path))),
         }
     }
@@ -318,20 +321,20 @@ fn nanos_of(path: &mut dyn FnMut()) -> f64 {
 }
 
 /// What one call adds.
-fn instructions_of(name: &str) -> u64 {
-    let [few, many] = [FEW, MANY].map(|calls| instructions_with(name, calls));
-    (many - few) / u64::from(MANY - FEW)
+fn instructions_of(name: &str) -> Result<u64> {
+    let (few, many) = (instructions_with(name, FEW)?, instructions_with(name, MANY)?);
+    Ok((many - few) / u64::from(MANY - FEW))
 }
 
 /// Of the whole process.
-fn instructions_with(name: &str, calls: u32) -> u64 {
-    let myself = std::env::current_exe().expect("a program knows where it is");
+fn instructions_with(name: &str, calls: u32) -> Result<u64> {
     let mut valgrind = Command::new("valgrind");
-    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(myself);
-    let output = valgrind.args(["--calls", &calls.to_string(), name]).output().expect("install valgrind");
+    valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(std::env::current_exe()?);
+    let output = valgrind.args(["--calls", &calls.to_string(), name]).output();
+    let output = output.map_err(|error| format!("valgrind cannot be started: {error}"))?;
     let told = String::from_utf8_lossy(&output.stderr);
     let count = told.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok());
-    count.unwrap_or_else(|| panic!("callgrind counted nothing:\n{told}"))
+    count.ok_or_else(|| format!("callgrind counted nothing:\n{told}").into())
 }
 
 // === impl OneRecord ===

@@ -5,6 +5,7 @@
 mod duties;
 mod events;
 pub(crate) mod house;
+mod processes;
 mod rolling;
 mod sends;
 mod starts;

@@ -100,8 +100,14 @@ impl Process {
 
     /// SIGTERM: it may finish what it does.
     pub(crate) fn ask_to_stop(&self) {
+        self.signal("TERM");
+    }
+
+    /// Any signal, such as STOP and CONT.
+    pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
-        assert!(Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh", &id]).status().unwrap().success());
+        let kill = ["-c", "kill -\"$1\" \"$2\"", "sh", name, &id];
+        assert!(Command::new("sh").args(kill).status().unwrap().success());
     }
 
     /// How it ended, once it has; it must within `limit`.
