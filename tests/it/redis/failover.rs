@@ -1,10 +1,12 @@
 //! A server is killed in the middle of checks, and another takes its place: nobody gets more guesses or a second approval,
 //! and what was acknowledged holds. Meanwhile calls are refused as unavailable, and no other way.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tonic::Code;
 use verigate::proto::verification::v1::{CheckOutcome, VerificationStatus};
 use verigate::store::redis::settings::Durability;
@@ -16,12 +18,17 @@ use crate::support::redis_server::{Cluster, MASTER, RedisServer, Watched};
 /// After which the others give up a server that is silent.
 const SILENCE: Duration = Duration::from_millis(1_500);
 
-const PEOPLE: usize = 16;
+/// So many that some of them lie on the server that is killed.
+const PEOPLE: usize = 24;
 
 /// Guesses of each, more than the five that are allowed.
 const GUESSES: u32 = 8;
 
 const ALLOWED: usize = 5;
+
+/// Turns that begin before the server is killed, and those that begin when it is dead and not yet replaced.
+const BEFORE_IT: Range<u32> = 0..4;
+const AFTER_IT: Range<u32> = 4..u32::MAX;
 
 /// Longer than it takes until another server has taken over.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -67,13 +74,13 @@ impl Storm {
         Self { gateway, cases, tally: Arc::default() }
     }
 
-    /// Guesses, and two who know the code, all at once. Each asks again while the store is away.
-    async fn rage(&self) -> Vec<tokio::task::JoinHandle<()>> {
+    /// Guesses, and in the end two who know the code, all at once. Each asks again while the store is away.
+    async fn rage(&self, turns: Range<u32>) -> Vec<JoinHandle<()>> {
         let mut calls = Vec::new();
         for (number, case) in self.cases.iter().enumerate() {
             // Every other one is guessed at only, so that all of the allowance is used.
-            let knowing = if number % 2 == 0 { 2 } else { 0 };
-            for turn in 0..GUESSES + knowing {
+            let all = GUESSES + if number % 2 == 0 { 2 } else { 0 };
+            for turn in turns.start..turns.end.min(all) {
                 let candidate = if turn < GUESSES { wrong(&case.code, turn) } else { case.code.clone() };
                 let client = self.gateway.verifications().await;
                 calls.push(tokio::spawn(ask(client, Arc::clone(case), candidate, Arc::clone(&self.tally))));
@@ -83,7 +90,7 @@ impl Storm {
     }
 
     /// What is left of it holds to the rules.
-    async fn judge(&self, calls: Vec<tokio::task::JoinHandle<()>>, durability: Durability) {
+    async fn judge(&self, calls: Vec<JoinHandle<()>>, durability: Durability) {
         for call in calls {
             call.await.unwrap();
         }
@@ -142,11 +149,12 @@ async fn a_server_of_a_cluster_dies_among_checks_and_strict_loses_nothing() {
     let mut cluster = Cluster::start(SILENCE);
     let strict = "replicas = 1\nreplica_timeout = \"1500ms\"\ntimeout = \"2s\"";
     let storm = Storm::new(&cluster_config(&cluster, strict)).await;
-    let calls = storm.rage().await;
+    let mut calls = storm.rage(BEFORE_IT).await;
     storm.until_answers(BEFORE).await;
     let port = cluster.master().port;
     let dead = cluster.servers.iter().position(|server| server.port == port).unwrap();
     cluster.servers[dead].kill();
+    calls.extend(storm.rage(AFTER_IT).await);
     is_replaced(&cluster, port).await;
     // Its replica is alone now, and alone it acknowledges nothing; as a replica the dead one is welcome.
     tokio::task::block_in_place(|| cluster.servers[dead].revive());
@@ -158,10 +166,11 @@ async fn a_server_of_a_cluster_dies_and_standard_goes_on_without_it() {
     let cluster = Cluster::start(SILENCE);
     let standard = "durability = \"standard\"\ntimeout = \"2s\"";
     let storm = Storm::new(&cluster_config(&cluster, standard)).await;
-    let calls = storm.rage().await;
+    let mut calls = storm.rage(BEFORE_IT).await;
     storm.until_answers(BEFORE).await;
     let master = cluster.master();
     master.kill();
+    calls.extend(storm.rage(AFTER_IT).await);
     is_replaced(&cluster, master.port).await;
     storm.judge(calls, Durability::Standard).await;
 }
@@ -186,8 +195,9 @@ async fn sentinels_name_another_and_strict_loses_nothing() {
         watched.addresses()
     );
     let storm = Storm::new(&config(&settings)).await;
-    let calls = storm.rage().await;
+    let mut calls = storm.rage(BEFORE_IT).await;
     storm.until_answers(BEFORE).await;
     watched.master.kill();
+    calls.extend(storm.rage(AFTER_IT).await);
     storm.judge(calls, Durability::Strict).await;
 }
