@@ -165,9 +165,9 @@ impl Pace {
                 // They have come to an end meanwhile.
                 lasted if lasted >= 2 * TURN => SHORTEST_WAIT,
                 _ if self.turned_away > 2 * bearable => self.wait * 2,
-                _ => self.wait * self.turned_away / bearable.max(1),
+                _ => (self.wait * self.turned_away / bearable.max(1)).max(self.wait / 2),
             };
-            let wait = wait.max(self.wait / 2).clamp(SHORTEST_WAIT, LONGEST_WAIT);
+            let wait = wait.clamp(SHORTEST_WAIT, LONGEST_WAIT);
             *self = Self { wait, turn_began: now, turned_away: 0, begun };
         }
         self.turned_away += 1;

@@ -57,7 +57,7 @@ pub fn http_of(code: Code) -> StatusCode {
 }
 
 /// The status with its details: `ErrorInfo` always, `BadRequest` for fields, `QuotaFailure` for limits, `RetryInfo`
-/// where waiting helps, which clients that try again by themselves are told in [`PUSHBACK`]; and counted, for somebody will
+/// where waiting helps, and [`PUSHBACK`] where a client may wait by itself; and counted, for somebody will
 /// be told of it. A quota's subject is the reason: whose quota it is, the caller knows, and a status holds no recipient.
 pub fn to_status(error: &Error) -> Status {
     trace::refused(error);
@@ -74,7 +74,8 @@ pub fn to_status(error: &Error) -> Status {
         details.set_retry_info(error.retry_after());
     }
     let mut status = Status::with_error_details(of(error.kind()).0, error.message(), details);
-    if let Some(wait) = error.retry_after() {
+    // Some clients try again whatever the code is when they are told this, and a limit is for people to wait for.
+    if let Some(wait) = error.retry_after().filter(|_| error.kind() == Kind::Unavailable) {
         // It is read as a 32-bit integer.
         let millis = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
         status.metadata_mut().insert(PUSHBACK, millis.into());

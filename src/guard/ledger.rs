@@ -20,7 +20,7 @@ use crate::store::{Batch, Commit, Store, record};
 const PARTS: u64 = 100;
 
 /// How often a lost race for an account is run again.
-const MAX_ROUNDS: u32 = 32;
+const MAX_ROUNDS: u32 = 256;
 
 /// How long an account is kept after its day: for who looks back.
 const KEEP: std::time::Duration = std::time::Duration::from_secs(32 * 24 * 3600);

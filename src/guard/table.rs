@@ -131,7 +131,12 @@ impl<S: State> Table<S> {
         page.changed = true;
         page.make_room_for(name, now);
         let mut news = News::new(self.is_shared.then_some(&mut page.news), name, S::MOST_ON_PAGE);
-        work(page.states.entry(name).or_default(), &mut news)
+        let state = page.states.entry(name).or_default();
+        // It may not have been forgotten yet.
+        if state.matters_until() <= now {
+            *state = S::default();
+        }
+        work(state, &mut news)
     }
 
     /// Looks at a state as it is.

@@ -65,12 +65,15 @@ async fn checks_are_turned_away_last_on_every_surface() {
     })
     .await;
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unavailable, "OVERLOADED"));
-    assert_eq!(retry_after(&refused), Some(Duration::from_secs(1)));
+    let wait = retry_after(&refused).unwrap();
+    assert!((500..1_500).contains(&wait.as_millis()), "{wait:?}");
+    assert_eq!(refused.metadata().get("grpc-retry-pushback-ms").unwrap(), wait.as_millis().to_string().as_str());
     let refused = client.start_verification(start("+60123456780")).await.unwrap_err();
     assert_eq!(reason(&refused), "OVERLOADED");
     let bearer = format!("Authorization: Bearer {KEY}");
     let native = post(&gateway, "/v1/verifications", &[&bearer], r#"{"recipient": {"phone": "+60123456780"}}"#).await;
-    assert_eq!((native.status, native.header("retry-after")), (503, Some("1")), "{}", native.body);
+    assert_eq!(native.status, 503, "{}", native.body);
+    assert!(["1", "2"].contains(&native.header("retry-after").unwrap()), "{}", native.head);
     let problem: Value = serde_json::from_str(&native.body).unwrap();
     assert_eq!(problem["reason"], "OVERLOADED");
     assert!(problem["request_id"].is_string(), "{}", native.body);
@@ -87,7 +90,7 @@ async fn checks_are_turned_away_last_on_every_surface() {
             continue;
         }
         assert!(answer.status == 503 || answer.status == 429, "{target} {} {}", answer.status, answer.body);
-        assert_eq!(answer.header("retry-after"), Some("1"), "{target} {}", answer.head);
+        assert!(["1", "2"].contains(&answer.header("retry-after").unwrap()), "{target} {}", answer.head);
     }
 
     // Who holds a code gets through, wherever.
