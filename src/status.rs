@@ -204,11 +204,18 @@ mod tests {
     }
 
     #[test]
+    fn clients_are_told_how_long_to_wait_by_themselves_when_we_are_unavailable() {
+        let error = Error::new(Kind::Unavailable, Reason::Overloaded, "too many calls are under way");
+        assert!(to_status(&error).metadata().get(PUSHBACK).is_none());
+        let status = to_status(&error.with_retry_after(Duration::from_millis(1_250)));
+        assert_eq!(status.metadata().get(PUSHBACK).unwrap(), "1250");
+    }
+
+    #[test]
     fn a_limit_says_which_quota_and_when_to_come_back() {
         let error = Error::new(Kind::Limited, Reason::CoolDown, "wait before the next send");
-        assert!(to_status(&error).metadata().get(PUSHBACK).is_none());
         let status = to_status(&error.with_retry_after(Duration::from_secs(30)));
-        assert_eq!(status.metadata().get(PUSHBACK).unwrap(), "30000");
+        assert!(status.metadata().get(PUSHBACK).is_none(), "it is for people to wait");
         let details = status.get_error_details();
         assert_eq!(details.retry_info().unwrap().retry_delay, Some(Duration::from_secs(30)));
         let quota = &details.quota_failure().unwrap().violations[0];
