@@ -21,11 +21,11 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::clock::{Clock, Timestamp};
-use crate::error::Result;
+use crate::error::{Error, Kind, Reason, Result};
 use crate::id::Partition;
 use crate::random::Random;
 use crate::store::keys::Keys;
-use crate::store::{Batch, Commit, Key, MAX_SCAN_ROWS, Prefix, Record, Store, record};
+use crate::store::{Batch, Commit, Key, Store, record};
 
 /// How often a node renews its sign of life, and looks for those of the others.
 pub const RENEWAL: Duration = Duration::from_secs(4);
@@ -209,13 +209,19 @@ impl State {
         let now = self.clock.now();
         let me = self.name(now);
         let key = self.keys.node(&me.0);
-        self.store.commit(Batch::new(key.partition()).put(key, Vec::new(), Some(now + LIFE))).await?;
+        let read = self.store.get(&key).await?;
+        // One that comes too late is none: others may have what was ours, so it must not look as if we had it still.
+        let is_gone = read.is_none() && self.known().renewed_at.is_some();
+        let batch = Batch::new(key.partition()).require(&key, read.as_ref()).put(key, Vec::new(), Some(now + LIFE));
+        if is_gone || self.store.commit(batch).await? == Commit::Conflict {
+            return Err(Error::new(Kind::Conflict, Reason::Contention, "our sign of life has ended"));
+        }
         let mut live = BTreeSet::from([me]);
-        for (key, _) in self.all(&self.keys.nodes()).await? {
+        for (key, _) in self.store.all(&self.keys.nodes()).await? {
             live.extend(NodeName::parse(&self.keys.parse_node(&key)?));
         }
         let mut holders = HashMap::new();
-        for (key, row) in self.all(&self.keys.duties()).await? {
+        for (key, row) in self.store.all(&self.keys.duties()).await? {
             holders.insert(key, record::decode::<Duty>(&row.value)?.holder);
         }
         let mut known = self.known_mut();
@@ -247,19 +253,6 @@ impl State {
             warn!(node = %known.me, %before, "was away for so long that the other nodes may have taken over; has another name now");
         }
         known.me
-    }
-
-    async fn all(&self, prefix: &Prefix) -> Result<Vec<(Key, Record)>> {
-        let mut all = Vec::new();
-        loop {
-            let after = all.last().map(|(key, _): &(Key, Record)| key.clone());
-            let rows = self.store.scan(prefix, after.as_ref(), MAX_SCAN_ROWS).await?;
-            let is_full = rows.len() == MAX_SCAN_ROWS;
-            all.extend(rows);
-            if !is_full {
-                return Ok(all);
-            }
-        }
     }
 
     fn known(&self) -> RwLockReadGuard<'_, Known> {

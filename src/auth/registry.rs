@@ -21,7 +21,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::id::TenantName;
 use crate::store::keys::Keys;
-use crate::store::{Batch, Commit, Condition, MAX_SCAN_ROWS, Prefix, Record, Store, Version};
+use crate::store::{Batch, Commit, Condition, Record, Store, Version};
 use crate::tenant::Tenant;
 
 /// How often the store is looked at for what other processes have changed.
@@ -263,12 +263,12 @@ impl Stored {
     /// What has not changed stays the same thing, with its last use.
     async fn read(store: &dyn Store, keys: &Keys, known: &Self) -> Result<Self> {
         let mut read = Self::default();
-        for (record, version) in all(store, &keys.all_accounts()).await? {
-            let account = decode_account(&record)?;
+        for (_, Record { value, version }) in store.all(&keys.all_accounts()).await? {
+            let account = decode_account(&value)?;
             read.accounts.insert(account.tenant.name.clone(), (Arc::new(account), version));
         }
-        for (record, version) in all(store, &keys.all_api_keys()).await? {
-            let mut key = decode_key(&record)?;
+        for (_, Record { value, version }) in store.all(&keys.all_api_keys()).await? {
+            let mut key = decode_key(&value)?;
             if let Some((known, _)) = known.keys.get(&key.id) {
                 key.last_use = known.last_use.clone();
             }
@@ -292,22 +292,6 @@ impl Stored {
             }
             Write::Key(key) => drop(self.keys.insert(Arc::clone(&key.id), (key, version))),
             Write::NoKey(id) => drop(self.keys.remove(&id)),
-        }
-    }
-}
-
-async fn all(store: &dyn Store, prefix: &Prefix) -> Result<Vec<(Vec<u8>, Version)>> {
-    let mut found = Vec::new();
-    let mut after = None;
-    loop {
-        let rows = store.scan(prefix, after.as_ref(), MAX_SCAN_ROWS).await?;
-        let is_last = rows.len() < MAX_SCAN_ROWS;
-        for (key, Record { value, version }) in rows {
-            after = Some(key);
-            found.push((value, version));
-        }
-        if is_last {
-            return Ok(found);
         }
     }
 }

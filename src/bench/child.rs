@@ -137,7 +137,10 @@ fn furnish(place: &Path, calls: usize, random: &dyn Random) -> std::io::Result<(
     let secret = URL_SAFE_NO_PAD.encode(bytes);
     write_private(&place.join("api-secret"), &secret)?;
     let config = place.join("verigate.toml");
+    random.fill(&mut bytes[..8]);
+    let run = bytes[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let text = CONFIG.replace("PLACE", &place.display().to_string()).replace("CALLS", &calls.to_string());
+    let text = text.replace("RUN", &run);
     write_private(&config, &text)?;
     Ok((config, secret))
 }

@@ -24,7 +24,7 @@ use crate::feed::shelf::Shelf;
 use crate::id::{Id, TenantName};
 use crate::messaging::holder::{Ground, MAX_ROUNDS, contention, count_conflict};
 use crate::store::keys::TenantTag;
-use crate::store::{Batch, Commit, Key, MAX_SCAN_ROWS, Prefix, Record, Version, record};
+use crate::store::{Batch, Commit, Version, record};
 
 /// How often everything is read again, whoever says that something has changed: time changes who is fed.
 const REFRESH: Duration = Duration::from_secs(10);
@@ -404,13 +404,13 @@ impl Endpoints {
     /// Reads everything again.
     async fn refresh(&self) -> Result<()> {
         let mut known = Known::default();
-        for (_, row) in self.all(&self.ground.keys.endpoints()).await? {
+        for (_, row) in self.ground.store.all(&self.ground.keys.endpoints()).await? {
             let endpoint: Endpoint = record::decode(&row.value)?;
             known.endpoints.insert(endpoint.id, Arc::new(endpoint));
         }
         let now = self.ground.clock.now();
         let mut fed = HashSet::new();
-        for (key, row) in self.all(&self.ground.keys.feed_heads()).await? {
+        for (key, row) in self.ground.store.all(&self.ground.keys.feed_heads()).await? {
             let head: Head = record::decode(&row.value)?;
             if head.watched_until > now {
                 let tenant = self.ground.keys.parse_feed_tenant(&key)?;
@@ -434,19 +434,6 @@ impl Endpoints {
             self.changed.send_replace(());
         }
         Ok(())
-    }
-
-    async fn all(&self, prefix: &Prefix) -> Result<Vec<(Key, Record)>> {
-        let mut all = Vec::new();
-        loop {
-            let after = all.last().map(|(key, _): &(Key, Record)| key.clone());
-            let rows = self.ground.store.scan(prefix, after.as_ref(), MAX_SCAN_ROWS).await?;
-            let is_full = rows.len() == MAX_SCAN_ROWS;
-            all.extend(rows);
-            if !is_full {
-                return Ok(all);
-            }
-        }
     }
 
     fn known(&self) -> RwLockReadGuard<'_, Known> {

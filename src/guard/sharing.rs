@@ -19,7 +19,7 @@ use crate::guard::news::{Bundle, Told};
 use crate::guard::service::Guard;
 use crate::guard::table::{Change, Heard, PAGES, Telling};
 use crate::guard::upkeep::{CONVERSIONS, KEEP};
-use crate::store::{Batch, Commit, Condition, Key, MAX_SCAN_ROWS, Prefix, Record, record};
+use crate::store::{Batch, Commit, Condition, Key, Prefix, Record, record};
 
 /// How long it is kept what was told: some rounds, in which all pages are written that hold it.
 const KEEP_TOLD: Duration = Duration::from_secs(300);
@@ -292,14 +292,15 @@ impl Guard {
         Ok(heads)
     }
 
-    async fn scan_all(
+    /// Hands on what a scan finds, a few records at a time.
+    pub(crate) async fn scan_all(
         &self,
         prefix: &Prefix,
         mut after: Option<Key>,
         mut take: impl FnMut(&Record) -> Result<()> + Send,
     ) -> Result<()> {
         loop {
-            let rows = self.store.scan(prefix, after.as_ref(), ROWS.min(MAX_SCAN_ROWS)).await?;
+            let rows = self.store.scan(prefix, after.as_ref(), ROWS).await?;
             rows.iter().try_for_each(|(_, row)| take(row))?;
             match rows.into_iter().last() {
                 Some((last, _)) => after = Some(last),

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::guard::following::TURN;
 use crate::guard::service::Guard;
 use crate::guard::table::{PAGES, Pages};
-use crate::store::{Batch, MAX_SCAN_ROWS};
+use crate::store::{Batch, Record};
 
 /// How long a page is kept that nobody writes any more.
 pub(crate) const KEEP: Duration = Duration::from_secs(31 * 24 * 3600);
@@ -92,17 +92,8 @@ impl Guard {
     }
 
     async fn load_table(&self, kind: u8, table: &dyn Pages) -> Result<()> {
-        let (prefix, mut after) = (self.keys.guard_pages(kind), None);
-        loop {
-            let pages = self.store.scan(&prefix, after.as_ref(), MAX_SCAN_ROWS).await?;
-            for (_, page) in &pages {
-                table.restore(&page.value, page.version)?;
-            }
-            match pages.into_iter().last() {
-                Some((last, _)) => after = Some(last),
-                None => return Ok(()),
-            }
-        }
+        let restore = |page: &Record| table.restore(&page.value, page.version).map(drop);
+        self.scan_all(&self.keys.guard_pages(kind), None, restore).await
     }
 
     async fn save_table(&self, kind: u8, table: &dyn Pages) -> Result<()> {

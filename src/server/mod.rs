@@ -60,7 +60,7 @@ use crate::server::opening::Opened;
 use crate::server::services::Wired;
 use crate::server::vendors::Built;
 use crate::store::Store;
-use crate::store::keys::{Keys, ReceiptTokens};
+use crate::store::keys::ReceiptTokens;
 use crate::store::seal::{KeyRing, SealedStore};
 use crate::store::sled::{self, SledStore};
 use crate::telemetry::Metrics;
@@ -186,7 +186,7 @@ pub async fn receipt_urls(
 
 async fn own_receipt_tokens(loaded: &Loaded, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<ReceiptTokens> {
     let opened = Opened::of(loaded, &clock, &random).await?;
-    let keys = Keys::open(&*opened.store, &*random).await;
+    let keys = opened.keys(&*random).await;
     opened.close().await?;
     Ok(keys?.receipt_tokens())
 }
@@ -211,7 +211,7 @@ impl Server {
         let Surroundings { clock, random, metrics } = surroundings;
         let clock = opened.clock.clone().unwrap_or(clock);
         let store = Arc::clone(&opened.store);
-        let keys = Keys::open(&*store, &*random).await?;
+        let keys = opened.keys(&*random).await?;
         let (exporter, taker) = export::build(&config.otlp, Arc::clone(&clock), &*random)?;
         let tracer = Tracer::new(Arc::clone(&clock), Arc::clone(&random), taker);
         let around = Around::new(&config.server, Arc::clone(&clock), Arc::clone(&random), tracer.clone());

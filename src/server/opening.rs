@@ -7,9 +7,10 @@ use tracing::warn;
 use crate::clock::Clock;
 use crate::config::Loaded;
 use crate::config::settings::StoreKind;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::random::Random;
 use crate::server::settings;
+use crate::store::keys::Keys;
 use crate::store::redis::RedisStore;
 use crate::store::seal::{KeyRing, SealedStore};
 use crate::store::sled::SledStore;
@@ -54,6 +55,20 @@ impl Opened {
                 Ok(Self { store, clock: Some(redis.clock()), sled: None, redis: Some(redis) })
             }
         }
+    }
+
+    /// How keys are made here. Where nothing lies yet, this is what is written first.
+    ///
+    /// Errors: `Precondition` when the key file is not that of the store; those of a store that cannot be used.
+    pub(crate) async fn keys(&self, random: &dyn Random) -> Result<Keys> {
+        Keys::open(&*self.store, random).await.map_err(|error| match error.kind() {
+            Kind::Internal => {
+                let message = "store.key_file: does not open what lies in the store; give it the file that the store \
+                               was made with, or another place";
+                Error::new(Kind::Precondition, Reason::InvalidField, message).with_source(error)
+            }
+            _ => error,
+        })
     }
 
     /// All of it at once, for who looks after its files.

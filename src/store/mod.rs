@@ -55,6 +55,24 @@ pub trait Store: Send + Sync {
     fn is_shared(&self) -> bool;
 }
 
+impl dyn Store + '_ {
+    /// All that a scan finds: for what there is little of. Not of one moment.
+    ///
+    /// Errors: as [`Store::scan`].
+    pub async fn all(&self, prefix: &Prefix) -> Result<Vec<(Key, Record)>> {
+        let mut all = Vec::new();
+        loop {
+            let after = all.last().map(|(key, _): &(Key, Record)| key.clone());
+            let rows = self.scan(prefix, after.as_ref(), MAX_SCAN_ROWS).await?;
+            let is_full = rows.len() == MAX_SCAN_ROWS;
+            all.extend(rows);
+            if !is_full {
+                return Ok(all);
+            }
+        }
+    }
+}
+
 /// What is done with all that a store holds at once, while it is in use. Beside [`Store`], and without a key ring: values
 /// are as the store has them.
 #[async_trait]

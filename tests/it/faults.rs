@@ -1,9 +1,18 @@
 //! Faults of our own: the caller learns only that there was one, and the log what it was, under the name of the call.
 
-use tonic::{Code, Request, Status};
-use verigate::proto::verification::v1::{GetVerificationRequest, StartVerificationRequest};
+use std::sync::Arc;
 
-use crate::support::gateway::{Gateway, Verifications, by_id, reason, seconds, start};
+use tempfile::TempDir;
+use tonic::{Code, Request, Status};
+use verigate::clock::SystemClock;
+use verigate::config;
+use verigate::error::Kind;
+use verigate::proto::verification::v1::{GetVerificationRequest, StartVerificationRequest};
+use verigate::random::OsRandom;
+use verigate::server::{Server, Surroundings, create_store_key};
+use verigate::telemetry;
+
+use crate::support::gateway::{CONFIG, Gateway, Verifications, by_id, reason, seconds, start};
 use crate::support::log::Log;
 
 const PHONE: &str = "+60123451477";
@@ -74,4 +83,24 @@ async fn a_fault_is_logged_under_the_name_of_its_call_and_nowhere_told() {
         assert!(!told.contains(secret), "an answer shows {secret:?}: {told}");
     }
     assert!(!told.contains("version 200") && !told.contains("end of input"), "{told}");
+}
+
+/// A key file of another store is the operator's mistake and not a fault of ours, so the way out is told.
+#[tokio::test]
+async fn a_store_that_the_key_file_does_not_open_says_so() {
+    let place = TempDir::new().unwrap();
+    let (key, file) = (place.path().join("key"), place.path().join("verigate.toml"));
+    std::fs::write(&file, CONFIG.replace("PLACE", place.path().to_str().unwrap())).unwrap();
+    let build = async || {
+        create_store_key(&key, &OsRandom).unwrap();
+        let (clock, random) = (Arc::new(SystemClock), Arc::new(OsRandom));
+        let surroundings = Surroundings { clock, random, metrics: telemetry::start_metrics().unwrap() };
+        Server::build(&config::load(Some(&file), std::iter::empty()).unwrap(), surroundings).await
+    };
+    let server = build().await.unwrap();
+    server.run(std::future::ready(())).await.unwrap();
+    std::fs::remove_file(&key).unwrap();
+    let error = build().await.err().expect("another key opens nothing");
+    assert_eq!(error.kind(), Kind::Precondition);
+    assert!(error.message().starts_with("store.key_file: does not open"), "{}", error.message());
 }

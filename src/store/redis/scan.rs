@@ -81,11 +81,7 @@ impl Scanner<'_> {
                 None => self.next_of_all(&range, wanted).await?,
             };
             let Some(last) = keys.last().map(|key| key.bytes().to_vec()) else { break };
-            for row in self.read(keys).await? {
-                if rows.len() < limit {
-                    rows.push(row);
-                }
-            }
+            rows.extend(self.read(keys).await?);
             if !more {
                 break;
             }

@@ -70,6 +70,33 @@ async fn a_duty_is_one_nodes_until_that_stops_or_dies() {
     assert_eq!(holders(&left).await.len(), 1);
 }
 
+/// A renewal that was begun in time, and reaches the store when the sign of life that it was to prolong has ended.
+#[tokio::test]
+async fn a_sign_of_life_that_comes_too_late_is_none() {
+    let house = House::with(CONFIG);
+    let nodes = [join(&house).await, join(&house).await];
+    house.joined(2).await;
+    let all = [&nodes[0], &nodes[1]];
+    let holder = house.pass_until(async || holders(&all).await.first().copied()).await;
+    let (late, other) = (&nodes[holder], &nodes[1 - holder]);
+    // Up to a moment at which both have just renewed it.
+    let before = house.signs().await;
+    house.pass_until(async || (house.signs().await != before).then_some(())).await;
+    late.line.send_replace(State::Stopped);
+    house.pass(6 * SECOND).await;
+    late.line.send_replace(State::Cut);
+    house.pass(SECOND).await;
+    // The next look begins ten seconds after the last renewal, which is still trusted, and is held up for as long again.
+    late.line.send_replace(State::Stopped);
+    house.pass(LIFE - 7 * SECOND).await;
+    assert!(other.nodes.take("paint").await.unwrap());
+    late.line.send_replace(State::Open);
+    house.pass(SECOND).await;
+    assert!(other.nodes.has("paint") && !late.nodes.has("paint"));
+    house.pass(2 * RENEWAL).await;
+    assert_eq!((other.nodes.count(), holders(&all).await), (2, vec![1 - holder]));
+}
+
 #[tokio::test]
 async fn partitions_are_shared_out_over_those_that_live() {
     let house = House::with(CONFIG);

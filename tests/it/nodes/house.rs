@@ -10,10 +10,11 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use verigate::clock::ManualClock;
 use verigate::error::Result;
+use verigate::id::Partition;
 use verigate::random::OsRandom;
 use verigate::store::seal::{KeyRing, SealedStore};
 use verigate::store::sled::{Config as StoreConfig, SledStore};
-use verigate::store::{Batch, Commit, Key, Prefix, Record, Store, Write};
+use verigate::store::{Batch, Commit, Key, Prefix, Record, Store, Version, Write};
 
 use crate::support::gateway::{CONFIG, Gateway, START, eventually};
 use crate::support::odd_store::died;
@@ -48,6 +49,8 @@ pub(crate) enum State {
     Held,
     /// No answer comes to the commit of a message or a verification.
     HeldOnRecords,
+    /// The process stands still right before it commits anything.
+    Stopped,
     /// The process stands still right before it commits a message or a verification.
     StoppedBeforeRecords,
     /// The process dies with the next commit of a message or a verification, before it.
@@ -128,10 +131,15 @@ impl House {
         }
     }
 
+    /// The nodes' signs of life, another one with each renewal.
+    pub(crate) async fn signs(&self) -> Vec<Version> {
+        let nodes = Prefix::new(&b"_node"[..], Some(Partition::new(0)));
+        self.store.all(&nodes).await.unwrap().into_iter().map(|(_, sign)| sign.version).collect()
+    }
+
     /// Waits until so many nodes know of each other.
     pub(crate) async fn joined(&self, count: usize) {
-        let nodes = Prefix::new(&b"_node"[..], Some(verigate::id::Partition::new(0)));
-        self.pass_until(async || (self.store.scan(&nodes, None, 10).await.unwrap().len() == count).then_some(())).await;
+        self.pass_until(async || (self.signs().await.len() == count).then_some(())).await;
         // And one look more.
         self.pass(5 * SECOND).await;
     }
@@ -206,8 +214,13 @@ impl Store for Line {
             return Err(died());
         }
         let mut state = self.state.clone();
-        let goes_on = |state: &State| !is_of_record || *state != State::StoppedBeforeRecords;
+        let goes_on = |state: &State| match state {
+            State::Stopped => false,
+            State::StoppedBeforeRecords => !is_of_record,
+            _ => true,
+        };
         drop(state.wait_for(goes_on).await.map_err(|_| died())?);
+        self.check()?;
         let waits = |state| state == State::Held || (state == State::HeldOnRecords && is_of_record);
         let answer = self.ask(self.store.commit(batch)).await;
         self.answer(answer, waits).await
