@@ -48,6 +48,7 @@ pub mod service;
 pub mod sought;
 pub mod template;
 pub mod template_source;
+mod to_end;
 pub mod variables;
 pub mod vendor_names;
 pub mod vendors;

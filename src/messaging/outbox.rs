@@ -33,6 +33,7 @@ use crate::messaging::retention::Wishes;
 use crate::messaging::rounds::next_try;
 use crate::messaging::route::{Route, Routes};
 use crate::messaging::sending::{Persistence, Sending, Step};
+use crate::messaging::to_end::ToEnd;
 use crate::messaging::vendor_names::{MOST_PARKED, VendorNames};
 use crate::messaging::vendors::{Permit, Vendors};
 use crate::messaging::watches::Watches;
@@ -40,7 +41,7 @@ use crate::nodes::Nodes;
 use crate::recipient::{Country, Recipient};
 use crate::store::keys::{Holder, SendRef};
 use crate::telemetry::context::TraceContext;
-use crate::telemetry::trace::{self, Span, Tracer};
+use crate::telemetry::trace::{Span, Tracer};
 use crate::tenant;
 use crate::vendor::{Accepted, Channel, Failure, Vendor};
 
@@ -237,15 +238,13 @@ impl Outbox {
         let (tenant, channel) = (errand.tenant(), errand.channel());
         let Begun { send, attempt, .. } = begun;
         let span = info_span!("attempt", ?send, attempt, %tenant, %channel, trace_id);
-        self.tasks.spawn(async move { outbox.attempt(permit, begun, errand, origin).await }.instrument(span))
+        // In a box before it is handed on and on: it is large.
+        self.tasks.spawn(Box::pin(async move { outbox.attempt(permit, begun, errand, origin).await }).instrument(span))
     }
 
     /// Runs work to its end even when nobody waits for it any more, and lets a drain wait for it.
-    pub async fn run_to_end<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = Result<T>> + Send + 'static,
-    ) -> Result<T> {
-        self.tasks.spawn(trace::carrier().carry(work).in_current_span()).await.map_err(Error::internal)?
+    pub(crate) fn run_to_end<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> ToEnd<T> {
+        ToEnd::new(&self.tasks, work)
     }
 
     /// To be called once a send's record is committed, so that the worker knows of its due mark.
@@ -351,7 +350,7 @@ impl Outbox {
 
     async fn hand_over(&self, permit: &mut Permit, begun: &Begun, errand: &Errand) -> Result<Accepted, Failure> {
         let outgoing = match errand {
-            Errand::Code(code) => return self.start_code(permit, begun, code).await,
+            Errand::Code(code) => return Box::pin(self.start_code(permit, begun, code)).await,
             Errand::Text(outgoing) => outgoing,
         };
         let outcome = self.call(permit, errand, begun.until).await;

@@ -51,6 +51,7 @@ use crate::error::{Error, Kind, Reason, Result};
 use crate::store::sled::committer::{Committer, Tally};
 use crate::store::sled::files::{Disk, Files};
 use crate::store::sled::journal::Found;
+use crate::store::sled::pace::Pace;
 use crate::store::sled::queue::{Job, Queue};
 use crate::store::sled::record::PART_SPACE;
 use crate::store::sled::rewrite::{Ground, Rewriting};
@@ -69,6 +70,7 @@ mod committer;
 mod fault;
 mod files;
 mod journal;
+mod pace;
 mod queue;
 mod record;
 mod rewrite;
@@ -159,7 +161,13 @@ impl SledStore {
         let Files { db, disk, recovered, lock } = files::open(&config.path, config.cache_bytes, config.journal_bytes)?;
         let table = Arc::new(Table::new(sled::Tree::clone(&db)));
         let disk = Arc::new(Mutex::new(Some(disk)));
-        let settler = Settler { disk: Arc::clone(&disk), table: Arc::clone(&table), cache_bytes: config.cache_bytes };
+        let settler = Settler {
+            disk: Arc::clone(&disk),
+            table: Arc::clone(&table),
+            cache_bytes: config.cache_bytes,
+            clock: Arc::clone(&clock),
+            pace: Arc::new(Pace::new(config.journal_bytes)),
+        };
         let mut journal = recovered.journal;
         let known = |(key, stored)| (key, Entry { stored, covers: true });
         table.apply(recovered.changes.into_iter().map(known))?;

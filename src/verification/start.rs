@@ -84,7 +84,7 @@ impl Verifications {
         };
         let starting = Starting { tenant, new: &new, policy, recipient, channel, last_line, workflow, secret };
         match &new.idempotency_key {
-            Some(key) => self.start_once(&starting, key).await,
+            Some(key) => Box::pin(self.start_once(&starting, key)).await,
             None => {
                 let Launched { view, send, call, nearest } = self.start_now(&starting, None).await?;
                 let view = self.after_delivery(view, &send, call, new.delivery_wait).await?;

@@ -27,7 +27,7 @@ use crate::store::sled::journal::Journal;
 use crate::store::sled::queue::{Job, Queue};
 use crate::store::sled::record::{self, Header};
 use crate::store::sled::settler::Settler;
-use crate::store::sled::table::{Entry, Table};
+use crate::store::sled::table::{Durable, Entry, Table};
 use crate::store::sled::{fault, files};
 use crate::store::{Batch, Commit, Condition, Version, Write};
 
@@ -135,10 +135,13 @@ impl Committer {
         while let Some(jobs) = self.queue.take() {
             let (now, began) = (self.clock.now(), self.clock.nanos());
             let mut group = Group::default();
-            for job in jobs {
-                self.judge(job, &mut group, now);
-            }
-            if let Err(error) = self.make_durable(&mut group) {
+            // All at one turn at the table, which may be one of many who want it.
+            let table = Arc::clone(&self.table);
+            let judged = table.read(|durable| {
+                jobs.into_iter().for_each(|job| self.judge(job, &mut group, durable, now));
+                Ok(())
+            });
+            if let Err(error) = judged.and_then(|()| self.make_durable(&mut group)) {
                 // Before the answers are dropped, so that whoever waits for one finds the cause.
                 self.queue.stop(&error);
                 break;
@@ -186,14 +189,15 @@ impl Committer {
         self.table.settling()?.map_or(Ok(()), |layer| self.settler.settle(&layer))
     }
 
-    fn judge(&mut self, job: Job, group: &mut Group, now: Timestamp) {
+    fn judge(&mut self, job: Job, group: &mut Group, durable: &Durable, now: Timestamp) {
         let answer = match job {
             Job::Commit { batch, answer } => {
-                let outcome = self.judge_batch(&batch, group, now);
+                let outcome = self.judge_batch(&batch, group, durable, now);
                 Answer::Commit(answer, outcome)
             }
             Job::Forget { records, answer } => {
-                let forgotten = records.into_iter().filter(|(key, version)| self.forget(key, *version, group));
+                let mut is_forgotten = |(key, version): &(IVec, Version)| forget(key, *version, group, durable);
+                let forgotten = records.iter().filter(|record| is_forgotten(record));
                 Answer::Forget(answer, forgotten.count())
             }
             Job::Scrub { answer } => return group.scrubs.push(answer),
@@ -201,9 +205,9 @@ impl Committer {
         group.answers.push(answer);
     }
 
-    fn judge_batch(&mut self, batch: &Batch, group: &mut Group, now: Timestamp) -> Result<Commit> {
+    fn judge_batch(&mut self, batch: &Batch, group: &mut Group, durable: &Durable, now: Timestamp) -> Result<Commit> {
         for (key, condition) in batch.conditions() {
-            let found = group.look(key.bytes(), &self.table)?.header.filter(|header| header.is_live(now));
+            let found = group.look(key.bytes(), durable)?.header.filter(|header| header.is_live(now));
             let holds = match condition {
                 Condition::Absent => found.is_none(),
                 Condition::At(version) => found.is_some_and(|header| header.version == *version),
@@ -216,7 +220,7 @@ impl Committer {
         // All that can fail comes before the first change, so that a batch never gets into its group in part.
         let mut entries = Vec::with_capacity(batch.writes().len());
         for (key, write) in batch.writes() {
-            group.look(key.bytes(), &self.table)?;
+            group.look(key.bytes(), durable)?;
             entries.push(match write {
                 Write::Delete => None,
                 Write::Put { value, expires_at } => {
@@ -229,16 +233,6 @@ impl Committer {
             group.change(key.bytes(), new);
         }
         Ok(Commit::Committed(version))
-    }
-
-    /// Deletes a record if it is still the one that was meant. One that cannot be read is left for the next walk.
-    fn forget(&self, key: &[u8], version: Version, group: &mut Group) -> bool {
-        let Ok(Touched { header: Some(header), .. }) = group.look(key, &self.table) else { return false };
-        if header.version != version {
-            return false;
-        }
-        group.change(key, None);
-        true
     }
 
     /// The turns of the journal are never repeated, whatever a crash undoes, and so neither are versions.
@@ -259,6 +253,7 @@ impl Committer {
             group.touched.values_mut().for_each(|touched| touched.entry.covers = true);
         }
         self.journal.append().map_err(fault::unwritten)?;
+        self.settler.pace.note(self.journal.filled());
         let touched = std::mem::take(&mut group.touched);
         self.table.apply(touched.into_iter().map(|(key, touched)| (key, touched.entry)))
     }
@@ -273,6 +268,7 @@ impl Committer {
             && let Some(waiting) = lock(&settling.waiting).as_mut()
         {
             waiting.extend(scrubs);
+            self.settler.pace.hurry();
             return Ok(());
         }
         self.turn(scrubs)
@@ -288,6 +284,10 @@ impl Committer {
         }
         self.journal.begin().map_err(fault::unwritten)?;
         let layer = self.table.freeze()?;
+        self.settler.pace.begin();
+        if !scrubs.is_empty() {
+            self.settler.pace.hurry();
+        }
         self.commits = 0;
         let (settler, queue) = (self.settler.clone(), Arc::clone(&self.queue));
         let spent = self.journal.other().map_err(fault::broken)?;
@@ -320,10 +320,21 @@ impl Committer {
 
     fn wait_until_settled(&mut self) {
         if let Some(settling) = self.settling.take() {
+            self.settler.pace.hurry();
             // A panic of it has already been reported to the queue.
             drop(settling.thread.join());
         }
     }
+}
+
+/// Deletes a record if it is still the one that was meant. One that cannot be read is left for the next walk.
+fn forget(key: &[u8], version: Version, group: &mut Group, durable: &Durable) -> bool {
+    let Ok(Touched { header: Some(header), .. }) = group.look(key, durable) else { return false };
+    if header.version != version {
+        return false;
+    }
+    group.change(key, None);
+    true
 }
 
 fn lock(waiting: &Waiting) -> MutexGuard<'_, Option<Vec<oneshot::Sender<()>>>> {
@@ -344,11 +355,11 @@ impl Meters {
 
 impl Group {
     /// What is known of a key, looked up if need be.
-    fn look(&mut self, key: &[u8], table: &Table) -> Result<&mut Touched> {
+    fn look(&mut self, key: &[u8], durable: &Durable) -> Result<&mut Touched> {
         Ok(match self.touched.entry(IVec::from(key)) {
             btree_map::Entry::Occupied(touched) => touched.into_mut(),
             btree_map::Entry::Vacant(place) => {
-                let entry = table.read(|durable| durable.find(key))?;
+                let entry = durable.find(key)?;
                 let header = entry.stored.as_deref().map(record::decode).transpose()?.map(|(header, _)| header);
                 place.insert(Touched { header, entry, changed: false })
             }

@@ -124,6 +124,11 @@ impl Journal {
         Ok(Spent { file: self.files[1].try_clone()?, allotted: self.allotted[1] })
     }
 
+    /// Bytes of the file in use that are written.
+    pub(crate) fn filled(&self) -> u64 {
+        self.end
+    }
+
     /// The number of this turn; every turn has a higher one than those before, restarts among them.
     pub(crate) fn turn(&self) -> u64 {
         self.turn

@@ -48,6 +48,8 @@ pub(crate) struct Queue {
 struct State {
     jobs: VecDeque<Job>,
     phase: Phase,
+    /// Whether the committer waits for a job: waking it costs a call of the kernel, whether it waits or not.
+    is_awaited: bool,
 }
 
 enum Phase {
@@ -62,7 +64,7 @@ enum Phase {
 
 impl Queue {
     pub(crate) fn new(capacity: usize) -> Self {
-        let state = State { jobs: VecDeque::new(), phase: Phase::Open };
+        let state = State { jobs: VecDeque::new(), phase: Phase::Open, is_awaited: false };
         Self { capacity, state: Mutex::new(state), arrived: Condvar::new() }
     }
 
@@ -75,18 +77,22 @@ impl Queue {
                 .with_retry_after(RETRY_AFTER));
         }
         state.jobs.push_back(job);
+        let is_awaited = std::mem::take(&mut state.is_awaited);
         drop(state);
-        self.arrived.notify_one();
+        if is_awaited {
+            self.arrived.notify_one();
+        }
         Ok(())
     }
 
     /// The next group, waiting for one; `None` once the queue is closed and empty, is held, or has failed.
     pub(crate) fn take(&self) -> Option<Vec<Job>> {
-        let waiting = self.lock();
-        let mut state = self
-            .arrived
-            .wait_while(waiting, |state| state.jobs.is_empty() && matches!(state.phase, Phase::Open))
-            .unwrap_or_else(PoisonError::into_inner);
+        let nothing_to_do = |state: &mut State| {
+            state.is_awaited = state.jobs.is_empty() && matches!(state.phase, Phase::Open);
+            state.is_awaited
+        };
+        let waiting = self.arrived.wait_while(self.lock(), nothing_to_do);
+        let mut state = waiting.unwrap_or_else(PoisonError::into_inner);
         let mut bytes = 0;
         let mut group = Vec::new();
         while let Some(job) = state.jobs.front() {

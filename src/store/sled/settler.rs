@@ -4,9 +4,12 @@
 //! went is nothing at all. Should a crash come in the middle, the journal is replayed from its beginning.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::store::sled::files::Disk;
+use crate::store::sled::pace::Pace;
 use crate::store::sled::table::{Layer, Table};
 use crate::store::sled::{fault, files};
 
@@ -16,10 +19,15 @@ pub(crate) struct Settler {
     pub(crate) disk: Arc<Mutex<Option<Disk>>>,
     pub(crate) table: Arc<Table>,
     pub(crate) cache_bytes: u64,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) pace: Arc<Pace>,
 }
 
 /// Entries written in one turn at the table, some tens of microseconds.
-const TURN_ENTRIES: usize = 16;
+const TURN_ENTRIES: usize = 8;
+
+/// How long it works at least before it may rest.
+const SPELL: Duration = Duration::from_millis(1);
 
 /// Most bytes of keys and values between two syncs. See the head of `store::sled`: what is not yet synced has to stay
 /// below one segment.
@@ -33,9 +41,9 @@ impl Settler {
     pub(crate) fn settle(&self, layer: &Layer) -> Result<()> {
         let disk = self.disk.lock().map_err(|_| panicked())?;
         let disk = disk.as_ref().ok_or_else(fault::closed)?;
-        let mut entries = layer.iter().peekable();
-        let mut unsynced = 0;
-        while entries.peek().is_some() {
+        let mut entries = layer.iter();
+        let (mut unsynced, mut began) = (0, self.clock.nanos());
+        while entries.len() > 0 {
             let turn: Vec<_> = entries.by_ref().take(TURN_ENTRIES).collect();
             unsynced += turn
                 .iter()
@@ -45,6 +53,11 @@ impl Settler {
             if unsynced >= MAX_UNSYNCED_BYTES {
                 disk.sync()?;
                 unsynced = 0;
+            }
+            let worked = Duration::from_nanos(self.clock.nanos().saturating_sub(began));
+            if worked >= SPELL {
+                self.pace.rest((layer.len() - entries.len(), layer.len()), worked);
+                began = self.clock.nanos();
             }
         }
         disk.sync()?;

@@ -7,8 +7,10 @@
 //! A read of sled may change its tree: whoever passes a node that is too full or too empty splits or merges it. While
 //! that went on in several threads, a key that had just been inserted was once seen to be missing. Here a lock lets
 //! one thread at a time into the tree, so that no two such changes ever meet. It is held for microseconds of work in
-//! memory and never across a flush, so a reader does not wait for the disk of a writer.
+//! memory and never across a flush, so a reader does not wait for the disk of a writer. Whoever lets go of it and wants it
+//! again at once, as one who settles a whole layer does, comes after those who wait.
 
+use std::cell::OnceCell;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::collections::btree_map;
@@ -29,12 +31,18 @@ pub(crate) struct Table {
 }
 
 /// The records as they are for as long as this is held: layers change only while nobody reads.
-pub(crate) struct Durable<'a>(&'a Layers);
+pub(crate) struct Durable<'a> {
+    layers: &'a Layers,
+    /// From the first look at them on.
+    trees: OnceCell<MutexGuard<'a, Trees>>,
+}
 
 struct Layers {
     fresh: Layer,
     settling: Option<Arc<Layer>>,
     trees: Mutex<Trees>,
+    /// Held by who comes into the trees next.
+    next: Mutex<()>,
     taps: Taps,
 }
 
@@ -65,7 +73,8 @@ type Rows<'a> = Box<dyn Iterator<Item = Result<Row>> + 'a>;
 impl Table {
     pub(crate) fn new(tree: Tree) -> Self {
         let trees = Mutex::new(Trees { current: Some(tree), next: None });
-        let layers = Layers { fresh: Layer::new(), settling: None, trees, taps: Taps::default() };
+        let (next, taps) = (Mutex::new(()), Taps::default());
+        let layers = Layers { fresh: Layer::new(), settling: None, trees, next, taps };
         Self { layers: RwLock::new(Some(layers)) }
     }
 
@@ -73,7 +82,7 @@ impl Table {
     /// nothing can be said of it any more.
     pub(crate) fn read<T>(&self, work: impl FnOnce(&Durable) -> Result<T>) -> Result<T> {
         let layers = self.layers.read().map_err(|_| panicked())?;
-        work(&Durable(layers.as_ref().ok_or_else(closed)?))
+        work(&Durable { layers: layers.as_ref().ok_or_else(closed)?, trees: OnceCell::new() })
     }
 
     /// Shows readers what the journal has made durable. Errors: as [`Table::read`].
@@ -111,7 +120,7 @@ impl Table {
     /// Writes entries of the settling layer into sled, where readers do not yet look for them. Errors: as [`Table::read`].
     pub(crate) fn settle<'a>(&self, entries: impl IntoIterator<Item = (&'a IVec, &'a Entry)>) -> Result<()> {
         self.read(|durable| {
-            let mut trees = durable.trees()?;
+            let mut trees = durable.layers.trees()?;
             for (key, entry) in entries {
                 let write = |tree: &Tree| match &entry.stored {
                     Some(stored) => tree.insert(key, stored),
@@ -130,14 +139,14 @@ impl Table {
 
     /// The layer that has not settled, if there is one. Errors: as [`Table::read`].
     pub(crate) fn settling(&self) -> Result<Option<Arc<Layer>>> {
-        self.read(|durable| Ok(durable.0.settling.clone()))
+        self.read(|durable| Ok(durable.layers.settling.clone()))
     }
 
     /// Lets go of sled's tree, and of one that is being filled, and puts in its place what `open` gives. Nobody reads it
     /// meanwhile. Errors: as [`Table::read`], and those of `open`; then no tree is there until this is done again.
     pub(crate) fn replace(&self, open: impl FnOnce() -> Result<Tree>) -> Result<()> {
         self.read(|durable| {
-            let mut trees = durable.trees()?;
+            let mut trees = durable.layers.trees()?;
             (trees.current, trees.next) = (None, None);
             trees.current = Some(open()?);
             Ok(())
@@ -159,7 +168,7 @@ impl Table {
     /// another one is filled.
     pub(crate) fn fill(&self, next: Tree) -> Result<()> {
         self.read(|durable| {
-            let mut trees = durable.trees()?;
+            let mut trees = durable.layers.trees()?;
             if trees.next.is_some() {
                 return Err(under_way());
             }
@@ -194,7 +203,7 @@ impl Table {
     /// [`Table::read`].
     pub(crate) fn filled(&self, change_over: bool) -> Result<()> {
         self.read(|durable| {
-            let mut trees = durable.trees()?;
+            let mut trees = durable.layers.trees()?;
             if let Some(next) = trees.next.take().filter(|_| change_over) {
                 trees.current = Some(next);
             }
@@ -219,7 +228,7 @@ impl Table {
 
 impl Durable<'_> {
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<IVec>> {
-        match self.0.fresh.get(key) {
+        match self.layers.fresh.get(key) {
             Some(entry) => Ok(entry.stored.clone()),
             None => self.below(key),
         }
@@ -227,7 +236,7 @@ impl Durable<'_> {
 
     /// What lies under a key, and whether a change of it on top covers anything.
     pub(crate) fn find(&self, key: &[u8]) -> Result<Entry> {
-        if let Some(entry) = self.0.fresh.get(key) {
+        if let Some(entry) = self.layers.fresh.get(key) {
             return Ok(entry.clone());
         }
         let stored = self.below(key)?;
@@ -251,7 +260,7 @@ impl Durable<'_> {
             Ok((key, Some(stored)))
         });
         let mut rows: Rows = Box::new(in_tree);
-        for layer in [self.0.settling.as_deref(), Some(&self.0.fresh)].into_iter().flatten() {
+        for layer in [self.layers.settling.as_deref(), Some(&self.layers.fresh)].into_iter().flatten() {
             let in_layer = directed(layer.range(bounds()), backwards);
             let in_layer = in_layer.map(|(key, entry)| Ok((key.clone(), entry.stored.clone())));
             rows = cover(Box::new(in_layer), rows, backwards);
@@ -264,14 +273,27 @@ impl Durable<'_> {
     }
 
     fn below(&self, key: &[u8]) -> Result<Option<IVec>> {
-        match self.0.settling.as_ref().and_then(|layer| layer.get(key)) {
+        match self.layers.settling.as_ref().and_then(|layer| layer.get(key)) {
             Some(entry) => Ok(entry.stored.clone()),
             None => self.trees()?.current()?.get(key).map_err(of_sled),
         }
     }
 
+    fn trees(&self) -> Result<&Trees> {
+        if self.trees.get().is_none() {
+            // It is not there, or nothing would be read.
+            drop(self.trees.set(self.layers.trees()?));
+        }
+        self.trees.get().map(|trees| &**trees).ok_or_else(panicked)
+    }
+}
+
+// === impl Layers ===
+
+impl Layers {
     fn trees(&self) -> Result<MutexGuard<'_, Trees>> {
-        self.0.trees.lock().map_err(|_| panicked())
+        let _next = self.next.lock().map_err(|_| panicked())?;
+        self.trees.lock().map_err(|_| panicked())
     }
 }
 
