@@ -19,8 +19,9 @@ const LONGEST_WAIT: u64 = 10_000;
 /// How long it is counted who is turned away, before it is looked at whether they wait long enough.
 const TURN: Duration = Duration::from_secs(1);
 
-/// Of so many calls that are begun, one that is turned away is bearable: it takes a tenth of what a start does.
-const BEGUN_FOR_EACH: u64 = 2;
+/// Of so many calls that are begun, one that is turned away is bearable: it takes a tenth of what a start does, and as much
+/// of the machine of who calls.
+const BEGUN_FOR_EACH: u64 = 16;
 
 /// How early a call is turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -259,7 +260,7 @@ mod tests {
     #[test]
     fn the_more_are_turned_away_the_later_they_come_again() {
         let (mut pace, mut begun) = (Pace::default(), 0);
-        let mut after = |second, turned_away| mean(&mut pace, (&mut begun, 1_000), second, turned_away);
+        let mut after = |second, turned_away| mean(&mut pace, (&mut begun, 8_000), second, turned_away);
         assert!((990..1_010).contains(&after(100, 400)), "few, compared with those who are served");
         assert!((990..1_010).contains(&after(101, 3_000)), "nobody knows yet");
         assert!((1_990..2_010).contains(&after(102, 3_000)));

@@ -68,7 +68,7 @@ pub struct Options {
 
     /// Then have so many times the calls come that the server takes at once; a list, such as 2,5,10
     ///
-    /// The server then takes 512 at once. Callers who are turned away come again when they are told to.
+    /// The server then takes 176 at once. Callers who are turned away come again when they are told to.
     #[arg(long, value_delimiter = ',', value_name = "TIMES", conflicts_with = "address", value_parser = clap::value_parser!(u16).range(1..=20))]
     pub overload: Vec<u16>,
 
@@ -307,7 +307,7 @@ impl Run<'_> {
 
     /// So many times the calls that the server takes at once.
     async fn too_many(&mut self, times: u16) -> Result<()> {
-        let Some(usual) = self.report.best_pairs() else { return Ok(()) };
+        let Some(usual) = self.report.best_callers() else { return Ok(()) };
         let progress = &mut self.progress;
         let mut tell = |done: u64, elapsed: Duration| {
             let rate = done as f64 / elapsed.as_secs_f64().max(0.001);

@@ -81,7 +81,7 @@ pub struct Overload {
     pub callers: usize,
     /// Pairs.
     pub per_second: f64,
-    /// The same over the most without overload.
+    /// The same over what was served right before, without overload.
     pub to_peak: f64,
     /// Of the two calls of a pair that were served, together.
     pub p50_us: f64,
@@ -170,11 +170,11 @@ impl Report {
         }));
     }
 
-    /// How many pairs a second there were at most, and by how many callers.
-    pub(crate) fn best_pairs(&self) -> Option<(f64, usize)> {
+    /// By how many callers there were most pairs a second.
+    pub(crate) fn best_callers(&self) -> Option<usize> {
         let pairs = self.points.iter().filter(|point| point.call == Operation::Pair.as_str());
-        let best = pairs.max_by(|one, other| one.per_second.total_cmp(&other.per_second))?;
-        Some((best.per_second, best.callers))
+        let best = pairs.max_by(|one, other| one.per_second.total_cmp(&other.per_second));
+        best.map(|best| best.callers)
     }
 
     fn latest(&self, callers: usize, operation: Operation) -> Option<&Point> {

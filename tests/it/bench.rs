@@ -208,10 +208,10 @@ fn those_who_are_turned_away_come_again_and_nothing_fails() {
     let json: Value = serde_json::from_str(&printed).unwrap();
     assert_eq!(json["points"].as_array().unwrap().len(), 1, "{printed}");
     let [row] = &json["overload"].as_array().unwrap()[..] else { panic!("{printed}") };
-    assert_eq!((&row["callers"], &row["failed"], &json["failures"]), (&512.into(), &0.into(), &serde_json::json!([])));
+    assert_eq!((&row["callers"], &row["failed"], &json["failures"]), (&176.into(), &0.into(), &serde_json::json!([])));
     assert!(number(row, "starts_turned_away_per_second") > 0.0 && number(row, "turned_away_p99_us") > 0.0, "{row}");
     assert!(number(row, "per_second") > 0.0 && number(row, "server_memory") > 1e6, "{row}");
-    assert!(progress.lines().any(|line| line.starts_with("      1x      512")), "{progress}");
+    assert!(progress.lines().any(|line| line.starts_with("      1x      176")), "{progress}");
 }
 
 #[test]
