@@ -12,8 +12,9 @@ use crate::attacks::surfaces::{ACME, Begun, Client, Surface, Verdict, number};
 use crate::support::http::get;
 use crate::support::process::Process;
 
-/// A tenant that may use every surface. Who has used up a code is locked for an hour, which no kill and no start take.
-const SETTINGS: [(&str, &str); 3] = [
+/// A tenant that may use every surface. Who has used up a code is locked for an hour, which no kill and no start take; and
+/// there is no other reason to refuse a start, for who was sent one need not wait for the next.
+const SETTINGS: [(&str, &str); 4] = [
     (
         "VERIGATE__TENANTS",
         "[{ name = 'acme', brand = 'Acme', return_code = true, \
@@ -21,6 +22,7 @@ const SETTINGS: [(&str, &str); 3] = [
     ),
     ("VERIGATE__REST__HASUN__MASKS", "{ acme = { ACMEMASK = 'ACME' } }"),
     ("VERIGATE__VERIFICATION__LIMITS__FAILURES", "5"),
+    ("VERIGATE__VERIFICATION__LIMITS__COOL_DOWNS", "['1ms']"),
 ];
 
 /// Wrong codes before the kill, of whom some are left.
@@ -102,7 +104,7 @@ async fn assert_counted_on(client: &Client, (begun, code): &(Begun, String)) {
     assert!(client.check(begun, code).await != Verdict::Right, "{surface:?}");
 }
 
-/// The same start is answered as before without sending anything, and its code is good.
+/// The same start is answered as before without sending anything, and its code is good. So is another start.
 async fn assert_goes_on(process: &Process, client: &Client, (begun, code): &(Begun, String)) {
     let surface = client.surface;
     let again = client.start(&begun.phone, Some(&format!("{surface:?}"))).await;
@@ -110,6 +112,8 @@ async fn assert_goes_on(process: &Process, client: &Client, (begun, code): &(Beg
     assert!(inbox(process, &begun.phone).await.is_empty(), "{surface:?}");
     assert_eq!(client.check(begun, code).await, Verdict::Right, "{surface:?}");
     assert!(client.check(begun, code).await != Verdict::Right, "{surface:?}");
+    let (next, code) = begin(process, client, &begun.phone, 0, None).await;
+    assert_eq!(client.check(&next, &code).await, Verdict::Right, "{surface:?}: nobody has locked this one");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
