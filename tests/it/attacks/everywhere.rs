@@ -310,9 +310,10 @@ async fn codes_are_told_to_nobody_on_any_surface() {
         let runs: BTreeSet<_> = told.split(|c: char| !c.is_ascii_alphanumeric()).collect();
         assert!(!runs.contains(code.as_str()), "{surface:?} tells the code: {told}");
         assert_clean(&format!("an answer of {surface:?}"), told.as_bytes(), &codes);
-        // In texts a code stands beside words, and so it does where a text is logged.
+        // In texts a code stands beside words, and so it does where a text is logged. Where it is all of the text, as on one
+        // surface, its digits stand in any long run of digits by chance.
         let text = gateway.inbox(&phone).await[0]["text"].as_str().unwrap().to_owned();
-        codes.push(text);
+        codes.extend(Some(text).filter(|text| text.contains(char::is_alphabetic)));
     }
     let metrics = get(gateway.addresses.admin, "/metrics", &[&format!("Host: {}", gateway.addresses.admin)]).await;
     let gateway = gateway.restart().await;

