@@ -31,7 +31,7 @@ use crate::rest::desk::Desk;
 use crate::rest::dialect::Dialect;
 use crate::rest::esms::fields::{Credentials, Fields};
 use crate::rest::esms::refusal::Refusal;
-use crate::rest::esms::texts::{Measured, Wording, check_plain};
+use crate::rest::esms::texts::{Measured, Wording, check_plain, check_words};
 use crate::rest::input::Call;
 use crate::rest::trouble::{Judged, Trouble};
 use crate::shedding::Priority;
@@ -160,6 +160,7 @@ async fn send(desk: &Desk, call: &Call) -> Answered {
     let idempotency_key = call.idempotency_key().map_err(Refusal::Trouble)?;
     let caller = open(desk, &credentials)?;
     let phone = parse_phone(&to)?;
+    link.as_deref().map_or(Ok(()), check_words)?;
     // The vendor has a shortener for links; here the link itself stands in its place.
     let text = link.map_or_else(|| text.clone(), |link| text.replace("#link#", &link));
     check_plain(&text, &phone)?;

@@ -1,5 +1,6 @@
 //! The console: its pages and buttons over HTTP, who may press them, what they never show, and a tour in a real browser.
 
+mod markup;
 mod tour;
 
 use std::net::SocketAddr;

@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::id::Id;
 use crate::messaging::code_text::{CodeText, Part};
 use crate::messaging::request::{MAX_CHARACTERS, MAX_SEGMENTS};
+use crate::messaging::variables::{breaks_line, marks_line};
 use crate::recipient::Phone;
 use crate::rest::esms::refusal::Refusal;
 use crate::segment::{Encoding, Segments, measure, measure_ucs2};
@@ -52,6 +53,18 @@ pub(super) fn check_plain(text: &str, to: &Phone) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Words that stand within others, such as a brand: they stay on their line, and are nothing that phones look for.
+pub(super) fn check_words(words: &str) -> Result<(), Refusal> {
+    let wrong = if words.contains(breaks_line) {
+        "do not include any control character"
+    } else if marks_line(words) {
+        "do not begin a word with @"
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::rule(10, format!("Invalid message content, please {wrong}")))
+}
+
 // === impl Wording ===
 
 impl Wording {
@@ -76,12 +89,12 @@ impl Wording {
         let parts = match self {
             Self::Message(text) => {
                 check_plain(text, to)?;
-                check_controls(text, "\n")?;
+                check_controls(text)?;
                 message_parts(text)
             }
             Self::Brand(brand) => {
                 let parts = brand_parts(brand, language.unwrap_or("en"))?;
-                check_controls(brand, "")?;
+                check_words(brand)?;
                 parts
             }
         };
@@ -95,8 +108,8 @@ fn message_parts(text: &str) -> Vec<Part> {
     CodeText::split(text, &[("#otp#", Part::Code), ("#duration#", Part::Minutes)])
 }
 
-fn check_controls(text: &str, allowed: &str) -> Result<(), Refusal> {
-    if text.chars().any(|c| c.is_control() && !allowed.contains(c)) {
+fn check_controls(text: &str) -> Result<(), Refusal> {
+    if text.chars().any(|c| c.is_control() && c != '\n') {
         return Err(Refusal::rule(10, "Invalid message content, please do not include any control character"));
     }
     Ok(())

@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Number, Value};
 
+use crate::messaging::variables::breaks_line;
 use crate::recipient::Phone;
 use crate::rest::input::Call;
 use crate::rest::octopush::refusal::Refusal;
@@ -119,6 +120,24 @@ pub(super) fn clean(text: &str) -> String {
     text.chars().filter(|c| *c == '\n' || !c.is_control()).collect()
 }
 
+/// Words that stand within somebody's text: on its line, and without what phones look for, which are `<#>` and a word
+/// that begins with `@`.
+pub(super) fn within_line(words: &str) -> String {
+    let mut line: String = words.replace('\n', " ").chars().filter(|c| !breaks_line(*c)).collect();
+    // What is taken out may join two halves.
+    while line.contains("<#>") {
+        line = line.replace("<#>", "");
+    }
+    let mut kept = String::with_capacity(line.len());
+    for c in line.chars() {
+        let begins = kept.chars().next_back().is_none_or(char::is_whitespace);
+        if c != '@' || !begins {
+            kept.push(c);
+        }
+    }
+    kept
+}
+
 pub(super) fn cut(text: &str, most: usize) -> String {
     text.chars().take(most).collect()
 }
@@ -188,6 +207,22 @@ mod tests {
         }
         for neither in [json!("maybe"), json!(2), json!(""), json!(null), json!([true]), json!({})] {
             assert_eq!(fields(json!({ "f": neither })).flag("f"), None, "{neither}");
+        }
+    }
+
+    #[test]
+    fn words_in_a_text_stay_on_their_line_and_mark_nothing() {
+        for (given, wanted) in [
+            ("Ann", "Ann"),
+            ("ann@example.com", "ann@example.com"),
+            ("\n@evil.example #000000", " evil.example #000000"),
+            ("a @@b @", "a b "),
+            ("a\u{2028}b\u{202e}c", "abc"),
+            ("<<#>#> x", " x"),
+            ("<#>@evil.example", "evil.example"),
+            ("ශ්\u{200d}රී", "ශ්\u{200d}රී"),
+        ] {
+            assert_eq!(within_line(given), wanted, "{given:?}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::recipient::Phone;
-use crate::rest::octopush::coerce::{clean, cut, parse_phone, text};
+use crate::rest::octopush::coerce::{clean, cut, parse_phone, text, within_line};
 use crate::rest::octopush::refusal::Refusal;
 use crate::tenant::Tenant;
 
@@ -69,8 +69,8 @@ impl Contact {
         Ok(Self { phone, words: words.collect() })
     }
 
-    /// A text with the contact's words in their places. What a word holds is not looked at again. A place whose word the
-    /// contact lacks is left out.
+    /// A text with the contact's words in their places, each on the line that it stands on. What a word holds is not looked
+    /// at again. A place whose word the contact lacks is left out.
     pub(super) fn fill(&self, text: &str) -> String {
         let mut filled = String::with_capacity(text.len());
         let mut rest = text;
@@ -80,7 +80,7 @@ impl Contact {
             let place = WORDS.iter().find(|name| rest.strip_prefix(**name).is_some_and(|rest| rest.starts_with('}')));
             match place {
                 Some(name) => {
-                    filled.push_str(self.words.get(name).map_or("", String::as_str));
+                    filled.push_str(&self.words.get(name).map(|word| within_line(word)).unwrap_or_default());
                     rest = &rest[name.len() + 1..];
                 }
                 None => filled.push('{'),

@@ -44,12 +44,17 @@ async fn call(gateway: &Gateway, from: Ipv4Addr, key: &str) -> Result<(), Status
 }
 
 /// The answer to a GET from there.
-async fn get(gateway: &Gateway, from: Ipv4Addr, target: &str, authorization: &str) -> String {
+async fn get(gateway: &Gateway, from: Ipv4Addr, target: &str, key: &str) -> String {
+    get_as(gateway, from, target, &format!("Bearer {key}")).await
+}
+
+/// The same with credentials as they stand in the head.
+async fn get_as(gateway: &Gateway, from: Ipv4Addr, target: &str, authorization: &str) -> String {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from((from, 0))).unwrap();
     let mut stream = socket.connect(gateway.addresses.http).await.unwrap();
     let claims: String = CLAIMS.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let authorization = format!("Authorization: Bearer {authorization}\r\n");
+    let authorization = format!("Authorization: {authorization}\r\n");
     let head = format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n{authorization}{claims}Connection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -90,11 +95,17 @@ async fn over_json() {
 async fn over_the_dialects() {
     let gateway = Gateway::start_with(&format!("{CONFIG}{KEY}")).await;
     let balance = "/esms/sms/balance?user=fixed&pass=fixed-secret-of-some-length";
-    for (from, esms, hasun) in [(HERE, r#""status":0"#, "200"), (ELSEWHERE, r#""status":2"#, "403")] {
+    for (from, esms, status) in [(HERE, r#""status":0"#, "200"), (ELSEWHERE, r#""status":2"#, "403")] {
         let answer = get(&gateway, from, balance, "").await;
         assert!(answer.contains(esms), "{from}: {answer}");
-        let answer = get(&gateway, from, "/hasun/fixed/status", "fixed-secret-of-some-length").await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {hasun} ")), "{from}: {answer}");
+        for (target, authorization) in [
+            ("/hasun/fixed/status", "Bearer fixed-secret-of-some-length"),
+            ("/simpu/otp/get-by-recipient?recipient=60123456789", "fixed.fixed-secret-of-some-length"),
+            ("/octopush/wallet/check-balance", "none\r\napi-login: fixed\r\napi-key: fixed-secret-of-some-length"),
+        ] {
+            let answer = get_as(&gateway, from, target, authorization).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{from} {target}: {answer}");
+        }
     }
 }
 

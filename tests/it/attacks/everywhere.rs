@@ -18,11 +18,12 @@ use crate::support::log::Log;
 
 /// Most checks of a verification, and most failures of a recipient.
 pub(crate) const CHECKS: i32 = 5;
-const FAILURES: i32 = 10;
+pub(crate) const FAILURES: i32 = 10;
 
-/// The surfaces that can express an attack.
-pub(crate) fn surfaces(attack: u32) -> impl Iterator<Item = Surface> {
-    Surface::ALL.into_iter().filter(move |surface| left_out(attack, *surface).is_none())
+/// The surfaces that can express these attacks.
+pub(crate) fn surfaces<const N: usize>(attacks: [u32; N]) -> impl Iterator<Item = Surface> {
+    let can = move |surface: &Surface| attacks.iter().all(|attack| left_out(*attack, *surface).is_none());
+    Surface::ALL.into_iter().filter(can)
 }
 
 pub(crate) async fn client(gateway: &Gateway, surface: Surface) -> Client {
@@ -41,7 +42,7 @@ pub(crate) fn other_code(code: &str, turn: usize) -> String {
 /// Attacks 3, 4 and 5: whatever is started anew, a recipient has its ten failures and no more.
 #[tokio::test]
 async fn starting_again_brings_no_fresh_guesses() {
-    for surface in surfaces(4) {
+    for surface in surfaces([3, 4]) {
         let gateway = house().await;
         let client = client(&gateway, surface).await;
         let phone = number(1);
@@ -73,6 +74,7 @@ async fn starting_again_brings_no_fresh_guesses() {
 #[tokio::test]
 async fn guesses_over_all_surfaces_count_together() {
     let gateway = house().await;
+    assert_eq!(surfaces([6]).count(), Surface::ALL.len(), "all of them stand in one of the orders below");
     for (turn, dialect) in [Surface::Esms, Surface::Hasun].into_iter().enumerate() {
         let phone = number(turn);
         let grpc = client(&gateway, Surface::Grpc).await;
@@ -102,7 +104,7 @@ async fn guesses_over_all_surfaces_count_together() {
 #[tokio::test]
 async fn a_code_works_once_and_again_under_its_key() {
     let gateway = house().await;
-    for (turn, surface) in surfaces(9).enumerate() {
+    for (turn, surface) in surfaces([9]).enumerate() {
         let client = client(&gateway, surface).await;
         for (place, key) in [None, Some("the-check")].into_iter().enumerate() {
             let begun = client.start(&number(2 * turn + place), None).await.unwrap();
@@ -123,7 +125,7 @@ async fn a_code_works_once_and_again_under_its_key() {
 #[tokio::test]
 async fn tenants_know_nothing_of_each_other() {
     let gateway = house().await;
-    for (turn, surface) in surfaces(10).enumerate() {
+    for (turn, surface) in surfaces([10, 11]).enumerate() {
         let (ours, theirs) = (client(&gateway, surface).await, Client::new(&gateway, surface, OTHER).await);
         let (phone, nobodys) = (number(2 * turn), number(2 * turn + 1));
         let begun = ours.start(&phone, None).await.unwrap();
@@ -154,7 +156,7 @@ async fn tenants_know_nothing_of_each_other() {
 async fn only_its_own_characters_are_the_code() {
     let gateway = house().await;
     let mut turn = 0;
-    for surface in surfaces(12) {
+    for surface in surfaces([12]) {
         let client = client(&gateway, surface).await;
         let candidates = [
             json!("12345"),
@@ -203,7 +205,7 @@ async fn only_its_own_characters_are_the_code() {
 #[tokio::test]
 async fn pipelined_guesses_are_each_counted() {
     let gateway = house().await;
-    for (turn, surface) in surfaces(13).enumerate() {
+    for (turn, surface) in surfaces([13]).enumerate() {
         let client = client(&gateway, surface).await;
         let begun = client.start(&number(turn), None).await.unwrap();
         let code = gateway.code(&begun.phone).await;
@@ -231,7 +233,7 @@ async fn pipelined_guesses_are_each_counted() {
 async fn a_number_is_one_recipient_or_none() {
     let gateway = house().await;
     let mut turn = 0;
-    for surface in surfaces(17) {
+    for surface in surfaces([17]) {
         let client = client(&gateway, surface).await;
         for spelling in [
             "N",
@@ -274,7 +276,7 @@ async fn codes_are_told_to_nobody_on_any_surface() {
     let log = Log::start("trace");
     let gateway = house().await;
     let mut codes = vec![TRIED.to_owned(), "acme-secret-of-some-length".to_owned()];
-    for (turn, surface) in surfaces(15).enumerate() {
+    for (turn, surface) in surfaces([14, 15]).enumerate() {
         let client = client(&gateway, surface).await;
         let (phone, mut told) = (number(turn), String::new());
         if surface == Surface::Grpc {
@@ -308,9 +310,10 @@ async fn codes_are_told_to_nobody_on_any_surface() {
         let runs: BTreeSet<_> = told.split(|c: char| !c.is_ascii_alphanumeric()).collect();
         assert!(!runs.contains(code.as_str()), "{surface:?} tells the code: {told}");
         assert_clean(&format!("an answer of {surface:?}"), told.as_bytes(), &codes);
-        // In texts a code stands beside words, and so it does where a text is logged.
+        // In texts a code stands beside words, and so it does where a text is logged. Where it is all of the text, as on one
+        // surface, its digits stand in any long run of digits by chance.
         let text = gateway.inbox(&phone).await[0]["text"].as_str().unwrap().to_owned();
-        codes.push(text);
+        codes.extend(Some(text).filter(|text| text.contains(char::is_alphabetic)));
     }
     let metrics = get(gateway.addresses.admin, "/metrics", &[&format!("Host: {}", gateway.addresses.admin)]).await;
     let gateway = gateway.restart().await;

@@ -1,5 +1,6 @@
-//! Every attack of the list that the project holds itself to, the tests that run it, and the surfaces that cannot express
-//! it. `file::test` is below `tests/it/`; a fixture is named by its path there.
+//! Every attack of the list that the project holds itself to, the tests that run it, and whether it runs on every surface:
+//! gRPC, JSON and each dialect. What a surface cannot express stands below with why. `file::test` is below `tests/it/`; a
+//! fixture is named by its path there.
 
 use std::path::Path;
 
@@ -9,10 +10,17 @@ struct Attack {
     number: u32,
     about: &'static str,
     by: &'static [&'static str],
+    /// `None` for one that is made on surfaces, and runs on all that can express it. Else where it is made.
+    beside: Option<&'static str>,
 }
 
 const fn attack(number: u32, about: &'static str, by: &'static [&'static str]) -> Attack {
-    Attack { number, about, by }
+    Attack { number, about, by, beside: None }
+}
+
+/// One that no surface takes part in.
+const fn beside(place: &'static str, attack: Attack) -> Attack {
+    Attack { beside: Some(place), ..attack }
 }
 
 const ATTACKS: [Attack; 29] = [
@@ -42,6 +50,7 @@ const ATTACKS: [Attack; 29] = [
             "attacks/counters.rs::a_resend_brings_no_fresh_guesses",
             "attacks/everywhere.rs::starting_again_brings_no_fresh_guesses",
             "vendor_codes/attacks.rs::neither_a_resend_nor_a_cancel_nor_another_scope_brings_fresh_guesses",
+            "attacks/anew.rs::neither_sending_again_nor_calling_off_brings_fresh_guesses",
         ],
     ),
     attack(
@@ -50,6 +59,7 @@ const ATTACKS: [Attack; 29] = [
         &[
             "attacks/counters.rs::a_cancel_frees_neither_the_window_nor_the_cool_down",
             "attacks/everywhere.rs::starting_again_brings_no_fresh_guesses",
+            "attacks/anew.rs::neither_sending_again_nor_calling_off_brings_fresh_guesses",
         ],
     ),
     attack(
@@ -59,6 +69,7 @@ const ATTACKS: [Attack; 29] = [
             "attacks/counters.rs::another_scope_has_the_same_recipient",
             "attacks/races.rs::scopes_attacked_at_once_share_the_allowance_of_their_recipient",
             "attacks/everywhere.rs::starting_again_brings_no_fresh_guesses",
+            "attacks/anew.rs::another_purpose_brings_no_fresh_guesses",
         ],
     ),
     attack(
@@ -76,6 +87,7 @@ const ATTACKS: [Attack; 29] = [
             "kill.rs::nothing_acknowledged_is_lost_when_killed",
             "attacks/counters.rs::a_restart_forgets_no_failure",
             "vendor_codes/interruptions.rs::a_program_that_is_killed_while_a_vendor_judges_has_counted_the_check",
+            "attacks/killed.rs::a_kill_gives_no_guesses_back",
         ],
     ),
     attack(
@@ -86,6 +98,7 @@ const ATTACKS: [Attack; 29] = [
             "attacks/addresses.rs::over_grpc",
             "attacks/addresses.rs::over_json",
             "attacks/addresses.rs::over_the_dialects",
+            "attacks/pumping.rs::no_header_makes_a_caller_somebody_else_on_any_surface",
         ],
     ),
     attack(
@@ -152,10 +165,13 @@ const ATTACKS: [Attack; 29] = [
             "attacks/inputs.rs::the_answer_to_a_wrong_code_holds_nothing_of_the_right_one",
         ],
     ),
-    attack(
-        16,
-        "ten million codes",
-        &["../../src/verification/code.rs::ten_million_codes_are_uniform_at_every_position"],
+    beside(
+        "codes are drawn beneath all surfaces",
+        attack(
+            16,
+            "ten million codes",
+            &["../../src/verification/code.rs::ten_million_codes_are_uniform_at_every_position"],
+        ),
     ),
     attack(
         17,
@@ -169,12 +185,18 @@ const ATTACKS: [Attack; 29] = [
     attack(
         18,
         "a block of numbers in sequence",
-        &["guard/limits.rs::a_block_of_ten_thousand_numbers_trips_within_fifty_sends"],
+        &[
+            "guard/limits.rs::a_block_of_ten_thousand_numbers_trips_within_fifty_sends",
+            "attacks/pumping.rs::a_block_of_numbers_trips_on_every_surface",
+        ],
     ),
     attack(
         19,
         "one number through many tenants",
-        &["guard/limits.rs::one_number_through_twenty_tenants_is_sent_to_so_often_and_no_more"],
+        &[
+            "guard/limits.rs::one_number_through_twenty_tenants_is_sent_to_so_often_and_no_more",
+            "attacks/pumping.rs::one_number_through_many_tenants_trips_on_every_surface",
+        ],
     ),
     attack(
         20,
@@ -185,6 +207,7 @@ const ATTACKS: [Attack; 29] = [
             "idempotency.rs::a_key_is_for_one_start_in_all_that_it_asks",
             "idempotency.rs::keys_belong_to_one_tenant_and_one_kind_of_call_for_a_day",
             "idempotency.rs::a_kill_makes_nothing_twice",
+            "attacks/killed.rs::a_kill_gives_no_guesses_back",
         ],
     ),
     attack(
@@ -197,6 +220,8 @@ const ATTACKS: [Attack; 29] = [
             "dialects/esms/generate_control_characters.json",
             "dialects/octopush/otp_text_with_control_characters.json",
             "dialects/simpu/sms_template_wrong.json",
+            "attacks/values.rs::hostile_values_are_refused_or_made_harmless_in_every_place",
+            "attacks/values.rs::harmless_values_stand_as_they_are_in_every_place",
         ],
     ),
     attack(
@@ -209,6 +234,7 @@ const ATTACKS: [Attack; 29] = [
             "attacks/receipts.rs::a_receipt_may_come_before_the_answer_to_its_send",
             "attacks/receipts.rs::of_receipts_that_nobody_asks_for_only_the_newest_are_kept",
             "attacks/receipts.rs::a_vendor_cannot_speak_of_what_went_to_another",
+            "attacks/reported.rs::callers_hear_what_the_vendor_said_that_had_their_text_and_nothing_else",
         ],
     ),
     attack(
@@ -218,31 +244,41 @@ const ATTACKS: [Attack; 29] = [
             "webhook.rs::nobody_is_called_on_our_own_networks_in_whatever_spelling",
             "webhook.rs::redirects_are_answers_and_not_followed",
             "callbacks.rs::a_name_that_leads_inside_is_found_out_when_it_is_called",
+            "attacks/inside.rs::nobody_is_told_on_our_own_networks_through_any_surface",
         ],
     ),
-    attack(
-        24,
-        "receivers of callbacks that drip or flood",
-        &[
-            "webhook.rs::heads_that_drip_or_never_end_are_cut",
-            "webhook.rs::bodies_are_not_heard_to_their_end",
-            "webhook.rs::a_receiver_that_never_reads_is_given_up",
-            "webhook.rs::slow_receivers_take_no_room_from_others",
-        ],
+    beside(
+        "receivers are called by one client, for all surfaces",
+        attack(
+            24,
+            "receivers of callbacks that drip or flood",
+            &[
+                "webhook.rs::heads_that_drip_or_never_end_are_cut",
+                "webhook.rs::bodies_are_not_heard_to_their_end",
+                "webhook.rs::a_receiver_that_never_reads_is_given_up",
+                "webhook.rs::slow_receivers_take_no_room_from_others",
+            ],
+        ),
     ),
     attack(
         25,
         "vendors whose answers lie",
-        &["attacks/vendors.rs::a_vendor_that_lies_is_not_believed_and_not_repeated"],
-    ),
-    attack(
-        26,
-        "HTTP/2 misused",
         &[
-            "attacks/frames.rs::the_limits_are_told_before_anything_else",
-            "attacks/frames.rs::rapid_resets_end_the_connection",
-            "attacks/frames.rs::headers_without_end_end_the_connection",
+            "attacks/vendors.rs::a_vendor_that_lies_is_not_believed_and_not_repeated",
+            "attacks/liars.rs::callers_hear_nothing_of_what_a_vendor_says_that_lies",
         ],
+    ),
+    beside(
+        "connections lie beneath all surfaces, and both listeners keep them in one way",
+        attack(
+            26,
+            "HTTP/2 misused",
+            &[
+                "attacks/frames.rs::the_limits_are_told_before_anything_else",
+                "attacks/frames.rs::rapid_resets_end_the_connection",
+                "attacks/frames.rs::headers_without_end_end_the_connection",
+            ],
+        ),
     ),
     attack(
         27,
@@ -251,6 +287,7 @@ const ATTACKS: [Attack; 29] = [
             "attacks/sizes.rs::long_messages_are_refused",
             "attacks/sizes.rs::nothing_is_unpacked",
             "native_json/bodies.rs::deep_nesting_is_refused_without_growth",
+            "attacks/sizes.rs::nothing_is_followed_without_end",
         ],
     ),
     attack(
@@ -258,6 +295,7 @@ const ATTACKS: [Attack; 29] = [
         "the console in another page",
         &[
             "console.rs::a_form_from_another_site_or_without_its_token_changes_nothing",
+            "console/markup.rs::markup_from_any_surface_is_text_on_every_page",
             "console.rs::nothing_is_changed_by_looking",
             "console.rs::every_page_is_locked_down_and_for_known_hosts_only",
             "console_inbox.rs::every_answer_is_locked_down",
@@ -265,22 +303,29 @@ const ATTACKS: [Attack; 29] = [
             "console_inbox.rs::a_browser_shows_messages_as_they_arrive_and_markup_in_them_as_text",
         ],
     ),
-    attack(
-        29,
-        "a configuration that is unsafe",
-        &[
-            "config.rs::a_key_has_exactly_one_secret_and_never_an_empty_one",
-            "config.rs::the_published_secret_never_meets_the_public",
-            "transport/settings.rs::the_dev_profile_meets_the_public_on_no_listener",
-            "transport/settings.rs::files_that_are_no_good_are_told_with_their_key",
-        ],
+    beside(
+        "a configuration is read before there is any surface",
+        attack(
+            29,
+            "a configuration that is unsafe",
+            &[
+                "config.rs::a_key_has_exactly_one_secret_and_never_an_empty_one",
+                "config.rs::the_published_secret_never_meets_the_public",
+                "transport/settings.rs::the_dev_profile_meets_the_public_on_no_listener",
+                "transport/settings.rs::files_that_are_no_good_are_told_with_their_key",
+            ],
+        ),
     ),
 ];
 
 /// What a surface cannot express, and why.
-const LEFT_OUT: [(u32, Surface, &str); 2] = [
+const LEFT_OUT: [(u32, Surface, &str); 6] = [
+    (5, Surface::Octopush, "a code is for no purpose: all of a number's have one scope"),
+    (5, Surface::Simpu, "a code is for no purpose: all of a number's have one scope"),
     (12, Surface::Hasun, "a code is a whole number there: `012345` is never made, and `12345` is the same number"),
     (13, Surface::Grpc, "one message holds one code; calls on one connection are attack 1"),
+    (23, Surface::Hasun, "no call names a URL: clients ask what became of a text"),
+    (23, Surface::Octopush, "no call names a URL: it is a setting, which is refused when the configuration is read"),
 ];
 
 /// Why an attack is not run on a surface; `None` where it is.
@@ -308,10 +353,30 @@ fn every_attack_has_tests_and_every_test_is_there() {
     assert!(missing.is_empty(), "not there:\n{}", missing.join("\n"));
 }
 
+/// An attack that is made on surfaces has a test that goes through all which can express it. In its source stands
+/// `surfaces([1, 2])`, with the number of the attack.
+#[test]
+fn every_attack_on_surfaces_runs_on_all_of_them() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    for attack in ATTACKS.iter().filter(|attack| attack.beside.is_none()) {
+        let goes_through = attack.by.iter().any(|by| {
+            let file = by.split_once("::").map_or(*by, |(file, _)| file);
+            let source = std::fs::read_to_string(tests.join(file)).unwrap_or_default();
+            let lists =
+                source.split("surfaces([").skip(1).filter_map(|rest| rest.split_once("])")).map(|(list, _)| list);
+            lists.flat_map(|list| list.split(", ")).any(|number| number.parse() == Ok(attack.number))
+        });
+        assert!(goes_through, "attack {}, {}, does not run on every surface", attack.number, attack.about);
+    }
+}
+
 #[test]
 fn what_is_left_out_is_of_the_list_and_told() {
     for (number, surface, why) in LEFT_OUT {
         assert!(ATTACKS.iter().any(|attack| attack.number == number), "{number}");
         println!("attack {number} is not run on {surface:?}: {why}");
+    }
+    for (attack, place) in ATTACKS.iter().filter_map(|attack| Some((attack, attack.beside?))) {
+        println!("attack {} is not run on surfaces: {place}", attack.number);
     }
 }

@@ -10,6 +10,8 @@ use tokio::net::TcpStream;
 use tonic::Code;
 use verigate::proto::verification::v1::{ListVerificationsRequest, StartVerificationRequest};
 
+use crate::attacks::everywhere::{client, surfaces};
+use crate::attacks::surfaces::{Client, Surface, house};
 use crate::support::gateway::{Gateway, PHONE, start};
 use crate::support::http as by_hand;
 
@@ -49,6 +51,22 @@ fn framed(compressed: u8, message: &[u8]) -> Vec<u8> {
     [&[compressed], &length[..], message].concat()
 }
 
+/// Clients of every surface over HTTP.
+async fn clients(gateway: &Gateway) -> Vec<Client> {
+    let mut clients = Vec::new();
+    for surface in surfaces([27]).filter(|surface| *surface != Surface::Grpc) {
+        clients.push(client(gateway, surface).await);
+    }
+    clients
+}
+
+/// What a surface says to a start whose body is anything. With these lines of the head beside its own.
+async fn start_with(client: &Client, head: &[&str], body: impl AsRef<[u8]>) -> by_hand::Answer {
+    let own = client.fields(None);
+    let fields: Vec<_> = own.iter().map(String::as_str).chain(head.iter().copied()).collect();
+    by_hand::call(client.http(), "POST", &client.begin_call(PHONE).0, &fields, body).await
+}
+
 /// One dialect says so in the body alone, by a status that is not zero.
 fn is_refusal(answer: &by_hand::Answer) -> bool {
     let in_body = answer.body.contains("\"status\":") && !answer.body.contains("\"status\":0");
@@ -62,7 +80,7 @@ async fn assert_unharmed(gateway: &Gateway) {
 
 #[tokio::test]
 async fn long_messages_are_refused() {
-    let gateway = Gateway::start().await;
+    let gateway = house().await;
     let mut client = gateway.verifications().await;
     let long = |length: usize| StartVerificationRequest { scope: "x".repeat(length), ..start(PHONE) };
     let status = client.start_verification(long(64 * 1024)).await.unwrap_err();
@@ -75,23 +93,22 @@ async fn long_messages_are_refused() {
     let short = [&[0_u8], &100_u32.to_be_bytes()[..], b"x"].concat();
     assert_ne!(sent(gateway.grpc(), None, KEY, short).await.as_deref(), Some("0"));
 
-    let bearer = format!("Authorization: Bearer {KEY}");
-    let fields = ["Host: x", "Content-Type: application/json", &bearer];
-    for (length, native_wanted) in [(64 * 1024, 400), (4 * 1024 * 1024, 413)] {
-        let body = format!("{{\"scope\": \"{}\", \"recipient\": {{\"phone\": \"{PHONE}\"}}}}", "x".repeat(length));
-        let answer = by_hand::call(gateway.addresses.http, "POST", "/v1/verifications", &fields, &body).await;
-        assert_eq!(answer.status, native_wanted, "{length} {}", answer.body);
-        for target in ["/esms/sms/otp/generate", "/octopush/service/otp/generate", "/simpu/otp/request_token"] {
-            let answer = by_hand::call(gateway.addresses.http, "POST", target, &fields, &body).await;
-            assert!(is_refusal(&answer), "{target} {length} {} {}", answer.status, answer.body);
+    for client in clients(&gateway).await {
+        for (length, native_wanted) in [(64 * 1024, 400), (4 * 1024 * 1024, 413)] {
+            let body = client.begin_call(&"9".repeat(length)).1;
+            let answer = start_with(&client, &[], body.to_string()).await;
+            let (surface, shown) = (client.surface, answer.body.get(..200).unwrap_or(&answer.body));
+            assert!(is_refusal(&answer), "{surface:?} {length} {} {shown}", answer.status);
+            assert!(surface != Surface::Json || answer.status == native_wanted, "{length} {}", answer.status);
         }
     }
+    assert!(gateway.whole_inbox().await.is_empty());
     assert_unharmed(&gateway).await;
 }
 
 #[tokio::test]
 async fn nothing_is_unpacked() {
-    let gateway = Gateway::start().await;
+    let gateway = house().await;
     // What gzip makes of ten million zeros begins like this; what matters is that nobody looks further.
     let bomb = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 3][..], &[0xec; 10_000]].concat();
     for encoding in [Some("gzip"), Some("deflate"), Some("zstd"), None] {
@@ -99,20 +116,18 @@ async fn nothing_is_unpacked() {
         // Unimplemented, or internal where no encoding was named at all.
         assert!(matches!(status.as_deref(), Some("12" | "13")), "{encoding:?} {status:?}");
     }
-    let fields = [
-        "Host: x",
-        "Content-Type: application/json",
-        "Content-Encoding: gzip",
-        &format!("Authorization: Bearer {KEY}"),
-    ];
-    let answer = by_hand::call(gateway.addresses.http, "POST", "/v1/verifications", &fields, &bomb).await;
-    assert!((400..500).contains(&answer.status), "{} {}", answer.status, answer.body);
+    for client in clients(&gateway).await {
+        for encoding in ["gzip", "deflate", "br", "zstd"] {
+            let answer = start_with(&client, &[&format!("Content-Encoding: {encoding}")], &bomb).await;
+            assert!(is_refusal(&answer), "{:?} {encoding} {} {}", client.surface, answer.status, answer.body);
+        }
+    }
     assert_unharmed(&gateway).await;
 }
 
 #[tokio::test]
 async fn nothing_is_followed_without_end() {
-    let gateway = Gateway::start().await;
+    let gateway = house().await;
     // Groups within groups, of a field that nobody knows; then messages within messages.
     let groups = [0xfb_u8, 0x7f].repeat(100_000);
     let status = sent(gateway.grpc(), None, KEY, framed(0, &groups)).await;
@@ -127,19 +142,14 @@ async fn nothing_is_followed_without_end() {
     let status = sent(gateway.grpc(), None, KEY, framed(0, &nested)).await;
     assert_ne!(status.as_deref(), Some("0"));
 
-    let bearer = format!("Authorization: Bearer {KEY}");
-    let fields = ["Host: x", "Content-Type: application/json", &bearer];
-    for body in
-        ["[".repeat(100_000), "{\"recipient\":".repeat(20_000), format!("{}{}", "[".repeat(50_000), "]".repeat(50_000))]
-    {
-        for target in [
-            "/v1/verifications",
-            "/esms/sms/otp/generate",
-            "/octopush/service/otp/generate",
-            "/simpu/otp/request_token",
+    for client in clients(&gateway).await {
+        for body in [
+            "[".repeat(100_000),
+            "{\"recipient\":".repeat(20_000),
+            format!("{}{}", "[".repeat(50_000), "]".repeat(50_000)),
         ] {
-            let answer = by_hand::call(gateway.addresses.http, "POST", target, &fields, &body).await;
-            assert!(is_refusal(&answer), "{target} {} {}", answer.status, answer.body);
+            let answer = start_with(&client, &[], &body).await;
+            assert!(is_refusal(&answer), "{:?} {} {}", client.surface, answer.status, answer.body);
         }
     }
     assert_unharmed(&gateway).await;

@@ -40,7 +40,7 @@ fn times(verdicts: &[Verdict], verdict: &Verdict) -> usize {
 async fn of_wrong_codes_at_once_as_many_as_allowed_are_judged() {
     let gateway = house().await;
     let mut turn = 0;
-    for surface in surfaces(1) {
+    for surface in surfaces([1]) {
         let client = client(&gateway, surface).await;
         for width in rounds(surface) {
             turn += 1;
@@ -65,7 +65,7 @@ async fn of_wrong_codes_at_once_as_many_as_allowed_are_judged() {
 async fn of_right_codes_at_once_one_is_taken() {
     let gateway = house().await;
     let mut turn = 0;
-    for surface in surfaces(2) {
+    for surface in surfaces([2]) {
         let client = client(&gateway, surface).await;
         for width in rounds(surface) {
             turn += 1;
@@ -84,7 +84,7 @@ async fn of_right_codes_at_once_one_is_taken() {
 async fn of_starts_with_one_key_at_once_one_sends() {
     let gateway = house().await;
     let mut turn = 0;
-    for surface in surfaces(20) {
+    for surface in surfaces([20]) {
         let client = client(&gateway, surface).await;
         for (round, width) in rounds(surface).enumerate() {
             turn += 1;

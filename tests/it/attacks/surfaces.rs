@@ -3,14 +3,21 @@
 //! What a surface makes of an attack is read in its own words and told in these few: right, wrong, over, refused. What
 //! really happened is asked over gRPC, whatever the surface that was attacked.
 
+pub(crate) mod letters;
+
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
+use tonic::transport::Channel;
+use verigate::proto::messaging::v1::messaging_service_client::MessagingServiceClient;
+use verigate::proto::verification::v1::verification_service_client::VerificationServiceClient;
 use verigate::proto::verification::v1::{
     CheckOutcome, CheckVerificationRequest, ListVerificationsRequest, StartVerificationRequest, Verification,
 };
 
-use crate::support::gateway::{CONFIG, Gateway, Verifications, by_id, phone, reason, start, start_now};
+use crate::support::gateway::{
+    CONFIG, Credentials, Gateway, Messages, Verifications, by_id, phone, reason, start, start_now,
+};
 use crate::support::http::{Answer, call};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,9 +33,10 @@ pub(crate) enum Surface {
 /// A tenant of [`house`], and its credentials as each surface takes them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tenant {
-    id: &'static str,
-    secret: &'static str,
-    mask: &'static str,
+    pub(crate) id: &'static str,
+    pub(crate) secret: &'static str,
+    /// By which one surface knows who its texts are from.
+    pub(crate) mask: &'static str,
 }
 
 pub(crate) const ACME: Tenant = Tenant { id: "acme", secret: "acme-secret-of-some-length", mask: "ACMEMASK" };
@@ -52,6 +60,7 @@ pub(crate) struct Client {
     tenant: Tenant,
     http: SocketAddr,
     grpc: Verifications,
+    messages: Messages,
 }
 
 /// A started verification, as its surface names it.
@@ -64,13 +73,18 @@ pub(crate) struct Begun {
 
 /// A gateway whose two tenants may use every surface.
 pub(crate) async fn house() -> Gateway {
+    Gateway::start_with(&open_house()).await
+}
+
+/// The configuration of [`house`].
+pub(crate) fn open_house() -> String {
     let config = CONFIG
         .replace("brand = \"Acme\"\n", "brand = \"Acme\"\nreturn_code = true\n")
         .replace("name = \"other\"\n", "name = \"other\"\nreturn_code = true\n")
         // A thousand wrong codes of a tenant are many elsewhere.
         .replace("[guard]\n", "[guard]\ntenant_failures = { mode = \"off\" }\n");
     let masks = "[rest.hasun.masks]\nacme = { ACMEMASK = \"ACME\" }\nother = { OTHRMASK = \"OTHER\" }\n";
-    Gateway::start_with(&format!("{config}\n{masks}")).await
+    format!("{config}\n{masks}")
 }
 
 /// Numbers of a country that every surface serves, none of which the inbox has orders for.
@@ -107,8 +121,24 @@ impl Surface {
 
 impl Client {
     pub(crate) async fn new(gateway: &Gateway, surface: Surface, tenant: Tenant) -> Self {
-        let grpc = gateway.verifications_as(&format!("{}.{}", tenant.id, tenant.secret)).await;
-        Self { surface, tenant, http: gateway.addresses.http, grpc }
+        Self::on(gateway.channel().await, gateway.addresses.http, surface, tenant)
+    }
+
+    /// Of a server that listens there, whether it runs in this process or not.
+    pub(crate) fn on(grpc: Channel, http: SocketAddr, surface: Surface, tenant: Tenant) -> Self {
+        let key = Credentials::new(&format!("{}.{}", tenant.id, tenant.secret));
+        let messages = MessagingServiceClient::with_interceptor(grpc.clone(), key.clone());
+        Self { surface, tenant, http, grpc: VerificationServiceClient::with_interceptor(grpc, key), messages }
+    }
+
+    /// The same tenant over gRPC.
+    pub(crate) fn verifications(&self) -> Verifications {
+        self.grpc.clone()
+    }
+
+    /// Where surfaces over HTTP are.
+    pub(crate) fn http(&self) -> SocketAddr {
+        self.http
     }
 
     /// The same tenant at another surface.
@@ -118,14 +148,18 @@ impl Client {
 
     /// Starts a verification of a code of six digits with five checks. Errors: how the surface refuses.
     pub(crate) async fn start(&self, phone: &str, key: Option<&str>) -> Result<Begun, String> {
-        let begun = |name: String| Begun { phone: phone.to_owned(), name };
         if self.surface == Surface::Grpc {
             let idempotency_key = key.unwrap_or_default().to_owned();
             let request = StartVerificationRequest { idempotency_key, ..start(phone) };
             let started = start_now(&mut self.grpc.clone(), request).await;
+            let begun = |name: String| Begun { phone: phone.to_owned(), name };
             return started.map(|started| begun(started.id)).map_err(|refused| reason(&refused));
         }
-        let answer = self.send_start(phone, key).await;
+        self.read_begun(phone, &self.send_start(phone, key).await)
+    }
+
+    /// What the surface says of a start. Errors: how it refuses.
+    pub(crate) fn read_begun(&self, phone: &str, answer: &Answer) -> Result<Begun, String> {
         let body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
         let named = match self.surface {
             Surface::Esms if body["status"] == 0 => Some(&body["id"]),
@@ -136,14 +170,21 @@ impl Client {
             _ => None,
         };
         let named = named.ok_or_else(|| answer.body.clone())?;
-        Ok(begun(named.as_str().map_or_else(|| named.to_string(), str::to_owned)))
+        let name = named.as_str().map_or_else(|| named.to_string(), str::to_owned);
+        Ok(Begun { phone: phone.to_owned(), name })
     }
 
     /// The call that starts, with the number written as it is given.
     pub(crate) async fn send_start(&self, phone: &str, key: Option<&str>) -> Answer {
+        let (path, body) = self.begin_call(phone);
+        self.post("POST", &path, key, &body).await
+    }
+
+    /// Where that call goes, and what it says.
+    pub(crate) fn begin_call(&self, phone: &str) -> (String, Value) {
         let digits = phone.strip_prefix('+').unwrap_or(phone);
         let Tenant { id, secret, mask } = self.tenant;
-        let (path, body) = match self.surface {
+        match self.surface {
             Surface::Grpc => unreachable!("speaks no JSON"),
             Surface::Json => {
                 let body = json!({"recipient": {"phone": phone}, "delivery_wait": "5s"});
@@ -166,8 +207,7 @@ impl Client {
                 ("/octopush/service/otp/generate".to_owned(), body)
             }
             Surface::Simpu => ("/simpu/otp/request_token".to_owned(), json!({"recipient": digits, "length": 6})),
-        };
-        self.post("POST", &path, key, &body).await
+        }
     }
 
     /// Checks a candidate.

@@ -12,7 +12,7 @@ use verigate::proto::verification::v1::StartVerificationRequest;
 
 use crate::support::gateway::{CONFIG, Gateway, phone, reason, start, start_now, wrong_fields};
 
-const TEMPLATES: &str = r#"
+pub(crate) const TEMPLATES: &str = r#"
 [[templates]]
 name = "pay"
 locale = "en"
@@ -25,11 +25,11 @@ kind = "message"
 text = "Hello {{ shop }}, your order is on its way."
 "#;
 
-const DOMAIN: &str = "acme.example";
-const HASH: &str = "FA+9qCX9VSu";
+pub(crate) const DOMAIN: &str = "acme.example";
+pub(crate) const HASH: &str = "FA+9qCX9VSu";
 
 /// Values that are refused: they break the line, begin one of their own, turn the writing, or are no honest length.
-const REFUSED: [&str; 12] = [
+pub(crate) const REFUSED: [&str; 12] = [
     "a\r\nb",
     "a\nb",
     "a\rb",
@@ -45,7 +45,7 @@ const REFUSED: [&str; 12] = [
 ];
 
 /// Values that are taken as they are: what they would do elsewhere, they do not do in a text.
-const NEUTRAL: [&str; 7] = [
+pub(crate) const NEUTRAL: [&str; 7] = [
     "<script>alert(1)</script>",
     "<img src=x onerror=alert(1)>",
     "{{ code }}{% for x in y %}",
@@ -91,7 +91,7 @@ fn assert_refused(refused: &Status, fields: &[&str], hostile: &str) {
 }
 
 /// A text that a phone and a browser read as ours.
-fn assert_ours(text: &str) {
+pub(crate) fn assert_ours(text: &str) {
     let code: String = text.chars().take_while(char::is_ascii_digit).collect();
     assert_eq!(code.len(), 6, "{text}");
     assert_eq!(parse_web_otp(text), Some((DOMAIN, code.as_str())), "{text}");
