@@ -171,8 +171,12 @@ async fn what_cannot_be_measured_is_an_error() {
 
 /// The program itself, with a server of its own.
 fn program(place: &Path, arguments: &[&str]) -> Command {
+    program_for(place, "0.05", arguments)
+}
+
+fn program_for(place: &Path, seconds: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_verigate"));
-    command.args(["bench", "--seconds", "0.05"]).args(arguments).arg("--directory").arg(place).env_clear();
+    command.args(["bench", "--seconds", seconds]).args(arguments).arg("--directory").arg(place).env_clear();
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -200,7 +204,9 @@ fn the_command_starts_a_server_and_tells_what_it_used() {
 #[test]
 fn those_who_are_turned_away_come_again_and_nothing_fails() {
     let place = tempfile::tempdir().unwrap();
-    let mut program = program(place.path(), &["--callers", "4", "--calls", "pair", "--overload", "1", "--json"]);
+    // Long enough for all who are turned away at first to come again.
+    let arguments = ["--callers", "4", "--calls", "pair", "--overload", "1", "--json"];
+    let mut program = program_for(place.path(), "2", &arguments);
     // The server that is measured has the settings of the environment, as any other.
     let output = program.env("VERIGATE__SERVER__LIMITS__CALLS", "64").output().unwrap();
     let (printed, progress) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
