@@ -10,6 +10,7 @@ mod frames;
 mod inputs;
 mod inside;
 mod killed;
+mod liar;
 mod liars;
 pub(crate) mod matrix;
 mod pumping;

@@ -4,48 +4,22 @@
 //! What becomes of the record of each lie, and that codes take the next vendor, is tried at length in `vendors.rs`.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
-use serde_json::{Value, json};
 use verigate::proto::messaging::v1::MessageStatus;
 
 use crate::attacks::canary::{assert_clean, files};
 use crate::attacks::everywhere::{client, surfaces};
+use crate::attacks::liar::{End, Liar, MARK, PASS, TEXT, USER};
 use crate::attacks::surfaces::letters::Fate;
 use crate::attacks::surfaces::{Begun, Client, Surface, Verdict, number, open_house};
 use crate::support::gateway::{Gateway, eventually, start, start_now};
 use crate::support::http::get;
 use crate::support::log::Log;
-use crate::support::vendor_server::{Answer, Fault, Recorded, VendorServer};
-
-const USER: &str = "Canary-Vendor-User";
-const PASS: &str = "Canary-Vendor-Secret";
-/// In whatever the vendor says by itself.
-const MARK: &str = "Canary-Of-The-Vendor";
-const TEXT: &str = "Canary text of a message";
-
-/// What callers are to hear of a code or a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// That it was sent, as far as anybody knows.
-    Doubt,
-    /// The same; the next vendor has delivered it.
-    Elsewhere,
-    /// That it cannot be sent.
-    Refused,
-    /// That it was sent, by a vendor that says so.
-    Sent,
-}
 
 /// A gateway whose first vendor lies, and whose second takes everything.
 struct House {
     gateway: Gateway,
-    liar: VendorServer,
-    /// The status that the liar gives when it does not do worse.
-    status: Arc<AtomicI64>,
-    /// Where one of its redirects leads.
-    elsewhere: VendorServer,
+    liar: Liar,
 }
 
 /// What was heard on a surface, and what must not be in it.
@@ -53,14 +27,6 @@ struct Heard<'a> {
     house: &'a House,
     client: &'a Client,
     told: String,
-}
-
-/// Gives back what it was given in every place that has room.
-fn echo(request: &Recorded, status: i64) -> Answer {
-    let msg = request.json()["msg"].as_str().unwrap_or_default().to_owned();
-    let id = format!("sms-{}-1", code_in(&msg));
-    let said = json!({"status": status, "message": format!("{MARK}: {msg}"), "id": id, "seen": request.json()});
-    Answer::json(200, said).with_header("x-said", MARK)
 }
 
 /// The longest run of digits.
@@ -72,43 +38,8 @@ fn code_in(text: &str) -> String {
 
 impl House {
     async fn new() -> Self {
-        let status = Arc::new(AtomicI64::new(0));
-        let said = Arc::clone(&status);
-        let liar = VendorServer::start(move |request| echo(request, said.load(Ordering::SeqCst))).await;
-        let elsewhere = VendorServer::start(|request| echo(request, 0)).await;
-        let vendor = format!(
-            "[vendors.liar]\nkind = \"esms\"\nbase_url = \"{}\"\nuser = \"{USER}\"\npass = \"{PASS}\"\n\
-             # It must be asked in every case, however often it fails.\n\
-             breaker = {{ in_a_row = 0, share = 0 }}\nretry_budget = 100\n",
-            liar.url()
-        );
-        let config = open_house().replacen("vendors = [\"inbox\"]", "vendors = [\"liar\", \"inbox\"]", 1);
-        Self { gateway: Gateway::start_with(&format!("{config}\n{vendor}")).await, liar, status, elsewhere }
-    }
-
-    /// What it does, by turn: first what is worse than an answer, then answers.
-    fn lies(&self) -> Vec<(Option<Fault>, i64, End)> {
-        let other_schema = |body: Value| Fault::Answer(Answer::json(200, body));
-        let redirect = format!("{}/sms/send?{MARK}", self.elsewhere.url());
-        let worse = [
-            (Fault::Html, End::Doubt),
-            (other_schema(json!({"status": "0", "id": MARK})), End::Doubt),
-            (other_schema(json!([{"status": 0, "note": MARK}])), End::Doubt),
-            (Fault::Redirect(redirect), End::Doubt),
-            (Fault::NotUtf8, End::Doubt),
-            (Fault::Huge, End::Doubt),
-            (Fault::Echo(200), End::Doubt),
-            (Fault::Echo(500), End::Doubt),
-            (Fault::Echo(400), End::Elsewhere),
-            (Fault::Reset, End::Doubt),
-        ];
-        let answers = [(99, End::Doubt), (1, End::Elsewhere), (9, End::Refused), (0, End::Sent)];
-        let worse = worse.map(|(fault, end)| (Some(fault), 0, end));
-        worse.into_iter().chain(answers.map(|(status, end)| (None, status, end))).collect()
-    }
-
-    fn given(&self) -> String {
-        self.liar.requests().pop().unwrap().json()["msg"].as_str().unwrap().to_owned()
+        let liar = Liar::start(code_in).await;
+        Self { gateway: Gateway::start_with(&liar.before_the_inbox(&open_house())).await, liar }
     }
 }
 
@@ -117,7 +48,7 @@ impl House {
 impl Heard<'_> {
     /// A code whose first vendor lies is a good code, if it can be sent at all. Returns the text that it was in.
     async fn verify(&mut self, phone: &str, end: End, case: &str) -> String {
-        let (surface, before) = (self.client.surface, self.house.liar.requests().len());
+        let (surface, before) = (self.client.surface, self.house.liar.asked());
         let is_ok = if surface == Surface::Grpc {
             let started = start_now(&mut self.house.gateway.verifications().await, start(phone)).await;
             self.told += &format!("{started:?}");
@@ -125,15 +56,15 @@ impl Heard<'_> {
         } else {
             let answer = self.client.send_start(phone, None).await;
             // One surface tells the code to callers, as it was made, and that is all it tells.
-            let code = code_in(&self.house.given());
+            let code = code_in(&self.house.liar.given());
             let is_code = surface == Surface::Hasun && answer.body == format!("{{\"otp_code\":{code}}}");
             self.told += &format!("{}{}", answer.head, if is_code { "" } else { &answer.body });
             self.client.read_begun(phone, &answer).is_ok()
         };
         let expected = end != End::Refused || matches!(surface, Surface::Grpc | Surface::Json);
         assert_eq!(is_ok, expected, "{case}: {}", self.told);
-        assert_eq!(self.house.liar.requests().len(), before + 1, "{case}: it has the code once");
-        let text = self.house.given();
+        assert_eq!(self.house.liar.asked(), before + 1, "{case}: it has the code once");
+        let text = self.house.liar.given();
         let copies = usize::from(matches!(end, End::Doubt | End::Elsewhere));
         assert_eq!(self.house.gateway.inbox(phone).await.len(), copies, "{case}");
         let verification = self.client.newest(phone).await.unwrap();
@@ -149,7 +80,7 @@ impl Heard<'_> {
 
     /// Nobody is told that a text arrived when nobody knows, or that it failed.
     async fn write(&mut self, phone: &str, end: End, case: &str) {
-        let (surface, before) = (self.client.surface, self.house.liar.requests().len());
+        let (surface, before) = (self.client.surface, self.house.liar.asked());
         let name = match self.client.send_text(phone, TEXT, "").await {
             Ok(name) => Some(name),
             Err(refused) => {
@@ -171,7 +102,7 @@ impl Heard<'_> {
         })
         .await;
         self.told += &format!("{message:?}").replace(TEXT, "");
-        assert_eq!(self.house.liar.requests().len(), before + 1, "{case}: asked once");
+        assert_eq!(self.house.liar.asked(), before + 1, "{case}: asked once");
         let copies = self.house.gateway.inbox(phone).await.len();
         assert_eq!(copies, usize::from(end == End::Elsewhere), "{case}: no second copy of what perhaps went out");
         if let (Some(name), false) = (name, surface.reports()) {
@@ -200,17 +131,16 @@ async fn callers_hear_nothing_of_what_a_vendor_says_that_lies() {
     let (mut turn, mut texts) = (0, Vec::new());
     for surface in surfaces([25]) {
         let client = client(&house.gateway, surface).await;
-        for (fault, status, end) in house.lies() {
+        for (fault, status, end) in house.liar.lies() {
             let case = format!("{surface:?}: {fault:?}, status {status}");
-            house.status.store(status, Ordering::SeqCst);
-            house.liar.set_fault(fault).await;
+            house.liar.tell(fault, status).await;
             let mut heard = Heard { house: &house, client: &client, told: String::new() };
             texts.push(heard.verify(&number(turn), end, &case).await);
             heard.write(&number(turn + 1), end, &case).await;
             turn += 2;
         }
     }
-    assert_eq!(house.elsewhere.requests(), [], "credentials and texts go nowhere else");
+    assert_eq!(house.liar.elsewhere.requests(), [], "credentials and texts go nowhere else");
     let gateway = house.gateway;
     let host = format!("Host: {}", gateway.addresses.admin);
     let metrics = get(gateway.addresses.admin, "/metrics", &[&host]).await.body;
