@@ -307,7 +307,12 @@ impl Run<'_> {
 
     /// So many times the calls that the server takes at once.
     async fn too_many(&mut self, times: u16) -> Result<()> {
-        let Some(usual) = self.report.best_callers() else { return Ok(()) };
+        let Some(callers) = self.report.best_callers() else { return Ok(()) };
+        // Right before, because neither a machine nor a growing store is equally fast all the time.
+        self.point(callers, Operation::Pair).await?;
+        let Some(usual) = self.report.latest(callers, Operation::Pair).map(|point| (point.per_second, callers)) else {
+            return Ok(());
+        };
         let progress = &mut self.progress;
         let mut tell = |done: u64, elapsed: Duration| {
             let rate = done as f64 / elapsed.as_secs_f64().max(0.001);

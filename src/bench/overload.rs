@@ -25,22 +25,18 @@ const NORMAL: f64 = 0.9;
 const LONGEST_LOOK: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Pairs for `time` by as many callers as it serves best, then by so many times those whose calls the server takes at once,
-/// then by the former again until they are served as before. What is served of them is measured right before each time,
-/// because neither a machine nor a growing store is equally fast all the time.
+/// Pairs for `time` by so many times the callers whose calls the server takes at once, then by as many as it serves best.
+/// `usual`: how many pairs a second it serves of those, and how many they are.
 ///
 /// Errors: as those of a load.
 pub(crate) async fn measure(
     aim: &Aim,
     times: u16,
     time: Duration,
-    usual: usize,
+    usual: (f64, usize),
     stop: &CancellationToken,
     tell: &mut (dyn FnMut(u64, Duration) + Send),
 ) -> Result<(Overload, Measured)> {
-    let task = Task { operation: Operation::Pair, callers: usual, extent: Extent::For(time) };
-    let before = load::run(aim, task, stop, tell).await?;
-    let peak = before.latencies.total() as f64 / before.elapsed.as_secs_f64();
     let callers = usize::from(times) * CALLS;
     let wide = Aim { connections: callers.div_ceil(CALLERS_A_CONNECTION), ..aim.clone() };
     let task = Task { operation: Operation::Pair, callers, extent: Extent::Insisting(time) };
@@ -50,8 +46,8 @@ pub(crate) async fn measure(
         tell(done, elapsed);
     };
     let measured = load::run(&wide, task, stop, &mut tell).await?;
-    let normal_after = look_until_normal(aim, (peak, usual), stop).await?;
-    Ok((Overload::new(times, callers, &measured, peak, memory, normal_after), measured))
+    let normal_after = look_until_normal(aim, usual, stop).await?;
+    Ok((Overload::new(times, callers, &measured, usual.0, memory, normal_after), measured))
 }
 
 /// How long it takes until the server is back to normal.

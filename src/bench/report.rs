@@ -177,7 +177,7 @@ impl Report {
         best.map(|best| best.callers)
     }
 
-    fn latest(&self, callers: usize, operation: Operation) -> Option<&Point> {
+    pub(crate) fn latest(&self, callers: usize, operation: Operation) -> Option<&Point> {
         self.points.iter().rev().find(|point| point.callers == callers && point.call == operation.as_str())
     }
 }

@@ -7,8 +7,9 @@
 //! A read of sled may change its tree: whoever passes a node that is too full or too empty splits or merges it. While
 //! that went on in several threads, a key that had just been inserted was once seen to be missing. Here a lock lets
 //! one thread at a time into the tree, so that no two such changes ever meet. It is held for microseconds of work in
-//! memory and never across a flush, so a reader does not wait for the disk of a writer. Whoever lets go of it and wants it
-//! again at once, as one who settles a whole layer does, comes after those who wait.
+//! memory, for a group of commits that is judged for some hundreds of them, and never across a flush, so a reader does not
+//! wait for the disk of a writer. Whoever lets go of it and wants it again at once, as one who settles a whole layer does,
+//! comes after those who wait.
 
 use std::cell::OnceCell;
 use std::cmp::Ordering;
