@@ -11,6 +11,7 @@ pub mod context;
 pub mod funnel;
 pub mod otlp;
 pub mod page;
+mod span_fields;
 pub mod trace;
 
 use std::io::IsTerminal;
@@ -23,6 +24,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::error::{Error, Result, Violation};
+use crate::telemetry::span_fields::SpanFields;
 
 /// The `[log]` section.
 #[derive(Debug, Clone, Deserialize)]
@@ -113,7 +115,7 @@ where
     // It would complain of a line that cannot be written by a macro that panics when nobody reads that, either.
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
     if json {
-        Box::new(builder.json().flatten_event(true).finish())
+        Box::new(builder.json().flatten_event(true).fmt_fields(SpanFields).finish())
     } else {
         Box::new(builder.with_ansi(ansi).finish())
     }

@@ -1,9 +1,11 @@
 //! `verigate serve`: from a configuration to a server that answers until it is told to stop.
 
 use std::future::Future;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -18,6 +20,7 @@ use verigate::error::{Error, Kind, Reason};
 use verigate::random::OsRandom;
 use verigate::recipient::Phone;
 use verigate::server::listen::Addresses;
+use verigate::server::listen::cores::Cores;
 use verigate::server::listen::tls::Reload;
 use verigate::server::{Server, Surroundings};
 use verigate::telemetry;
@@ -80,7 +83,9 @@ async fn serve(loaded: &Loaded, until_stdin_ends: bool) -> Outcome {
         random: Arc::new(OsRandom),
         metrics: telemetry::start_metrics().map_err(|error| Failure::internal(&error))?,
     };
+    let cores = Cores::start(thread::available_parallelism().map_or(1, NonZero::get));
     let server = Server::build(loaded, surroundings).await.map_err(|error| cannot_start(&error))?;
+    let server = server.on(cores.map_err(|error| Failure::internal(&error))?);
     let reload = server.reload();
     // Otherwise the signal ends us, as it should when a terminal is closed.
     if !reload.is_empty() || supervisor.is_there() {

@@ -20,6 +20,7 @@ use crate::event::news::{Bundle, News};
 use crate::id::{Id, TenantName};
 use crate::messaging::due::move_mark;
 use crate::messaging::errand::Errand;
+use crate::messaging::moving::Moving;
 use crate::messaging::progress::count_events;
 use crate::messaging::retention::Retention;
 use crate::messaging::sending::{Sending, Step};
@@ -151,6 +152,7 @@ pub struct Records<R> {
     /// Records just committed with an attempt under way, so that its outcome need not read them again. Whether they
     /// still stand, the commit of the outcome finds out.
     fresh: Mutex<HashMap<Id, (Version, R)>>,
+    moving: Moving,
 }
 
 /// Most records kept at a time; beyond them an outcome reads its record.
@@ -256,7 +258,7 @@ impl Marks {
 
 impl<R: SendRecord> Records<R> {
     pub fn new(ground: Ground, watches: Watches, retention: Retention, render: Box<Render<R>>) -> Self {
-        Self { ground, watches, retention, render, fresh: Mutex::default() }
+        Self { ground, watches, retention, render, fresh: Mutex::default(), moving: Moving::default() }
     }
 
     /// Keeps a record that was just committed at this version for the outcome of the attempt that it holds.
@@ -265,6 +267,12 @@ impl<R: SendRecord> Records<R> {
         if fresh.len() < MAX_FRESH {
             fresh.insert(id, (version, record));
         }
+    }
+
+    /// Completes once no send of the record is being moved that was when this was called. Who changes a record right after
+    /// it was committed with an attempt under way would lose the race to its outcome as a rule.
+    pub(crate) async fn settled(&self, id: Id) {
+        self.moving.over(id).await;
     }
 
     fn fresh(&self) -> MutexGuard<'_, HashMap<Id, (Version, R)>> {
@@ -310,6 +318,7 @@ impl<R: SendRecord> SendHolder for Records<R> {
 
     async fn change(&self, send: &SendRef, change: &Move<'_>) -> Result<Option<Changed>> {
         let key = R::key(&self.ground.keys, send);
+        let _moving = self.moving.begin(send.id);
         let mut fresh = self.fresh().remove(&send.id);
         for _ in 0..MAX_ROUNDS {
             let (remembered, found) = match fresh.take() {

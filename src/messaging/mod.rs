@@ -30,6 +30,7 @@ pub mod locale;
 pub mod made;
 pub mod measuring;
 pub mod message;
+mod moving;
 pub mod outbox;
 pub mod oversight;
 pub mod page;

@@ -206,13 +206,18 @@ impl Templates {
     /// template is at fault.
     pub fn render_verification(&self, wording: &Wording<'_>, facts: &CodeFacts<'_>) -> Result<SecretString> {
         let template = self.find(Kind::Verification, Some(wording.tenant), wording.template)?;
-        self.render(template, wording.locale, wording.variables, wording.brand, Some(facts))
+        self.render(template, wording, Some(facts))
     }
 
     /// Whether a verification can be worded so, whatever its code and lifetime: what passes here renders later, too.
     ///
     /// Errors: as for [`Templates::render_verification`].
     pub fn check_verification(&self, wording: &Wording<'_>) -> Result<()> {
+        if wording.variables.is_empty() {
+            // Whether it can be written was found out when its source was read.
+            let template = self.find(Kind::Verification, Some(wording.tenant), wording.template)?;
+            return choose(template, wording).map(drop);
+        }
         self.render_verification(wording, &LONGEST).map(drop)
     }
 
@@ -221,7 +226,7 @@ impl Templates {
     /// Errors: as for [`Templates::render_verification`].
     pub fn render_text(&self, wording: &Wording<'_>) -> Result<SecretString> {
         let template = self.find(Kind::Message, Some(wording.tenant), wording.template)?;
-        self.render(template, wording.locale, wording.variables, wording.brand, None)
+        self.render(template, wording, None)
     }
 
     /// The template of this name that comes first for the tenant.
@@ -243,22 +248,11 @@ impl Templates {
     fn render(
         &self,
         template: &Template,
-        locale: Option<&str>,
-        given: &BTreeMap<String, String>,
-        brand: Option<&str>,
+        wording: &Wording<'_>,
         facts: Option<&CodeFacts<'_>>,
     ) -> Result<SecretString> {
-        let mut wrong = variables::check(&template.variables, given);
-        wrong.extend(brand.and_then(check_brand));
-        let locale = locale.map(Locale::parse).transpose().unwrap_or_else(|error| {
-            wrong.extend_from_slice(error.violations());
-            None
-        });
-        if !wrong.is_empty() {
-            return Err(Error::invalid_fields(wrong));
-        }
-        let text = template.text(locale.as_ref());
-        let text = text.ok_or_else(|| Error::internal(format!("template {} has no text", template.name)))?;
+        let text = choose(template, wording)?;
+        let Wording { variables: given, brand, .. } = *wording;
         self.write(&text.key, Filling::new(given, brand, facts)).map_err(|error| match error {
             Unwritten::TooLong if !given.is_empty() => {
                 Error::invalid("variables", "must be shorter: the text gets too long")
@@ -335,16 +329,34 @@ impl Templates {
         }
         check_kind(kind, &read)?;
         let facts = Some(&LONGEST).filter(|_| kind == Kind::Verification);
-        let longest_brand = "字".repeat(MAX_BRAND_CHARACTERS);
+        // In as many bytes as a brand can have.
+        let longest_brand = "𠮷".repeat(MAX_BRAND_CHARACTERS);
         let blank = read.callers_variables().into_iter().map(|name| (name, String::new())).collect();
-        self.write(key, Filling::new(&blank, Some(&longest_brand), facts)).map_err(|error| match error {
-            Unwritten::TooLong => {
-                "must be shorter: with a long code and brand nothing of this length can be sent".to_owned()
-            }
-            Unwritten::Failed(kind) => format!("cannot be rendered: {kind}"),
-        })?;
+        for brand in [Some(longest_brand.as_str()), None] {
+            self.write(key, Filling::new(&blank, brand, facts)).map_err(|error| match error {
+                Unwritten::TooLong => {
+                    "must be shorter: with a long code and brand nothing of this length can be sent".to_owned()
+                }
+                Unwritten::Failed(kind) => format!("cannot be rendered: {kind}"),
+            })?;
+        }
         Ok(read)
     }
+}
+
+/// The text of a template in the language asked for, if all is right that goes into it.
+fn choose<'a>(template: &'a Template, wording: &Wording<'_>) -> Result<&'a Text> {
+    let mut wrong = variables::check(&template.variables, wording.variables);
+    wrong.extend(wording.brand.and_then(check_brand));
+    let locale = wording.locale.map(Locale::parse).transpose().unwrap_or_else(|error| {
+        wrong.extend_from_slice(error.violations());
+        None
+    });
+    if !wrong.is_empty() {
+        return Err(Error::invalid_fields(wrong));
+    }
+    let text = template.text(locale.as_ref());
+    text.ok_or_else(|| Error::internal(format!("template {} has no text", template.name)))
 }
 
 /// What a template of this kind must do, and what it cannot.

@@ -54,6 +54,7 @@ use crate::nodes::Nodes;
 use crate::random::Random;
 use crate::server::around::Around;
 use crate::server::exporting::Exporting;
+use crate::server::listen::cores::Cores;
 use crate::server::listen::tls::{Certificates, Reload, keep_fresh};
 use crate::server::listen::{Addresses, Listeners};
 use crate::server::opening::Opened;
@@ -121,6 +122,7 @@ pub struct Server {
     receipts: Vec<Receipts>,
     ready: Arc<AtomicBool>,
     drain_deadline: Duration,
+    cores: Arc<Cores>,
 }
 
 /// Checks what only the server can read of a configuration: the vendors' own keys, what that makes them able to do, and
@@ -235,10 +237,10 @@ impl Server {
             outbox: Arc::clone(&wired.outbox),
             clock: Arc::clone(&clock),
         })?;
-        let page = metrics.clone();
         let pulse = Arc::new(Pulse::new(metrics.clone(), Arc::clone(&clock)));
         let desk = wired.for_console(&pulse, inboxes.iter().map(|inbox| inbox.vendor().to_owned()).collect());
-        let admin = admin::router(&config.server, &first_send, (desk, inboxes), page, store, Arc::clone(&ready));
+        let admin =
+            admin::router(&config.server, &first_send, (desk, inboxes), metrics.clone(), store, Arc::clone(&ready));
         Ok(Self {
             addresses,
             listeners,
@@ -265,7 +267,13 @@ impl Server {
             receipts: later,
             ready,
             drain_deadline: config.server.drain_deadline,
+            cores: Arc::default(),
         })
+    }
+
+    /// Answers calls on threads of their own. Without it, they are answered where [`Server::run`] is.
+    pub fn on(self, cores: Cores) -> Self {
+        Self { cores: Arc::new(cores), ..self }
     }
 
     pub fn addresses(&self) -> &Addresses {
@@ -310,7 +318,7 @@ impl Server {
         background.spawn(self.pulse.run());
         let exporting = Exporting::start(self.exporter, self.metrics);
 
-        let mut serving = self.listeners.serve(self.grpc, &self.around, self.http, self.admin, &closing);
+        let mut serving = self.listeners.serve(self.grpc, &self.around, self.http, self.admin, &self.cores, &closing);
         self.ready.store(true, Ordering::Release);
         let outcome = tokio::select! {
             () = stop => Ok(()),
@@ -341,8 +349,10 @@ impl Server {
         if let Err(error) = self.guard.close().await {
             warn!(?error, "what the guard has counted could not be written down");
         }
-        self.opened.close().await?;
-        outcome
+        let closed = self.opened.close().await;
+        // Not before: a connection to the store may live on one of them.
+        self.cores.stop();
+        closed.and(outcome)
     }
 }
 

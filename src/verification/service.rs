@@ -100,6 +100,7 @@ impl Verifications {
             }
         };
         let key = check.key(&self.ground.keys, &tenant.name, id);
+        self.records.settled(id).await;
         for _ in 0..MAX_ROUNDS {
             let mut loaded = self.storage.load(&tenant.name, id).await?;
             if loaded.value.is_of_vendors_code() {

@@ -20,6 +20,7 @@ use crate::server::listen::attend::{Origin, Timely};
 use crate::server::listen::caps::{Caps, Place};
 use crate::server::listen::client_address::Proxies;
 use crate::server::listen::connection::Host;
+use crate::server::listen::cores::Cores;
 use crate::server::listen::patience::after;
 use crate::server::listen::unix::{Guests, SocketFile};
 
@@ -51,6 +52,12 @@ enum Stream {
     Unix(UnixStream),
 }
 
+/// A stream between two runtimes.
+enum Detached {
+    Tcp(std::net::TcpStream, SocketAddr),
+    Unix(std::os::unix::net::UnixStream),
+}
+
 /// A connection that is counted while it is open.
 struct Counted {
     listener: &'static str,
@@ -58,7 +65,7 @@ struct Counted {
 }
 
 /// Serves until the host closes, and then until the last call has been answered. What is dropped is cut off.
-pub(crate) async fn serve<S, B>(door: Door, mut gate: Gate, host: Host<S>)
+pub(crate) async fn serve<S, B>(door: Door, mut gate: Gate, host: Host<S>, cores: Arc<Cores>)
 where
     S: Service<Request<Timely>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send,
@@ -77,14 +84,18 @@ where
         match accepted {
             Ok(stream) => {
                 let Some((place, origin)) = gate.admit(&door, &stream) else { continue };
-                let host = Arc::clone(&host);
-                connections.spawn(async move {
+                let (host, seat) = (Arc::clone(&host), cores.seat());
+                let runtime = seat.runtime();
+                let stream = stream.detach();
+                let serve = async move {
                     let _place = place;
-                    match stream {
-                        Stream::Tcp(stream, _) => host.serve(stream, origin).await,
-                        Stream::Unix(stream) => host.serve(stream, origin).await,
+                    match stream.and_then(Detached::attach) {
+                        Ok(Stream::Tcp(stream, _)) => host.serve(stream, origin, seat).await,
+                        Ok(Stream::Unix(stream)) => host.serve(stream, origin, seat).await,
+                        Err(error) => debug!(%error, "a connection cannot be served"),
                     }
-                });
+                };
+                connections.spawn_on(serve, &runtime);
             }
             Err(error) if is_the_peers(&error) => {}
             Err(error) => {
@@ -120,6 +131,29 @@ impl Door {
             }
             Self::Unix { listener, .. } => Ok(Stream::Unix(listener.accept().await?.0)),
         }
+    }
+}
+
+// === impl Stream ===
+
+impl Stream {
+    fn detach(self) -> io::Result<Detached> {
+        Ok(match self {
+            Self::Tcp(stream, address) => Detached::Tcp(stream.into_std()?, address),
+            Self::Unix(stream) => Detached::Unix(stream.into_std()?),
+        })
+    }
+}
+
+// === impl Detached ===
+
+impl Detached {
+    /// Within the runtime that it is for.
+    fn attach(self) -> io::Result<Stream> {
+        Ok(match self {
+            Self::Tcp(stream, address) => Stream::Tcp(TcpStream::from_std(stream)?, address),
+            Self::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
+        })
     }
 }
 

@@ -10,13 +10,14 @@ use hyper::body::Body;
 use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 use tracing::debug;
 
 use crate::server::listen::attend::{Activity, Attendant, Origin, Timely};
+use crate::server::listen::cores::{Calls, Seat};
 use crate::server::listen::patience::{Patience, after};
 use crate::server::listen::tls::Certificates;
 
@@ -77,11 +78,11 @@ where
     B::Error: Into<BoxError>,
 {
     /// Serves a connection to its end.
-    pub(crate) async fn serve<T>(&self, stream: T, origin: Origin)
+    pub(crate) async fn serve<T>(&self, stream: T, origin: Origin, seat: Seat)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Some(tls) = &self.tls else { return self.speak(stream, self.wire, origin).await };
+        let Some(tls) = &self.tls else { return self.speak(stream, self.wire, origin, seat).await };
         let handshake = tls.acceptor().accept(stream);
         let stream = tokio::select! {
             shaken = handshake => shaken,
@@ -91,13 +92,13 @@ where
             Ok(stream) => {
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 let wire = if http2 { Wire::Http2 } else { self.wire };
-                self.speak(stream, wire, origin).await;
+                self.speak(stream, wire, origin, seat).await;
             }
             Err(error) => debug!(%error, "a TLS handshake failed"),
         }
     }
 
-    async fn speak<T>(&self, stream: T, wire: Wire, origin: Origin)
+    async fn speak<T>(&self, stream: T, wire: Wire, origin: Origin, seat: Seat)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -106,7 +107,7 @@ where
         let attendant = Attendant { service, origin, activity: Arc::clone(&activity), read };
         let stream = TokioIo::new(stream);
         match wire {
-            Wire::Http2 => self.keep(http2().serve_connection(stream, attendant), &activity).await,
+            Wire::Http2 => self.keep(http2(seat.calls()).serve_connection(stream, attendant), &activity).await,
             Wire::Http1 => self.keep(http1(&self.patience).serve_connection(stream, attendant), &activity).await,
         }
     }
@@ -148,8 +149,8 @@ where
     }
 }
 
-fn http2() -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+fn http2(calls: Calls) -> http2::Builder<Calls> {
+    let mut builder = http2::Builder::new(calls);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
@@ -173,14 +174,14 @@ fn http1(patience: &Patience) -> http1::Builder {
 
 // === impl Closing ===
 
-impl<I, S, B> Closing for http2::Connection<I, S, TokioExecutor>
+impl<I, S, B> Closing for http2::Connection<I, S, Calls>
 where
     S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B>,
     S::Error: Into<BoxError>,
     I: Read + Write + Unpin,
     B: Body + 'static,
     B::Error: Into<BoxError>,
-    TokioExecutor: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
+    Calls: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
 {
     fn close(self: Pin<&mut Self>) {
         self.graceful_shutdown();

@@ -5,6 +5,7 @@ mod attend;
 mod caps;
 mod client_address;
 mod connection;
+pub mod cores;
 mod patience;
 pub mod tls;
 mod unix;
@@ -29,6 +30,7 @@ use crate::server::listen::accept::{Door, Gate};
 use crate::server::listen::caps::Caps;
 use crate::server::listen::client_address::Proxies;
 use crate::server::listen::connection::{Host, Wire};
+use crate::server::listen::cores::Cores;
 use crate::server::listen::patience::Patience;
 use crate::server::listen::tls::{Certificates, Protocols};
 use crate::server::listen::unix::Guests;
@@ -115,13 +117,15 @@ impl Listeners {
         self.certificates.iter().map(|(_, certificates)| Arc::clone(certificates)).collect()
     }
 
-    /// Answers on all listeners until `closing`, one task each, which ends once its last call has.
+    /// Answers on all listeners until `closing`, one task each, which ends once its last call has. Calls of clients run on
+    /// `cores`.
     pub(crate) fn serve(
         self,
         grpc: Routes,
         around: &Around,
         http: Router,
         admin: Router,
+        cores: &Arc<Cores>,
         closing: &CancellationToken,
     ) -> JoinSet<()> {
         let Self { grpc: grpc_door, http: http_door, admin: admin_door, limits, certificates } = self;
@@ -138,8 +142,11 @@ impl Listeners {
                 patience: limits.patience,
                 closing: closing.clone(),
             },
+            Arc::clone(cores),
         ));
-        for (listener, door, router) in [("http", http_door, http), ("admin", admin_door, admin)] {
+        // What the admin listener is asked for may take longer, and nobody else should wait for it.
+        let with_cores = [("http", http_door, http, Arc::clone(cores)), ("admin", admin_door, admin, Arc::default())];
+        for (listener, door, router, cores) in with_cores {
             let host = Host {
                 service: router,
                 wire: Wire::Http1,
@@ -147,7 +154,7 @@ impl Listeners {
                 patience: limits.patience,
                 closing: closing.clone(),
             };
-            serving.spawn(accept::serve(door, limits.gate(listener), host));
+            serving.spawn(accept::serve(door, limits.gate(listener), host, cores));
         }
         serving
     }
