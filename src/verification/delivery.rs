@@ -20,7 +20,20 @@ impl Verifications {
         call: Option<JoinHandle<()>>,
         wait: Option<Duration>,
     ) -> Result<View> {
-        let Some(wait) = wait.filter(|wait| !wait.is_zero()) else { return Ok(view) };
+        match wait.filter(|wait| !wait.is_zero()) {
+            // In a box, so that calls that do not wait carry no room for it.
+            Some(wait) => Box::pin(self.wait_for_outcome(view, send, call, wait)).await,
+            None => Ok(view),
+        }
+    }
+
+    async fn wait_for_outcome(
+        &self,
+        view: View,
+        send: &SendRef,
+        call: Option<JoinHandle<()>>,
+        wait: Duration,
+    ) -> Result<View> {
         let tenant = &view.verification.tenant;
         let mut deadline = self.ground.clock.sleep_until(self.ground.clock.now() + wait);
         let mut waits = true;

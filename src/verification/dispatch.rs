@@ -47,7 +47,7 @@ pub(crate) struct Sent<'a> {
     /// The request that wants it, when it came with an idempotency key.
     pub(crate) tag: Option<RequestTag>,
     /// The verification whose place the new one takes.
-    pub(crate) replaced: Option<Loaded<Verification>>,
+    pub(crate) replaced: Option<Box<Loaded<Verification>>>,
     pub(crate) admission: &'a mut Admission,
 }
 
@@ -102,7 +102,7 @@ impl Verifications {
     pub(crate) async fn plan_send(
         &self,
         tenant: TenantTag,
-        mut to: Loaded<Verification>,
+        mut to: Box<Loaded<Verification>>,
         mut state: Loaded<RecipientState>,
         what: Sent<'_>,
         now: Timestamp,

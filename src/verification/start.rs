@@ -224,7 +224,7 @@ impl Verifications {
         };
         let key = self.ground.keys.verification(tags.0, id);
         let value = Verification::new(beginning, now);
-        let fresh = Loaded { key, read: None, value, marks: Marks::default() };
+        let fresh = Box::new(Loaded { key, read: None, value, marks: Marks::default() });
         let sent = Sent { channel: *channel, tag, replaced, admission };
         self.plan_send(tags.0, fresh, state, sent, now).await
     }

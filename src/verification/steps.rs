@@ -62,7 +62,7 @@ impl Verifications {
     async fn plan_step(
         &self,
         record: &SendRef,
-        mut loaded: Loaded<Verification>,
+        mut loaded: Box<Loaded<Verification>>,
         state: Loaded<RecipientState>,
         way: Way<'_>,
         now: Timestamp,

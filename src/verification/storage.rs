@@ -19,7 +19,8 @@ pub struct Storage {
     pub(crate) retention: Retention,
 }
 
-/// A record as read, to be required unchanged by the commit.
+/// A record as read, to be required unchanged by the commit. A verification is large, and handed on in a box, so that the
+/// calls that wait with it in hand stay small.
 pub struct Loaded<T> {
     pub key: Key,
     pub read: Option<Record>,
@@ -36,20 +37,20 @@ impl Storage {
     }
 
     /// Errors: `NotFound` for an unknown id, another tenant's among them.
-    pub async fn load(&self, tenant: &TenantName, id: Id) -> Result<Loaded<Verification>> {
+    pub async fn load(&self, tenant: &TenantName, id: Id) -> Result<Box<Loaded<Verification>>> {
         self.find(tenant, id).await?.ok_or_else(not_found)
     }
 
-    pub async fn find(&self, tenant: &TenantName, id: Id) -> Result<Option<Loaded<Verification>>> {
+    pub async fn find(&self, tenant: &TenantName, id: Id) -> Result<Option<Box<Loaded<Verification>>>> {
         self.find_tagged(self.ground.keys.tenant(tenant), id).await
     }
 
-    pub async fn find_tagged(&self, tenant: TenantTag, id: Id) -> Result<Option<Loaded<Verification>>> {
+    pub async fn find_tagged(&self, tenant: TenantTag, id: Id) -> Result<Option<Box<Loaded<Verification>>>> {
         let key = self.ground.keys.verification(tenant, id);
         let Some(read) = self.ground.store.get(&key).await? else { return Ok(None) };
         let value: Verification = record::decode(&read.value)?;
         let marks = Marks::of_record(&value);
-        Ok(Some(Loaded { key, read: Some(read), value, marks }))
+        Ok(Some(Box::new(Loaded { key, read: Some(read), value, marks })))
     }
 
     /// An unknown recipient has an empty state.

@@ -32,7 +32,7 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// A check that is to be judged: what was read, and whom to ask.
 struct Question {
-    verification: Loaded<Verification>,
+    verification: Box<Loaded<Verification>>,
     state: Loaded<RecipientState>,
     /// Where vendors can be asked; else the candidate is wrong, whatever it is.
     codes: Vec<LiveCode>,
@@ -122,7 +122,7 @@ impl Verifications {
     /// Answers a check of one that has ended, and writes down what time has done to it.
     async fn ended(
         &self,
-        mut loaded: Loaded<Verification>,
+        mut loaded: Box<Loaded<Verification>>,
         state: &Loaded<RecipientState>,
         now: Timestamp,
     ) -> Result<Option<Checked>> {
@@ -142,7 +142,7 @@ impl Verifications {
     /// Errors: `Unavailable` when the vendor cannot be asked now; nothing is counted.
     async fn question(
         &self,
-        mut loaded: Loaded<Verification>,
+        mut loaded: Box<Loaded<Verification>>,
         state: Loaded<RecipientState>,
         candidate: &Arc<Candidate>,
         key: Option<CheckKey>,
@@ -234,7 +234,7 @@ impl Judge {
     /// Commits what was heard of a check, by its number and the time at which it was counted. `None` after a lost race.
     async fn settle(
         &self,
-        mut verification: Loaded<Verification>,
+        mut verification: Box<Loaded<Verification>>,
         mut state: Loaded<RecipientState>,
         (number, counted_at): (u32, Timestamp),
         (code, heard): &(Option<&LiveCode>, Result<CodeVerdict, Failure>),
