@@ -71,6 +71,7 @@ mod fault;
 mod files;
 mod journal;
 mod pace;
+mod presence;
 mod queue;
 mod record;
 mod rewrite;
