@@ -150,3 +150,89 @@ impl Sweeper {
         answered.await.map_err(|_| self.queue.why_unanswered())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::error::Reason;
+    use crate::id::Partition;
+    use crate::store::MAX_VALUE_BYTES;
+    use crate::store::sled::record::Header;
+
+    const EXPIRY: Timestamp = Timestamp::from_millis(2_000_000);
+
+    fn key(number: usize) -> IVec {
+        IVec::from(&number.to_be_bytes()[4..])
+    }
+
+    /// A sweeper of a table that holds so many records, of which one has several parts and one expires, and whose queue has
+    /// no room for any job.
+    fn sweeper(records: usize, expires: usize) -> (Sweeper, ManualClock) {
+        let db = sled::Config::new().temporary(true).open().unwrap();
+        for number in 0..records {
+            let expires_at = (number == expires).then_some(EXPIRY);
+            let value = if number == 1 { &[1; MAX_VALUE_BYTES][..] } else { b"value" };
+            let header = Header::new(Version(7), expires_at, Partition::new(0));
+            for (key, stored) in record::encode(&key(number), header, value).unwrap().1 {
+                db.insert(key, stored).unwrap();
+            }
+        }
+        let (table, queue) = (Arc::new(Table::new(sled::Tree::clone(&db))), Arc::new(Queue::new(0)));
+        let clock = ManualClock::new(EXPIRY);
+        (Sweeper { table, queue, clock: Arc::new(clock.clone()) }, clock)
+    }
+
+    fn check(table: &Table, records: usize) {
+        for number in 0..records {
+            let found = table.read(|durable| {
+                assert!(!durable.rules_out(&key(number)), "{number}");
+                let stored = durable.get(&key(number))?.unwrap();
+                record::read(durable, &key(number), &stored, Timestamp::from_millis(0))
+            });
+            assert!(found.unwrap().is_some(), "{number}, and all its parts");
+        }
+        let absent = (records..records + 1_000)
+            .filter(|number| table.read(|durable| Ok(durable.rules_out(&key(*number)))).unwrap());
+        assert!(absent.count() > 990);
+    }
+
+    #[tokio::test]
+    async fn a_slice_that_fails_is_walked_again_before_any_key_is_known_to_be_absent() {
+        const RECORDS: usize = 5 * LOOK_RECORDS;
+        let (sweeper, clock) = sweeper(RECORDS, 2 * LOOK_RECORDS);
+        let mut walk = None;
+        for _ in 0..2 {
+            sweeper.slice(&mut walk).await.unwrap();
+        }
+        for _ in 0..10 {
+            let error = sweeper.slice(&mut walk).await.err();
+            assert_eq!(error.unwrap().reason(), Reason::Overloaded, "nothing can be deleted");
+            assert!(walk.is_some() && !sweeper.table.is_known().unwrap());
+        }
+        clock.set(Timestamp::from_millis(0));
+        while walk.is_some() {
+            assert!(!sweeper.table.is_known().unwrap(), "before the end of the walk");
+            sweeper.slice(&mut walk).await.unwrap();
+        }
+        check(&sweeper.table, RECORDS);
+    }
+
+    #[tokio::test]
+    async fn it_walks_fast_until_the_keys_are_known_and_slowly_then() {
+        const SLICES: u32 = 20;
+        let records = LOOK_RECORDS * usize::try_from(SLICES).unwrap();
+        let (sweeper, clock) = sweeper(records, records);
+        let table = Arc::clone(&sweeper.table);
+        let sweeping = tokio::spawn(sweeper.run());
+        let mut waited = Duration::ZERO;
+        while !table.is_known().unwrap() {
+            tokio::task::yield_now().await;
+            clock.advance(SHORT_PAUSE);
+            waited += SHORT_PAUSE;
+        }
+        assert!(waited < REST + LONG_PAUSE * SLICES / 2, "{waited:?}");
+        check(&table, records);
+        sweeping.abort();
+    }
+}

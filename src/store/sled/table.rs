@@ -303,9 +303,14 @@ impl Durable<'_> {
     fn below(&self, key: &[u8]) -> Result<Option<IVec>> {
         match self.layers.settling.as_ref().and_then(|layer| layer.get(key)) {
             Some(entry) => Ok(entry.stored.clone()),
-            None if self.layers.presence.rules_out(key) => Ok(None),
+            None if self.rules_out(key) => Ok(None),
             None => self.trees()?.current()?.get(key).map_err(of_sled),
         }
+    }
+
+    /// Whether it is known, without a look into the tree, that a key does not lie there. Layers above it may have it.
+    pub(crate) fn rules_out(&self, key: &[u8]) -> bool {
+        self.layers.presence.rules_out(key)
     }
 
     fn trees(&self) -> Result<&Trees> {
@@ -454,7 +459,7 @@ mod tests {
         table: Table,
         model: BTreeMap<IVec, IVec>,
         /// What settles, how much of it has, and what of it was in the tree before.
-        settling: Option<(Arc<Layer>, usize, Vec<(IVec, Option<IVec>)>)>,
+        settling: Option<(Arc<Layer>, usize, Vec<Row>)>,
         walk: Option<(Arc<Keys>, Option<IVec>)>,
         dice: u64,
         values: u32,
@@ -610,7 +615,7 @@ mod tests {
                 let (key, expected) = (key(number), self.model.get(&key(number)));
                 let found = self.table.read(|durable| durable.get(&key)).unwrap();
                 assert_eq!(found.as_ref(), expected, "{number}");
-                let find = |durable: &Durable| Ok((durable.find(&key)?, durable.layers.presence.rules_out(&key)));
+                let find = |durable: &Durable| Ok((durable.find(&key)?, durable.rules_out(&key)));
                 let (entry, is_ruled_out) = self.table.read(find).unwrap();
                 assert_eq!(entry.stored.as_ref(), expected, "{number}");
                 if is_known && !self.db.as_ref().unwrap().contains_key(&key).unwrap() {
