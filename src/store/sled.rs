@@ -53,12 +53,12 @@ use crate::store::sled::files::{Disk, Files};
 use crate::store::sled::journal::Found;
 use crate::store::sled::pace::Pace;
 use crate::store::sled::queue::{Job, Queue};
-use crate::store::sled::record::PART_SPACE;
 use crate::store::sled::rewrite::{Ground, Rewriting};
 use crate::store::sled::settler::Settler;
 use crate::store::sled::snapshot::TableSnapshot;
 use crate::store::sled::sweep::Sweeper;
 use crate::store::sled::table::{Durable, Entry, Table};
+use crate::store::space::PART_SPACE;
 use crate::store::{
     Batch, Commit, Key, MAX_SCAN_ROWS, MAX_VALUE_BYTES, Order, Prefix, Record, Rewrite, SEAL_BYTES, Snapshot, Store,
     WholeStore, Write,

@@ -34,20 +34,20 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWrite
 
 use fastbloom::{AtomicBloomFilter, DefaultHasher};
 
-use crate::store::sled::record::PART_SPACE;
+use crate::store::space::PART_SPACE;
 
 /// What is known of the keys in the tree.
 pub(crate) struct Presence(RwLock<Filters>);
 
 struct Filters {
     /// `None` where nothing is known.
-    known: Option<Arc<Keys>>,
+    known: Option<Arc<KeyFilter>>,
     /// Filled while a walk is under way.
-    next: Option<Arc<Keys>>,
+    next: Option<Arc<KeyFilter>>,
 }
 
 /// A set of keys that says of some others, too, that it holds them.
-pub(crate) struct Keys {
+pub(crate) struct KeyFilter {
     hasher: DefaultHasher,
     /// How many keys the first link is for.
     room: usize,
@@ -76,7 +76,7 @@ const SEED: [u8; 16] = *b"which are absent";
 
 impl Presence {
     pub(crate) fn new(is_empty: bool) -> Self {
-        let known = is_empty.then(|| Arc::new(Keys::new(LEAST_ROOM)));
+        let known = is_empty.then(|| Arc::new(KeyFilter::new(LEAST_ROOM)));
         Self(RwLock::new(Filters { known, next: None }))
     }
 
@@ -99,15 +99,15 @@ impl Presence {
 
     /// Begins a walk through all records, which is to note the key of each and then say that it has ended. One that is
     /// under way counts no more.
-    pub(crate) fn begin_walk(&self) -> Arc<Keys> {
+    pub(crate) fn begin_walk(&self) -> Arc<KeyFilter> {
         let before = self.filters().known.as_ref().map_or(0, |known| known.len());
-        let next = Arc::new(Keys::new(before + before / 8));
+        let next = Arc::new(KeyFilter::new(before + before / 8));
         self.change().next = Some(Arc::clone(&next));
         next
     }
 
     /// Takes what a whole walk has noted for what is known, unless it counts no more.
-    pub(crate) fn end_walk(&self, noted: &Arc<Keys>) {
+    pub(crate) fn end_walk(&self, noted: &Arc<KeyFilter>) {
         let mut filters = self.change();
         if let Some(next) = filters.next.take_if(|next| Arc::ptr_eq(next, noted)) {
             filters.known = Some(next);
@@ -129,9 +129,9 @@ impl Presence {
     }
 }
 
-// === impl Keys ===
+// === impl KeyFilter ===
 
-impl Keys {
+impl KeyFilter {
     fn new(expected: usize) -> Self {
         let hasher = DefaultHasher::seeded(&SEED);
         Self { hasher, room: expected.max(LEAST_ROOM), links: [const { OnceLock::new() }; MOST_LINKS] }
@@ -264,7 +264,7 @@ mod tests {
         const MANY: usize = 400_000;
         let presence = Presence::new(true);
         (0..MANY).for_each(|number| presence.note(&key(number)));
-        let bits = |keys: &Keys| keys.there().map(|link| link.filter.num_bits()).sum::<usize>();
+        let bits = |keys: &KeyFilter| keys.there().map(|link| link.filter.num_bits()).sum::<usize>();
         let known = || Arc::clone(presence.filters().known.as_ref().unwrap());
         assert!((0..MANY).all(|number| !presence.rules_out(&key(number))));
         assert!(mistaken(|key| presence.rules_out(key)) < 200, "2 %");
@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn what_is_written_again_takes_no_room() {
-        let keys = Keys::new(0);
+        let keys = KeyFilter::new(0);
         for _ in 0..3 {
             (0..LEAST_ROOM).for_each(|number| keys.note(&key(number)));
         }
@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn threads_that_note_at_once_lose_nothing() {
         const EACH: usize = 40_000;
-        let keys = Keys::new(0);
+        let keys = KeyFilter::new(0);
         std::thread::scope(|scope| {
             for thread in 0..4 {
                 let keys = &keys;

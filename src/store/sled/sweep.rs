@@ -20,10 +20,11 @@ use crate::clock::{Clock, Timestamp};
 use crate::error::Result;
 use crate::store::Version;
 use crate::store::sled::fault;
-use crate::store::sled::presence::Keys;
+use crate::store::sled::presence::KeyFilter;
 use crate::store::sled::queue::{Job, Queue};
-use crate::store::sled::record::{self, PART_SPACE};
+use crate::store::sled::record;
 use crate::store::sled::table::Table;
+use crate::store::space::PART_SPACE;
 
 /// Walks a table for as long as its queue is open.
 pub(crate) struct Sweeper {
@@ -35,7 +36,7 @@ pub(crate) struct Sweeper {
 /// A walk that is under way.
 struct Walk {
     /// Takes the key of each record that is seen.
-    keys: Arc<Keys>,
+    keys: Arc<KeyFilter>,
     /// Where the next slice begins, exclusively.
     after: Option<IVec>,
 }
@@ -125,7 +126,7 @@ impl Sweeper {
         &self,
         after: Option<&IVec>,
         now: Timestamp,
-        keys: &Keys,
+        keys: &KeyFilter,
         expired: &mut Vec<(IVec, Version)>,
     ) -> Result<Option<IVec>> {
         let begin = after.cloned().map_or(Bound::Unbounded, Bound::Excluded);

@@ -24,7 +24,7 @@ use tracing::warn;
 
 use crate::error::{Error, Result};
 use crate::store::sled::fault::{broken, closed, full, of_sled, under_way};
-use crate::store::sled::presence::{Keys, Presence};
+use crate::store::sled::presence::{KeyFilter, Presence};
 use crate::store::sled::tap::{Tap, Taps};
 
 /// All layers, until the table is closed.
@@ -222,12 +222,12 @@ impl Table {
     }
 
     /// Begins a walk through all records, which is to note each key that it sees. Errors: as [`Table::read`].
-    pub(crate) fn begin_walk(&self) -> Result<Arc<Keys>> {
+    pub(crate) fn begin_walk(&self) -> Result<Arc<KeyFilter>> {
         self.read(|durable| Ok(durable.layers.presence.begin_walk()))
     }
 
     /// To be called when a walk has seen all records. Errors: as [`Table::read`].
-    pub(crate) fn end_walk(&self, noted: &Arc<Keys>) -> Result<()> {
+    pub(crate) fn end_walk(&self, noted: &Arc<KeyFilter>) -> Result<()> {
         self.read(|durable| {
             durable.layers.presence.end_walk(noted);
             Ok(())
@@ -460,7 +460,7 @@ mod tests {
         model: BTreeMap<IVec, IVec>,
         /// What settles, how much of it has, and what of it was in the tree before.
         settling: Option<(Arc<Layer>, usize, Vec<Row>)>,
-        walk: Option<(Arc<Keys>, Option<IVec>)>,
+        walk: Option<(Arc<KeyFilter>, Option<IVec>)>,
         dice: u64,
         values: u32,
         ruled_out: usize,
