@@ -1,13 +1,14 @@
 //! The sweeper: walks all records in small slices and has the committer delete those that have expired.
 //!
-//! Nothing depends on it for being right, because expired records count as absent at once; it only gives space back.
-//! It deletes a record only at the version that it saw, so one that was put again meanwhile survives.
+//! Nothing depends on what it deletes for being right, because expired records count as absent at once; it only gives
+//! space back. It deletes a record only at the version that it saw, so one that was put again meanwhile survives.
 //!
 //! Spaces in order of time expire at their low end and hashed ones anywhere, and no index says where, so it walks
 //! everything: fast through a stretch where much has expired, slower where nothing has. At one million live records and
 //! nothing to find, a walk is 7,800 slices, takes 80 seconds and about one second of a core.
 //!
-//! As it sees every key anyway, it is also what tells `presence` which there are. Until that knows them, it walks fast.
+//! As it sees every key anyway, it also tells `presence` which there are, and that does depend on it: a walk that left one
+//! out would hide a record. Until the keys are known it walks fast.
 
 use std::ops::Bound;
 use std::sync::Arc;

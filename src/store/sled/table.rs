@@ -2,7 +2,8 @@
 //!
 //! A layer in memory holds only what the journal has made durable, so whoever reads here never hears of a change that a
 //! power cut takes back. It answers before the layer below it does; a deleted key is kept as a gap for as long as
-//! something may lie under it below.
+//! something may lie under it below. Where no layer has an entry, `presence` tells as a rule what is not there, and sled
+//! is not asked.
 //!
 //! A read of sled may change its tree: whoever passes a node that is too full or too empty splits or merges it. While
 //! that went on in several threads, a key that had just been inserted was once seen to be missing. Here a lock lets
@@ -373,6 +374,7 @@ fn panicked() -> Error {
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
+    use std::sync::atomic::{self, AtomicBool};
 
     use super::*;
     use crate::error::Reason;
@@ -655,5 +657,54 @@ mod tests {
             let rows = work.db.as_ref().unwrap().iter().map(Result::unwrap);
             assert!(rows.eq(work.model.clone()), "what is deleted does not stay in sled");
         }
+    }
+
+    #[test]
+    fn walks_find_every_key_while_nodes_split_and_merge_under_them() {
+        const KEYS: u64 = 4_000;
+        const ROUNDS: u64 = 60;
+        let (_db, table) = table();
+        let key = |number: u64| IVec::from(&number.to_be_bytes());
+        let is_over = AtomicBool::new(false);
+        let walk = || {
+            let (keys, mut begin) = (table.begin_walk().unwrap(), Bound::Unbounded);
+            loop {
+                let seen = table.read(|durable| durable.range(&begin, &Bound::Unbounded, false, 128)).unwrap();
+                seen.iter().for_each(|(key, _)| keys.note(key));
+                let Some((last, _)) = seen.into_iter().next_back() else { break };
+                begin = Bound::Excluded(last);
+            }
+            table.end_walk(&keys).unwrap();
+        };
+        let walks = std::thread::scope(|scope| {
+            let walking = scope.spawn(|| {
+                let walks = std::iter::repeat_with(walk).take_while(|()| !is_over.load(atomic::Ordering::Relaxed));
+                walks.count()
+            });
+            // Whole stretches come and go, and single ones among them.
+            let hidden = (0..ROUNDS).find_map(|round| {
+                let stretch = (round * 1_237) % KEYS;
+                for number in (stretch..stretch + 400).chain((round % 7..KEYS).step_by(41)) {
+                    let (key, stored) = (key(number % KEYS), round % 3 > 0 || number % 41 == 0);
+                    let covers = table.read(|durable| durable.find(&key)).unwrap().covers;
+                    let stored = stored.then(|| IVec::from(&[7; 300][..]));
+                    table.apply([(key, Entry { stored, covers })]).unwrap();
+                }
+                let layer = table.freeze().unwrap();
+                let entries: Vec<_> = layer.iter().collect();
+                entries.chunks(8).for_each(|some| table.settle(some.iter().copied()).unwrap());
+                table.settled().unwrap();
+                let is_hidden = |number: &u64| {
+                    let key = key(*number);
+                    let in_tree = |durable: &Durable| Ok(durable.trees()?.current()?.contains_key(&key).unwrap());
+                    table.read(|durable| Ok(durable.rules_out(&key) && in_tree(durable)?)).unwrap()
+                };
+                (0..KEYS).find(is_hidden).map(|number| (number, round))
+            });
+            is_over.store(true, atomic::Ordering::Relaxed);
+            assert_eq!(hidden, None, "a key that lies in the tree is said not to, in a round");
+            walking.join().unwrap()
+        });
+        assert!(walks > 20, "{walks}");
     }
 }
