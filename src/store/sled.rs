@@ -53,12 +53,12 @@ use crate::store::sled::files::{Disk, Files};
 use crate::store::sled::journal::Found;
 use crate::store::sled::pace::Pace;
 use crate::store::sled::queue::{Job, Queue};
-use crate::store::sled::record::PART_SPACE;
 use crate::store::sled::rewrite::{Ground, Rewriting};
 use crate::store::sled::settler::Settler;
 use crate::store::sled::snapshot::TableSnapshot;
 use crate::store::sled::sweep::Sweeper;
 use crate::store::sled::table::{Durable, Entry, Table};
+use crate::store::space::PART_SPACE;
 use crate::store::{
     Batch, Commit, Key, MAX_SCAN_ROWS, MAX_VALUE_BYTES, Order, Prefix, Record, Rewrite, SEAL_BYTES, Snapshot, Store,
     WholeStore, Write,
@@ -71,6 +71,7 @@ mod fault;
 mod files;
 mod journal;
 mod pace;
+mod presence;
 mod queue;
 mod record;
 mod rewrite;
@@ -356,6 +357,7 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
     use crate::id::Partition;
+    use crate::store::Condition;
 
     #[tokio::test]
     async fn the_sweeper_spares_what_was_put_again_since_it_looked() {
@@ -391,5 +393,63 @@ mod tests {
         let read = |text| serde_json::from_str::<Config>(text);
         assert_eq!(read(r#"{"cache_bytes": 1}"#).unwrap(), Config { cache_bytes: 1, ..Config::default() });
         assert!(read(r#"{"cache": 1}"#).is_err());
+    }
+
+    /// What one caller does to keys of its own, some of which expire, and what must be there then.
+    async fn change_and_look(store: &SledStore, clock: &ManualClock, caller: u64) {
+        const KEYS: u64 = 30;
+        let partition = Partition::new(0);
+        let key = |number: u64| Key::new(partition, [caller.to_be_bytes(), number.to_be_bytes()].concat());
+        let mut there = std::collections::BTreeMap::new();
+        for turn in 0..300 {
+            let number = turn * 7 % KEYS;
+            let key_of_turn = key(number);
+            let batch = Batch::new(partition);
+            let batch = match there.get(&number) {
+                Some(version) => batch.require_that(&key_of_turn, Condition::At(*version)),
+                None => batch.require_that(&key_of_turn, Condition::Absent),
+            };
+            let deletes = there.contains_key(&number) && turn % 3 > 0;
+            let expires_at = (turn % 5 == 0).then(|| clock.now());
+            let batch = match deletes {
+                true => batch.delete(key_of_turn),
+                false => batch.put(key_of_turn, vec![1; 200], expires_at),
+            };
+            let Commit::Committed(version) = store.commit(batch).await.unwrap() else { panic!("{caller}: {number}") };
+            match deletes || expires_at.is_some() {
+                true => there.remove(&number),
+                false => there.insert(number, version),
+            };
+            for number in 0..KEYS {
+                let found = store.get(&key(number)).await.unwrap().map(|record| record.version);
+                assert_eq!(found.as_ref(), there.get(&number), "{caller}: {number} after {turn}");
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn callers_see_what_they_did_while_it_settles_and_the_keys_are_found_out_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = Config { path: directory.path().to_owned(), journal_bytes: 16 * 1024, ..Config::default() };
+        let clock = ManualClock::new(Timestamp::from_millis(1_000));
+        for round in 0..2 {
+            let store = Arc::new(SledStore::open(&config, Arc::new(clock.clone())).unwrap());
+            assert_eq!(store.table.is_known().unwrap(), round == 0, "only an empty tree is known when it is opened");
+            let callers = (0..4).map(|caller| {
+                let (store, clock) = (Arc::clone(&store), clock.clone());
+                tokio::spawn(async move { change_and_look(&store, &clock, round * 4 + caller).await })
+            });
+            let callers = callers.collect::<Vec<_>>();
+            while callers.iter().any(|caller| !caller.is_finished()) {
+                store.sweep_now().await.unwrap();
+                assert!(store.table.is_known().unwrap());
+            }
+            for caller in callers {
+                caller.await.unwrap();
+            }
+            let is_ruled_out =
+                |number: &u64| store.table.read(|durable| Ok(durable.rules_out(&number.to_be_bytes()))).unwrap();
+            assert!((0..1_000).filter(is_ruled_out).count() > 990);
+        }
     }
 }

@@ -26,6 +26,9 @@ pub(crate) const ENDPOINT: u8 = b'u';
 pub(crate) const VERIFICATION: u8 = b'v';
 pub(crate) const VENDOR_NAME: u8 = b'w';
 
+/// Further parts of long records, which the embedded store keeps for itself. It sorts after every key of a record.
+pub(crate) const PART_SPACE: u8 = 0xFF;
+
 /// Whether scans find this key. Those of spaces that nothing ever goes through have no entry in an index where that
 /// costs memory.
 pub(crate) fn is_scanned(key: &Key) -> bool {

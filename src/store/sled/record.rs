@@ -5,7 +5,7 @@
 //!
 //! sled rewrites up to two dozen neighbouring entries as one node, and a node above a quarter of a segment goes to a
 //! file of its own, which sled never syncs. So no entry is longer than [`PART_BYTES`]: what is longer continues under
-//! `0xFF | key | number of the part`, a space that belongs to this file.
+//! `0xFF | key | number of the part`, a space that the store keeps for that.
 
 use sled::IVec;
 
@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::Partition;
 use crate::store::sled::table::Durable;
+use crate::store::space::PART_SPACE;
 use crate::store::{Record, Version};
 
 /// What the store itself has to know of a record.
@@ -24,9 +25,6 @@ pub(crate) struct Header {
     /// How many further entries the value goes on in.
     further_parts: u8,
 }
-
-/// First byte of the keys of further parts. It sorts after every key of a record.
-pub(crate) const PART_SPACE: u8 = 0xFF;
 
 const HEADER_BYTES: usize = 18;
 const PART_BYTES: usize = 16 * 1024;

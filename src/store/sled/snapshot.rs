@@ -16,9 +16,10 @@ use crate::clock::{Clock, Timestamp};
 use crate::error::Result;
 use crate::id::Partition;
 use crate::store::sled::fault;
-use crate::store::sled::record::{self, PART_SPACE};
+use crate::store::sled::record;
 use crate::store::sled::table::{Durable, Table};
 use crate::store::sled::tap::Tap;
+use crate::store::space::PART_SPACE;
 use crate::store::{Key, Part, Snapshot, Write};
 
 /// A store that is being read.

@@ -2,7 +2,8 @@
 //!
 //! A layer in memory holds only what the journal has made durable, so whoever reads here never hears of a change that a
 //! power cut takes back. It answers before the layer below it does; a deleted key is kept as a gap for as long as
-//! something may lie under it below.
+//! something may lie under it below. Where no layer has an entry, `presence` tells as a rule what is not there, and sled
+//! is not asked.
 //!
 //! A read of sled may change its tree: whoever passes a node that is too full or too empty splits or merges it. While
 //! that went on in several threads, a key that had just been inserted was once seen to be missing. Here a lock lets
@@ -24,6 +25,7 @@ use tracing::warn;
 
 use crate::error::{Error, Result};
 use crate::store::sled::fault::{broken, closed, full, of_sled, under_way};
+use crate::store::sled::presence::{KeyFilter, Presence};
 use crate::store::sled::tap::{Tap, Taps};
 
 /// All layers, until the table is closed.
@@ -44,6 +46,8 @@ struct Layers {
     trees: Mutex<Trees>,
     /// Held by who comes into the trees next.
     next: Mutex<()>,
+    /// Asked before the trees, for it takes no lock of theirs.
+    presence: Presence,
     taps: Taps,
 }
 
@@ -73,9 +77,10 @@ type Rows<'a> = Box<dyn Iterator<Item = Result<Row>> + 'a>;
 
 impl Table {
     pub(crate) fn new(tree: Tree) -> Self {
+        let presence = Presence::new(tree.is_empty());
         let trees = Mutex::new(Trees { current: Some(tree), next: None });
         let (next, taps) = (Mutex::new(()), Taps::default());
-        let layers = Layers { fresh: Layer::new(), settling: None, trees, next, taps };
+        let layers = Layers { fresh: Layer::new(), settling: None, trees, next, presence, taps };
         Self { layers: RwLock::new(Some(layers)) }
     }
 
@@ -123,6 +128,9 @@ impl Table {
         self.read(|durable| {
             let mut trees = durable.layers.trees()?;
             for (key, entry) in entries {
+                if entry.stored.is_some() {
+                    durable.layers.presence.note(key);
+                }
                 let write = |tree: &Tree| match &entry.stored {
                     Some(stored) => tree.insert(key, stored),
                     None => tree.remove(key),
@@ -148,6 +156,7 @@ impl Table {
     pub(crate) fn replace(&self, open: impl FnOnce() -> Result<Tree>) -> Result<()> {
         self.read(|durable| {
             let mut trees = durable.layers.trees()?;
+            durable.layers.presence.forget();
             (trees.current, trees.next) = (None, None);
             trees.current = Some(open()?);
             Ok(())
@@ -200,8 +209,9 @@ impl Table {
         })
     }
 
-    /// Puts the tree that was filled into the place of sled's, where `change_over`, and forgets the other one. Errors: as
-    /// [`Table::read`].
+    /// Puts the tree that was filled into the place of sled's, where `change_over`, and forgets the other one. Both hold the
+    /// same keys, for each change since it began to be filled went into both, so what is known of them stays true, and a
+    /// walk may see some in the one and the rest in the other. Errors: as [`Table::read`].
     pub(crate) fn filled(&self, change_over: bool) -> Result<()> {
         self.read(|durable| {
             let mut trees = durable.layers.trees()?;
@@ -210,6 +220,24 @@ impl Table {
             }
             Ok(())
         })
+    }
+
+    /// Begins a walk through all records, which is to note each key that it sees. Errors: as [`Table::read`].
+    pub(crate) fn begin_walk(&self) -> Result<Arc<KeyFilter>> {
+        self.read(|durable| Ok(durable.layers.presence.begin_walk()))
+    }
+
+    /// To be called when a walk has seen all records. Errors: as [`Table::read`].
+    pub(crate) fn end_walk(&self, noted: &Arc<KeyFilter>) -> Result<()> {
+        self.read(|durable| {
+            durable.layers.presence.end_walk(noted);
+            Ok(())
+        })
+    }
+
+    /// Whether it is known which keys the tree does not hold. Errors: as [`Table::read`].
+    pub(crate) fn is_known(&self) -> Result<bool> {
+        self.read(|durable| Ok(durable.layers.presence.is_known()))
     }
 
     /// Lets go of the tree; every later use is refused.
@@ -276,8 +304,14 @@ impl Durable<'_> {
     fn below(&self, key: &[u8]) -> Result<Option<IVec>> {
         match self.layers.settling.as_ref().and_then(|layer| layer.get(key)) {
             Some(entry) => Ok(entry.stored.clone()),
+            None if self.rules_out(key) => Ok(None),
             None => self.trees()?.current()?.get(key).map_err(of_sled),
         }
+    }
+
+    /// Whether it is known, without a look into the tree, that a key does not lie there. Layers above it may have it.
+    pub(crate) fn rules_out(&self, key: &[u8]) -> bool {
+        self.layers.presence.rules_out(key)
     }
 
     fn trees(&self) -> Result<&Trees> {
@@ -339,8 +373,12 @@ fn panicked() -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+    use std::sync::atomic::{self, AtomicBool};
+
     use super::*;
     use crate::error::Reason;
+    use crate::store::sled::files;
 
     fn table() -> (sled::Db, Table) {
         let db = sled::Config::new().temporary(true).open().unwrap();
@@ -409,5 +447,264 @@ mod tests {
         let (_db, table) = table();
         table.close();
         assert_eq!(table.settled().unwrap_err().reason(), Reason::ShuttingDown);
+    }
+
+    /// A table over files, with what a committer, a settler, a sweeper and a rewriter do to it, each in small steps, and
+    /// beside it what it must hold.
+    struct Work {
+        place: tempfile::TempDir,
+        /// `None` while it is opened again.
+        db: Option<sled::Db>,
+        folder: PathBuf,
+        /// What is being filled, where it lies, and how far it is.
+        next: Option<(sled::Db, PathBuf, Option<IVec>)>,
+        table: Table,
+        model: BTreeMap<IVec, IVec>,
+        /// What settles, how much of it has, and what of it was in the tree before.
+        settling: Option<(Arc<Layer>, usize, Vec<Row>)>,
+        walk: Option<(Arc<KeyFilter>, Option<IVec>)>,
+        dice: u64,
+        values: u32,
+        ruled_out: usize,
+        absent: usize,
+    }
+
+    const KEYS: u64 = 60;
+
+    impl Work {
+        fn new(seed: u64, is_empty: bool) -> Self {
+            let place = tempfile::tempdir().unwrap();
+            let folder = place.path().join("first");
+            let db = sled::open(&folder).unwrap();
+            let mut model = BTreeMap::new();
+            if !is_empty {
+                for number in 0..KEYS / 2 {
+                    db.insert(key(number), &b"before"[..]).unwrap();
+                    model.insert(key(number), IVec::from(&b"before"[..]));
+                }
+            }
+            let table = Table::new(Tree::clone(&db));
+            let (db, settling, walk) = (Some(db), None, None);
+            Self {
+                place,
+                db,
+                folder,
+                next: None,
+                table,
+                model,
+                settling,
+                walk,
+                dice: seed,
+                values: 0,
+                ruled_out: 0,
+                absent: 0,
+            }
+        }
+
+        fn below(&mut self, limit: u64) -> u64 {
+            // The numbers of Knuth's MMIX; the low bits repeat soon.
+            self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.dice >> 33) % limit
+        }
+
+        /// As the committer does: finds what is there, and changes it.
+        fn commit(&mut self) {
+            let key = key(self.below(KEYS));
+            let found = self.table.read(|durable| durable.find(&key)).unwrap();
+            assert_eq!(found.stored.as_ref(), self.model.get(&key));
+            self.values += 1;
+            let stored = (self.below(2) == 0).then(|| IVec::from(&self.values.to_be_bytes()));
+            match &stored {
+                Some(stored) => self.model.insert(key.clone(), stored.clone()),
+                None => self.model.remove(&key),
+            };
+            self.table.apply([(key, Entry { stored, covers: found.covers })]).unwrap();
+        }
+
+        /// Some of what settles, or the beginning or the end of it.
+        fn settle(&mut self) {
+            let Some((layer, done, before)) = &mut self.settling else {
+                self.settling = Some((self.table.freeze().unwrap(), 0, Vec::new()));
+                return;
+            };
+            let some: Vec<_> = layer.iter().skip(*done).take(4).collect();
+            let tree = self.db.as_ref().unwrap();
+            before.extend(some.iter().map(|(key, _)| ((*key).clone(), tree.get(key).unwrap())));
+            *done += some.len();
+            if some.is_empty() {
+                self.table.settled().unwrap();
+                self.settling = None;
+            } else {
+                self.table.settle(some).unwrap();
+            }
+        }
+
+        fn settle_all(&mut self) {
+            self.settle();
+            while self.settling.is_some() {
+                self.settle();
+            }
+        }
+
+        /// As the sweeper does; now and then it begins anew before the end.
+        fn walk(&mut self) {
+            if self.below(100) == 0 {
+                self.walk = None;
+            }
+            let (keys, after) = self.walk.take().unwrap_or_else(|| (self.table.begin_walk().unwrap(), None));
+            let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let seen = self.table.read(|durable| durable.range(&begin, &Bound::Unbounded, false, 7)).unwrap();
+            seen.iter().for_each(|(key, _)| keys.note(key));
+            match seen.into_iter().next_back() {
+                Some((last, _)) => self.walk = Some((keys, Some(last))),
+                None => self.table.end_walk(&keys).unwrap(),
+            }
+        }
+
+        /// As after a fault: of what had begun to settle some is lost, and all of it settles again.
+        fn open_again(&mut self) {
+            let db = self.db.take().unwrap();
+            if let Some((_, done, before)) = &mut self.settling {
+                *done = 0;
+                for (key, stored) in before.drain(..).rev().filter(|(key, _)| key[1] % 2 == 0) {
+                    stored.map_or_else(|| db.remove(&key), |stored| db.insert(&key, stored)).unwrap();
+                }
+            }
+            let folder = &self.folder;
+            self.next = None;
+            let opened = &mut self.db;
+            let open = || {
+                drop(db);
+                files::wait_until_unlocked(folder);
+                Ok(Tree::clone(opened.insert(sled::open(folder).unwrap())))
+            };
+            self.table.replace(open).unwrap();
+            assert!(!self.table.is_known().unwrap());
+        }
+
+        /// As one who writes the files anew does.
+        fn rewrite(&mut self) {
+            let Some((_, _, after)) = &mut self.next else {
+                self.values += 1;
+                let folder = self.place.path().join(self.values.to_string());
+                let db = sled::open(&folder).unwrap();
+                self.table.fill(Tree::clone(&db)).unwrap();
+                self.next = Some((db, folder, None));
+                return;
+            };
+            *after = self.table.take_over(after.as_ref(), 7).unwrap().1;
+            if after.is_none() {
+                self.table.filled(true).unwrap();
+                let (db, folder, _) = self.next.take().unwrap();
+                (self.db, self.folder) = (Some(db), folder);
+            }
+        }
+
+        fn step(&mut self) {
+            match self.below(1_000) {
+                0..400 => self.commit(),
+                400..700 => self.settle(),
+                700..900 => self.walk(),
+                900..990 => self.rewrite(),
+                _ => self.open_again(),
+            }
+        }
+
+        /// Reads every key that there ever was.
+        fn check(&mut self) {
+            let is_known = self.table.is_known().unwrap();
+            for number in 0..KEYS {
+                let (key, expected) = (key(number), self.model.get(&key(number)));
+                let found = self.table.read(|durable| durable.get(&key)).unwrap();
+                assert_eq!(found.as_ref(), expected, "{number}");
+                let find = |durable: &Durable| Ok((durable.find(&key)?, durable.rules_out(&key)));
+                let (entry, is_ruled_out) = self.table.read(find).unwrap();
+                assert_eq!(entry.stored.as_ref(), expected, "{number}");
+                if is_known && !self.db.as_ref().unwrap().contains_key(&key).unwrap() {
+                    self.absent += 1;
+                    self.ruled_out += usize::from(is_ruled_out);
+                }
+            }
+        }
+    }
+
+    fn key(number: u64) -> IVec {
+        IVec::from(&[b'k', u8::try_from(number).unwrap()])
+    }
+
+    #[test]
+    fn random_work_gives_what_a_map_gives_and_what_is_not_there_is_mostly_known() {
+        for seed in 0..6 {
+            let mut work = Work::new(seed, seed % 2 == 0);
+            assert_eq!(work.table.is_known().unwrap(), seed % 2 == 0, "what was empty is known");
+            for _ in 0..1_500 {
+                work.step();
+                work.check();
+            }
+            assert!(work.absent > 10_000, "{} times a key was not there, and it could be known", work.absent);
+            assert!(work.ruled_out > work.absent / 2, "{} of {} were known", work.ruled_out, work.absent);
+            // And after a walk that nothing disturbs, all of them.
+            work.settle_all();
+            work.settle_all();
+            work.walk = None;
+            work.walk();
+            while work.walk.is_some() {
+                work.walk();
+            }
+            (work.absent, work.ruled_out) = (0, 0);
+            work.check();
+            assert!(work.absent > 0 && work.ruled_out == work.absent, "{} of {}", work.ruled_out, work.absent);
+            let rows = work.db.as_ref().unwrap().iter().map(Result::unwrap);
+            assert!(rows.eq(work.model.clone()), "what is deleted does not stay in sled");
+        }
+    }
+
+    #[test]
+    fn walks_find_every_key_while_nodes_split_and_merge_under_them() {
+        const KEYS: u64 = 4_000;
+        const ROUNDS: u64 = 60;
+        let (_db, table) = table();
+        let key = |number: u64| IVec::from(&number.to_be_bytes());
+        let is_over = AtomicBool::new(false);
+        let walk = || {
+            let (keys, mut begin) = (table.begin_walk().unwrap(), Bound::Unbounded);
+            loop {
+                let seen = table.read(|durable| durable.range(&begin, &Bound::Unbounded, false, 128)).unwrap();
+                seen.iter().for_each(|(key, _)| keys.note(key));
+                let Some((last, _)) = seen.into_iter().next_back() else { break };
+                begin = Bound::Excluded(last);
+            }
+            table.end_walk(&keys).unwrap();
+        };
+        let walks = std::thread::scope(|scope| {
+            let walking = scope.spawn(|| {
+                let walks = std::iter::repeat_with(walk).take_while(|()| !is_over.load(atomic::Ordering::Relaxed));
+                walks.count()
+            });
+            // Whole stretches come and go, and single ones among them.
+            let hidden = (0..ROUNDS).find_map(|round| {
+                let stretch = (round * 1_237) % KEYS;
+                for number in (stretch..stretch + 400).chain((round % 7..KEYS).step_by(41)) {
+                    let (key, stored) = (key(number % KEYS), round % 3 > 0 || number % 41 == 0);
+                    let covers = table.read(|durable| durable.find(&key)).unwrap().covers;
+                    let stored = stored.then(|| IVec::from(&[7; 300][..]));
+                    table.apply([(key, Entry { stored, covers })]).unwrap();
+                }
+                let layer = table.freeze().unwrap();
+                let entries: Vec<_> = layer.iter().collect();
+                entries.chunks(8).for_each(|some| table.settle(some.iter().copied()).unwrap());
+                table.settled().unwrap();
+                let is_hidden = |number: &u64| {
+                    let key = key(*number);
+                    let in_tree = |durable: &Durable| Ok(durable.trees()?.current()?.contains_key(&key).unwrap());
+                    table.read(|durable| Ok(durable.rules_out(&key) && in_tree(durable)?)).unwrap()
+                };
+                (0..KEYS).find(is_hidden).map(|number| (number, round))
+            });
+            is_over.store(true, atomic::Ordering::Relaxed);
+            assert_eq!(hidden, None, "a key that lies in the tree is said not to, in a round");
+            walking.join().unwrap()
+        });
+        assert!(walks > 20, "{walks}");
     }
 }
