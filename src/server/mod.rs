@@ -227,7 +227,7 @@ impl Server {
         let (grpc, health) = grpc::routes(wired.for_grpc(config.server.reflection))?;
         let certificates = certificates(loaded)?;
         let (listeners, addresses) = Listeners::bind(&config.server, certificates, Arc::clone(&clock)).await?;
-        let ready = Arc::new(AtomicBool::new(false));
+        let (page, ready) = (metrics.clone(), Arc::new(AtomicBool::new(false)));
         let first_send = console::first_send_command(&addresses.grpc.to_string(), loaded.example_key());
         let http = http::router(http::Parts {
             config: &config.rest,
@@ -239,8 +239,7 @@ impl Server {
         })?;
         let pulse = Arc::new(Pulse::new(metrics.clone(), Arc::clone(&clock)));
         let desk = wired.for_console(&pulse, inboxes.iter().map(|inbox| inbox.vendor().to_owned()).collect());
-        let admin =
-            admin::router(&config.server, &first_send, (desk, inboxes), metrics.clone(), store, Arc::clone(&ready));
+        let admin = admin::router(&config.server, &first_send, (desk, inboxes), page, store, Arc::clone(&ready));
         Ok(Self {
             addresses,
             listeners,
