@@ -24,7 +24,7 @@ mod schema;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -91,18 +91,28 @@ where
 pub fn docs() -> Result<Router> {
     let contract = contract()?;
     let calls = calls(&contract)?;
-    let (document, operations) = describe(&contract, &calls);
-    let page = docs::page(&document, &operations).into_string();
-    let document = serde_json::to_string(&document).map_err(Error::internal)?;
+    // Made when somebody asks for one of them: to make them takes ten times the memory that they take.
+    let made = Arc::new(LazyLock::new(move || {
+        let (document, operations) = describe(&contract, &calls);
+        let page = docs::page(&document, &operations).into_string();
+        (Bytes::from(document.to_string()), Bytes::from(page))
+    }));
+    let (document, page) = (Arc::clone(&made), made);
     let router = Router::new()
-        .route(docs::DOCUMENT, file("application/json", document))
-        .route(docs::PAGE, file("text/html; charset=utf-8", page))
-        .route(docs::STYLE, file("text/css; charset=utf-8", DOCS_STYLE.to_owned()));
+        .route(docs::DOCUMENT, file("application/json", move || document.0.clone()))
+        .route(docs::PAGE, file("text/html; charset=utf-8", move || page.1.clone()))
+        .route(docs::STYLE, file("text/css; charset=utf-8", || Bytes::from_static(DOCS_STYLE.as_bytes())));
     Ok(router)
 }
 
+/// Read once, for it takes megabytes.
 fn contract() -> Result<DescriptorPool> {
-    DescriptorPool::decode(FILE_DESCRIPTOR_SET).map_err(Error::internal)
+    static CONTRACT: OnceLock<DescriptorPool> = OnceLock::new();
+    if let Some(contract) = CONTRACT.get() {
+        return Ok(contract.clone());
+    }
+    let contract = DescriptorPool::decode(FILE_DESCRIPTOR_SET).map_err(Error::internal)?;
+    Ok(CONTRACT.get_or_init(|| contract).clone())
 }
 
 fn calls(contract: &DescriptorPool) -> Result<Vec<Call>> {
@@ -110,12 +120,11 @@ fn calls(contract: &DescriptorPool) -> Result<Vec<Call>> {
 }
 
 /// Serves a text that stays the same for as long as the server runs.
-fn file(kind: &'static str, text: String) -> MethodRouter {
-    let text = Bytes::from(text);
+fn file(kind: &'static str, text: impl Fn() -> Bytes + Clone + Send + Sync + 'static) -> MethodRouter {
     let mut headers = DOCS_HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value))).to_vec();
     headers.push((header::CONTENT_TYPE, HeaderValue::from_static(kind)));
     let headers: HeaderMap = headers.into_iter().collect();
-    routing::get(async move || (headers.clone(), text.clone()))
+    routing::get(async move || (headers.clone(), text()))
         .fallback(async || Problem::new(StatusCode::METHOD_NOT_ALLOWED, "This can only be read, by GET.").to_response())
 }
 
