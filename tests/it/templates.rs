@@ -152,6 +152,17 @@ fn a_text_that_gets_too_long_is_refused_before_it_is_needed() {
 }
 
 #[test]
+fn a_text_that_is_too_long_with_a_brand_or_without_one_is_refused_when_it_is_read() {
+    let (short, long) = ("{{ code }}.", format!("{{{{ code }}}}{}.", "{{ scope }}".repeat(60)));
+    for (with, without) in [(long.as_str(), short), (short, long.as_str())] {
+        let source = format!("{{% if brand %}}{with}{{% else %}}{without}{{% endif %}}");
+        let error = Templates::new(&[text("long", None, "en", Kind::Verification, &source)]).unwrap_err();
+        assert_eq!(fields(&error), ["templates[0].text"]);
+        assert!(error.violations()[0].description.starts_with("must be shorter"), "{error:?}");
+    }
+}
+
+#[test]
 fn all_that_is_wrong_is_told_at_once() {
     let (templates, owner, given) = (Templates::builtin().unwrap(), tenant("acme"), values(&[("a", "b")]));
     let brand = Some("@acme");
