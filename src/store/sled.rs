@@ -43,11 +43,11 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use sled::IVec;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Reason, Result};
+use crate::store::sled::answers::Homes;
 use crate::store::sled::committer::{Committer, Tally};
 use crate::store::sled::files::{Disk, Files};
 use crate::store::sled::journal::Found;
@@ -66,6 +66,7 @@ use crate::store::{
 
 pub use crate::store::sled::files::{is_in_use, look};
 
+mod answers;
 mod committer;
 mod fault;
 mod files;
@@ -106,6 +107,7 @@ pub struct SledStore {
     clock: Arc<dyn Clock>,
     table: Arc<Table>,
     queue: Arc<Queue>,
+    homes: Arc<Homes>,
     /// Held until it is closed.
     lock: Mutex<Option<File>>,
     tally: Arc<Tally>,
@@ -176,7 +178,8 @@ impl SledStore {
         journal.begin().map_err(fault::unwritten)?;
         files::end_making(&config.path).map_err(fault::unwritten)?;
         let queue = Arc::new(Queue::new(config.max_waiting_commits));
-        let (shared, path) = ((Arc::clone(&table), Arc::clone(&queue)), config.path.clone());
+        let homes = Arc::<Homes>::default();
+        let (shared, path) = ((Arc::clone(&table), Arc::clone(&queue), Arc::clone(&homes)), config.path.clone());
         let committer = Committer::new(journal, settler, shared, path, Arc::clone(&clock));
         let tally = Arc::clone(&committer.tally);
         let committer = std::thread::Builder::new()
@@ -195,7 +198,7 @@ impl SledStore {
             clock: Arc::clone(&clock),
         };
         let lock = Mutex::new(Some(lock));
-        Ok(Self { ground, clock, table, queue, lock, tally, committer, sweeper })
+        Ok(Self { ground, clock, table, queue, homes, lock, tally, committer, sweeper })
     }
 
     /// Writes what has been queued, then lets go of the files; every later call is refused. Blocks for as long as that
@@ -257,8 +260,8 @@ impl Store for SledStore {
 
     async fn commit(&self, batch: Batch) -> Result<Commit> {
         check(&batch)?;
-        let (answer, answered) = oneshot::channel();
-        self.queue.push(Job::Commit { batch, answer })?;
+        let (caller, answered) = self.homes.caller();
+        self.queue.push(Job::Commit { batch, caller })?;
         answered.await.unwrap_or_else(|_| Err(self.queue.why_unanswered()))
     }
 
@@ -374,7 +377,7 @@ mod tests {
             }
         };
         let forget = async |version| {
-            let (answer, answered) = oneshot::channel();
+            let (answer, answered) = tokio::sync::oneshot::channel();
             store.queue.push(Job::Forget { records: vec![(IVec::from(key.bytes()), version)], answer }).unwrap();
             answered.await.unwrap()
         };

@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::Result;
+use crate::store::sled::answers::{Answers, Caller, Homes};
 use crate::store::sled::journal::Journal;
 use crate::store::sled::queue::{Job, Queue};
 use crate::store::sled::record::{self, Header};
@@ -37,6 +38,7 @@ pub(crate) struct Committer {
     pub(crate) settler: Settler,
     pub(crate) table: Arc<Table>,
     pub(crate) queue: Arc<Queue>,
+    pub(crate) homes: Arc<Homes>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tally: Arc<Tally>,
     /// The folder of the store.
@@ -89,12 +91,15 @@ struct Touched {
 
 /// A caller and what it will hear.
 enum Answer {
-    Commit(oneshot::Sender<Result<Commit>>, Result<Commit>),
+    Commit(Caller, Result<Commit>),
     Forget(oneshot::Sender<usize>, usize),
 }
 
 /// Has the queue refuse everything if the thread panics.
 struct FailOnPanic(Arc<Queue>);
+
+/// Groups smaller than this come from few callers, who may all wait for it: the next one is not kept waiting for more.
+const CROWD: usize = 4;
 
 // === impl Committer ===
 
@@ -102,7 +107,7 @@ impl Committer {
     pub(crate) fn new(
         journal: Journal,
         settler: Settler,
-        (table, queue): (Arc<Table>, Arc<Queue>),
+        (table, queue, homes): (Arc<Table>, Arc<Queue>, Arc<Homes>),
         path: PathBuf,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -111,6 +116,7 @@ impl Committer {
             settler,
             table,
             queue,
+            homes,
             clock,
             tally: Arc::default(),
             path,
@@ -132,7 +138,10 @@ impl Committer {
 
     /// Works until there is nothing to take.
     fn work(&mut self) {
-        while let Some(jobs) = self.queue.take() {
+        let mut before = 0;
+        // While all threads that bring commits are busy, the disk has time, and they have less to do for a larger group.
+        while let Some(jobs) = self.queue.take(|| before >= CROWD && self.homes.are_busy()) {
+            before = jobs.len();
             let (now, began) = (self.clock.now(), self.clock.nanos());
             let mut group = Group::default();
             // All at one turn at the table, which may be one of many who want it.
@@ -150,7 +159,7 @@ impl Committer {
             self.tally.commits.fetch_add(group.answers.len() as u64, Ordering::Relaxed);
             self.meters.seconds.record(Duration::from_nanos(self.clock.nanos().saturating_sub(began)).as_secs_f64());
             self.meters.group_size.record(group.answers.len() as f64);
-            group.answers.into_iter().for_each(Answer::send);
+            send(group.answers);
             if let Err(error) = self.scrub(group.scrubs) {
                 self.queue.stop(&error);
                 break;
@@ -191,9 +200,9 @@ impl Committer {
 
     fn judge(&mut self, job: Job, group: &mut Group, durable: &Durable, now: Timestamp) {
         let answer = match job {
-            Job::Commit { batch, answer } => {
+            Job::Commit { batch, caller } => {
                 let outcome = self.judge_batch(&batch, group, durable, now);
-                Answer::Commit(answer, outcome)
+                Answer::Commit(caller, outcome)
             }
             Job::Forget { records, answer } => {
                 let mut is_forgotten = |(key, version): &(IVec, Version)| forget(key, *version, group, durable);
@@ -337,6 +346,18 @@ fn forget(key: &[u8], version: Version, group: &mut Group, durable: &Durable) ->
     true
 }
 
+fn send(answers: Vec<Answer>) {
+    let mut outcomes = Answers::default();
+    for answer in answers {
+        match answer {
+            Answer::Commit(caller, outcome) => outcomes.add(caller, outcome),
+            // A caller who has gone away is no fault.
+            Answer::Forget(caller, forgotten) => drop(caller.send(forgotten)),
+        }
+    }
+    outcomes.send();
+}
+
 fn lock(waiting: &Waiting) -> MutexGuard<'_, Option<Vec<oneshot::Sender<()>>>> {
     // Nothing panics while it is held.
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
@@ -387,18 +408,6 @@ impl Group {
         let unseen = || Touched { header: None, entry: Entry { stored: None, covers: true }, changed: false };
         let touched = self.touched.entry(key).or_insert_with(unseen);
         (touched.header, touched.entry.stored, touched.changed) = (header, stored, true);
-    }
-}
-
-// === impl Answer ===
-
-impl Answer {
-    /// A caller who has gone away is no fault.
-    fn send(self) {
-        match self {
-            Self::Commit(caller, outcome) => drop(caller.send(outcome)),
-            Self::Forget(caller, forgotten) => drop(caller.send(forgotten)),
-        }
     }
 }
 

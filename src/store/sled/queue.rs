@@ -9,14 +9,19 @@ use sled::IVec;
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Kind, Reason, Result};
+use crate::store::sled::answers::Caller;
 use crate::store::sled::fault;
-use crate::store::{Batch, Commit, Version, Write};
+use crate::store::{Batch, Version, Write};
 
 /// Most jobs in one group. More would make the first of them wait for the last.
 const MAX_GROUP_JOBS: usize = 256;
 
 /// Most bytes of keys and values in one group, unless a single job is larger.
 const MAX_GROUP_BYTES: usize = 256 * 1024;
+
+/// How often it is asked whether more are likely, while a group grows, and how many times at most: for a millisecond.
+const LOOK_INTERVAL: Duration = Duration::from_micros(200);
+const MAX_LOOKS: u32 = 5;
 
 /// How long a refused caller should stay away: a full queue is written in a few groups.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -25,7 +30,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 pub(crate) enum Job {
     Commit {
         batch: Batch,
-        answer: oneshot::Sender<Result<Commit>>,
+        caller: Caller,
     },
     /// Deletes each key that is still at its version; answers how many were.
     Forget {
@@ -85,14 +90,23 @@ impl Queue {
         Ok(())
     }
 
-    /// The next group, waiting for one; `None` once the queue is closed and empty, is held, or has failed.
-    pub(crate) fn take(&self) -> Option<Vec<Job>> {
+    /// The next group, waiting for one; `None` once the queue is closed and empty, is held, or has failed. It grows while
+    /// `more` are likely, but not for long.
+    pub(crate) fn take(&self, more: impl Fn() -> bool) -> Option<Vec<Job>> {
         let nothing_to_do = |state: &mut State| {
             state.is_awaited = state.jobs.is_empty() && matches!(state.phase, Phase::Open);
             state.is_awaited
         };
         let waiting = self.arrived.wait_while(self.lock(), nothing_to_do);
         let mut state = waiting.unwrap_or_else(PoisonError::into_inner);
+        for _ in 0..MAX_LOOKS {
+            let is_full = state.jobs.len() >= MAX_GROUP_JOBS || !matches!(state.phase, Phase::Open);
+            if is_full || !more() {
+                break;
+            }
+            let waited = self.arrived.wait_timeout(state, LOOK_INTERVAL);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
         let mut bytes = 0;
         let mut group = Vec::new();
         while let Some(job) = state.jobs.front() {
@@ -215,13 +229,14 @@ mod tests {
 
     use super::*;
     use crate::id::Partition;
-    use crate::store::Key;
+    use crate::store::sled::answers::Homes;
+    use crate::store::{Commit, Key};
 
     fn job(value_bytes: usize) -> (Job, oneshot::Receiver<Result<Commit>>) {
-        let (answer, answered) = oneshot::channel();
+        let (caller, answered) = Homes::default().caller();
         let key = Key::new(Partition::new(0), *b"k");
         let batch = Batch::new(Partition::new(0)).put(key, vec![0; value_bytes], None);
-        (Job::Commit { batch, answer }, answered)
+        (Job::Commit { batch, caller }, answered)
     }
 
     #[test]
@@ -232,7 +247,7 @@ mod tests {
         let error = queue.push(job(1).0).unwrap_err();
         assert_eq!((error.kind(), error.reason()), (Kind::Unavailable, Reason::Overloaded));
         assert!(error.retry_after().is_some());
-        assert_eq!(queue.take().unwrap().len(), 2);
+        assert_eq!(queue.take(|| false).unwrap().len(), 2);
         queue.push(job(1).0).unwrap();
     }
 
@@ -243,9 +258,9 @@ mod tests {
         for _ in 0..MAX_GROUP_JOBS + 1 {
             queue.push(job(1).0).unwrap();
         }
-        assert_eq!(queue.take().unwrap().len(), 1, "one job larger than a group goes alone");
-        assert_eq!(queue.take().unwrap().len(), MAX_GROUP_JOBS);
-        assert_eq!(queue.take().unwrap().len(), 1);
+        assert_eq!(queue.take(|| false).unwrap().len(), 1, "one job larger than a group goes alone");
+        assert_eq!(queue.take(|| false).unwrap().len(), MAX_GROUP_JOBS);
+        assert_eq!(queue.take(|| false).unwrap().len(), 1);
     }
 
     #[test]
@@ -254,8 +269,8 @@ mod tests {
         queue.push(job(1).0).unwrap();
         queue.close();
         assert_eq!(queue.push(job(1).0).unwrap_err().reason(), Reason::ShuttingDown);
-        assert_eq!(queue.take().unwrap().len(), 1);
-        assert!(queue.take().is_none());
+        assert_eq!(queue.take(|| false).unwrap().len(), 1);
+        assert!(queue.take(|| false).is_none());
 
         let queue = Queue::new(10);
         let (waiting, mut answered) = job(1);
@@ -265,7 +280,7 @@ mod tests {
         let refusal = queue.push(job(1).0).unwrap_err();
         assert_eq!(refusal.reason(), Reason::StoreUnavailable);
         assert!(format!("{refusal:?}").contains("the disk is gone"));
-        assert!(queue.take().is_none());
+        assert!(queue.take(|| false).is_none());
     }
 
     #[test]
@@ -274,7 +289,7 @@ mod tests {
         let (waiting, mut answered) = job(1);
         queue.push(waiting).unwrap();
         queue.stop(&fault::full("no space left"));
-        assert!(answered.try_recv().is_err() && queue.take().is_none());
+        assert!(answered.try_recv().is_err() && queue.take(|| false).is_none());
         let refusal = queue.push(job(1).0).unwrap_err();
         assert_eq!((refusal.reason(), refusal.retry_after()), (Reason::StoreUnavailable, Some(fault::ROOM_INTERVAL)));
         assert!(queue.wait_while_held(Duration::ZERO));
@@ -289,7 +304,7 @@ mod tests {
         let queue = Queue::new(10);
         queue.stop(&fault::full("no space left"));
         queue.close();
-        assert!(!queue.wait_while_held(Duration::from_secs(60)) && queue.take().is_none());
+        assert!(!queue.wait_while_held(Duration::from_secs(60)) && queue.take(|| false).is_none());
     }
 
     #[test]
@@ -299,7 +314,7 @@ mod tests {
             let (waiting, (begun, begins)) = (Arc::clone(&queue), std::sync::mpsc::channel());
             let waiter = std::thread::spawn(move || {
                 begun.send(()).unwrap();
-                waiting.take().is_none()
+                waiting.take(|| false).is_none()
             });
             begins.recv().unwrap();
             std::thread::yield_now();
