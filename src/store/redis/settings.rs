@@ -39,7 +39,7 @@ pub struct Config {
     pub replica_timeout: Duration,
     /// How long a call may take in all.
     pub timeout: Duration,
-    /// To each server that takes writes, for commits.
+    /// To each server that takes writes, for commits, of each runtime.
     pub connections: u32,
     pub clock: Timekeeper,
     pub sentinel: SentinelConfig,
