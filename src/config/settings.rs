@@ -57,6 +57,7 @@ pub struct StoreConfig {
     pub path: PathBuf,
     /// `None` only until the checks have run, for it is required.
     pub key_file: Option<PathBuf>,
+    /// 0 leaves it to whoever opens the store.
     pub cache_bytes: u64,
     pub journal_bytes: u64,
     /// How often the files of the database are written anew.
@@ -201,7 +202,9 @@ impl StoreConfig {
         if self.path.as_os_str().is_empty() {
             found.add("path", "must not be empty".to_owned());
         }
-        found.range("cache_bytes", &self.cache_bytes, 1 << 20..=1 << 40);
+        if self.cache_bytes != 0 {
+            found.range("cache_bytes", &self.cache_bytes, 1 << 20..=1 << 40);
+        }
         found.range("journal_bytes", &self.journal_bytes, 1 << 20..=1 << 30);
         let year = Duration::from_secs(365 * 24 * 3600);
         found.range("rewrite_interval", &self.rewrite_interval, Duration::from_secs(60)..=year);

@@ -407,7 +407,7 @@ impl Outbox {
             permit.note(&outcome, took, ended);
         }
         let took = Duration::from_nanos(clock.nanos().saturating_sub(began));
-        count_call(permit.name(), errand.channel(), word_of(&outcome), took);
+        count_call(permit.shared_name(), errand.channel(), word_of(&outcome), took);
         if let Err(failure) = &outcome {
             warn!(?failure, "a vendor did not take a message");
         }
@@ -431,11 +431,11 @@ impl Outbox {
     }
 }
 
-fn count_call(vendor: &str, channel: Channel, outcome: &'static str, took: Duration) {
-    let (vendor, channel) = (vendor.to_owned(), channel.as_str());
-    let labels = [("vendor", vendor.clone()), ("channel", channel.to_owned()), ("outcome", outcome.to_owned())];
-    metrics::counter!("verigate_vendor_calls_total", &labels).increment(1);
-    metrics::histogram!("verigate_vendor_call_seconds", "vendor" => vendor, "channel" => channel)
+fn count_call(vendor: Arc<str>, channel: Channel, outcome: &'static str, took: Duration) {
+    let (same, channel) = (Arc::clone(&vendor), channel.as_str());
+    metrics::counter!("verigate_vendor_calls_total", "vendor" => vendor, "channel" => channel, "outcome" => outcome)
+        .increment(1);
+    metrics::histogram!("verigate_vendor_call_seconds", "vendor" => same, "channel" => channel)
         .record(took.as_secs_f64());
 }
 

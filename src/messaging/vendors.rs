@@ -401,6 +401,11 @@ impl Permit {
         &self.name
     }
 
+    /// The same, without a copy.
+    pub(crate) fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
+    }
+
     pub fn vendor(&self) -> &dyn Vendor {
         &*self.vendor
     }

@@ -13,6 +13,7 @@ mod exporting;
 mod http;
 pub mod judge;
 pub mod listen;
+mod memory;
 pub mod opening;
 pub mod restore;
 mod services;
@@ -155,7 +156,9 @@ pub fn create_store_key(path: &Path, random: &dyn Random) -> Result<()> {
 /// Errors: those of a server whose store cannot be opened.
 pub fn open_store(folder: &Path, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Arc<dyn Store>> {
     let ring = KeyRing::load_or_create(&folder.join("key"), &*random)?;
-    let sled = SledStore::open(&sled::Config { path: folder.join("data"), ..sled::Config::default() }, clock)?;
+    let cache_bytes = memory::for_cache();
+    let sled =
+        SledStore::open(&sled::Config { path: folder.join("data"), cache_bytes, ..sled::Config::default() }, clock)?;
     Ok(Arc::new(SealedStore::new(Arc::new(sled), ring, random)))
 }
 

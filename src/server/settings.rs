@@ -12,6 +12,7 @@ use crate::messaging::outbox;
 use crate::messaging::sending::Persistence;
 use crate::messaging::service::MessagingConfig;
 use crate::receipts;
+use crate::server::memory;
 use crate::store::keys::ReceiptTokens;
 use crate::store::sled;
 use crate::tenant::Tenant;
@@ -22,7 +23,7 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(2);
 pub(crate) fn store(config: &StoreConfig) -> sled::Config {
     sled::Config {
         path: config.path.clone(),
-        cache_bytes: config.cache_bytes,
+        cache_bytes: if config.cache_bytes == 0 { memory::for_cache() } else { config.cache_bytes },
         journal_bytes: config.journal_bytes,
         ..sled::Config::default()
     }

@@ -51,7 +51,7 @@ const MANNERS: [Manner; 9] = [
 /// Most calls that a vendor gets during [`SENDS`] sends while it fails: those under way at first, and probes.
 const MOST_CALLS: usize = 80;
 
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 const LONGER_THAN_EVER: Duration = Duration::from_secs(60);
 
 /// What a client was told of a send.
@@ -195,8 +195,8 @@ impl Ledger {
     fn settings(&self, place: &Path) -> Vec<(String, String)> {
         let vendor = |vendor: &FaultyVendor| {
             format!(
-                "{{ kind = 'esms', base_url = 'http://{}', user = 'user', pass = 'pass', timeout = '400ms', \
-                 connect_timeout = '300ms', concurrency = 16, breaker = {{ in_a_row = 5, pause = '100ms' }} }}",
+                "{{ kind = 'esms', base_url = 'http://{}', user = 'user', pass = 'pass', timeout = '1500ms', \
+                 connect_timeout = '1s', concurrency = 16, breaker = {{ in_a_row = 5, pause = '100ms' }} }}",
                 vendor.address
             )
         };

@@ -6,7 +6,7 @@
 //! as long as the store is open, whichever files are in use.
 
 use std::fs::{self, DirEntry, File, Metadata, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -114,10 +114,9 @@ pub(crate) fn open_again(folder: &Path, cache_bytes: u64) -> Result<(Db, File)> 
 /// Whether there is room on the disk, beside what is kept of it. Keeps it if none is kept.
 pub(crate) fn find_room(path: &Path) -> io::Result<()> {
     let tried = path.join(ROOM_TRIED);
-    let found = File::create(&tried).and_then(|mut room| {
-        let bytes = vec![0; usize::try_from(ROOM_BYTES).map_err(io::Error::other)?];
-        room.write_all(&bytes)
-    });
+    // A piece at a time: memory that is taken once for all of it would stay with us.
+    let found =
+        File::create(&tried).and_then(|mut room| io::copy(&mut io::repeat(0).take(ROOM_BYTES), &mut room)).map(drop);
     let put = match &found {
         Ok(()) if !keeps_room(path) => fs::rename(&tried, path.join(ROOM)),
         _ => fs::remove_file(&tried),

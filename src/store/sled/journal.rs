@@ -172,8 +172,7 @@ impl Journal {
             return Ok(());
         }
         let target = end.next_multiple_of(STEP_BYTES).min(self.capacity.max(end));
-        let zeros = vec![0; usize::try_from(target - self.allotted[file]).map_err(io::Error::other)?];
-        self.files[file].write_all_at(&zeros, self.allotted[file])?;
+        write_zeros(&self.files[file], self.allotted[file], target)?;
         self.allotted[file] = target;
         Ok(())
     }
@@ -189,15 +188,10 @@ impl Journal {
 impl Spent {
     /// Writes zeros over all of it. The head goes first, and durably, so that whatever a crash leaves is no journal.
     pub(crate) fn clear(&self) -> io::Result<()> {
-        let zeros = vec![0; usize::try_from(STEP_BYTES).map_err(io::Error::other)?];
-        let mut at = HEAD_BYTES.min(self.allotted);
-        self.file.write_all_at(&zeros[..usize::try_from(at).map_err(io::Error::other)?], 0)?;
+        let head = HEAD_BYTES.min(self.allotted);
+        write_zeros(&self.file, 0, head)?;
         self.file.sync_data()?;
-        while at < self.allotted {
-            let length = (self.allotted - at).min(STEP_BYTES);
-            self.file.write_all_at(&zeros[..usize::try_from(length).map_err(io::Error::other)?], at)?;
-            at += length;
-        }
+        write_zeros(&self.file, head, self.allotted)?;
         self.file.sync_data()
     }
 }
@@ -275,6 +269,17 @@ impl Replay {
             frame_at(text, after, turn).is_some()
         })
     }
+}
+
+fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
+    const ZEROS: [u8; 16 * 1024] = [0; 16 * 1024];
+    let mut at = from;
+    while at < to {
+        let piece = usize::try_from(to - at).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
+        file.write_all_at(&ZEROS[..piece], at)?;
+        at += piece as u64;
+    }
+    Ok(())
 }
 
 /// A sync that fails does not pass, whatever it failed for: nobody can say what the kernel has dropped.

@@ -16,11 +16,11 @@ use crate::support::redis_server::{DURABLE, RedisServer, single};
 const HERE: Partition = Partition::new(7);
 
 /// Longer than a call may take by the settings here, shorter than anybody would wait.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 async fn start() -> (RedisServer, Arc<RedisStore>) {
     let server = RedisServer::start(DURABLE);
-    let store = open(&format!("{}\ntimeout = \"500ms\"\nreplica_timeout = \"100ms\"", single(&server))).await.unwrap();
+    let store = open(&format!("{}\ntimeout = \"1500ms\"\nreplica_timeout = \"500ms\"", single(&server))).await.unwrap();
     (server, Arc::new(store))
 }
 
