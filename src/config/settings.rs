@@ -57,7 +57,7 @@ pub struct StoreConfig {
     pub path: PathBuf,
     /// `None` only until the checks have run, for it is required.
     pub key_file: Option<PathBuf>,
-    /// 0 leaves it to whoever opens the store.
+    /// 0 leaves these two to whoever opens the store.
     pub cache_bytes: u64,
     pub journal_bytes: u64,
     /// How often the files of the database are written anew.
@@ -205,7 +205,9 @@ impl StoreConfig {
         if self.cache_bytes != 0 {
             found.range("cache_bytes", &self.cache_bytes, 1 << 20..=1 << 40);
         }
-        found.range("journal_bytes", &self.journal_bytes, 1 << 20..=1 << 30);
+        if self.journal_bytes != 0 {
+            found.range("journal_bytes", &self.journal_bytes, 1 << 20..=1 << 30);
+        }
         let year = Duration::from_secs(365 * 24 * 3600);
         found.range("rewrite_interval", &self.rewrite_interval, Duration::from_secs(60)..=year);
         found.nest("redis", self.redis.violations());

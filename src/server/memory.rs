@@ -9,14 +9,23 @@ const MIB: u64 = 1024 * 1024;
 /// Used where nothing can be told.
 const UNKNOWN: u64 = 1024 * MIB;
 
-/// Bytes of the embedded database to keep in memory, where the configuration leaves it to us: a sixteenth of what there
-/// is, for they take twice their size, and from 64 MiB to 1 GiB.
-pub(crate) fn for_cache() -> u64 {
-    part_for_cache(there_is(Path::new("/")).unwrap_or(UNKNOWN))
+/// What the embedded store takes where the configuration leaves it to us, in bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Shares {
+    /// Of the database: a sixteenth, for it takes twice its size, and from 64 MiB to 1 GiB.
+    pub(crate) cache: u64,
+    /// Of the newest commits, in each of two files: a 256th, for they take three times that, and from 16 to 64 MiB. The more,
+    /// the fewer pages of a large database are written anew for each.
+    pub(crate) journal: u64,
 }
 
-fn part_for_cache(bytes: u64) -> u64 {
-    (bytes / 16).clamp(64 * MIB, 1024 * MIB)
+/// Shares of the memory that there is.
+pub(crate) fn shares() -> Shares {
+    shares_of(there_is(Path::new("/")).unwrap_or(UNKNOWN))
+}
+
+fn shares_of(bytes: u64) -> Shares {
+    Shares { cache: (bytes / 16).clamp(64 * MIB, 1024 * MIB), journal: (bytes / 256).clamp(16 * MIB, 64 * MIB) }
 }
 
 /// `root`: where the system's own files lie.
@@ -71,8 +80,13 @@ mod tests {
     }
 
     #[test]
-    fn the_cache_takes_a_sixteenth_within_bounds() {
-        assert_eq!([GIB / 4, GIB, 4 * GIB, 64 * GIB].map(part_for_cache), [64 * MIB, 64 * MIB, 256 * MIB, GIB]);
-        assert!((64 * MIB..=GIB).contains(&for_cache()));
+    fn the_store_takes_its_shares_within_bounds() {
+        let of =
+            |bytes, cache, journal| assert_eq!(shares_of(bytes), Shares { cache: cache * MIB, journal: journal * MIB });
+        of(GIB / 4, 64, 16);
+        of(4 * GIB, 256, 16);
+        of(8 * GIB, 512, 32);
+        of(64 * GIB, 1024, 64);
+        assert!((64 * MIB..=GIB).contains(&shares().cache));
     }
 }

@@ -156,9 +156,9 @@ pub fn create_store_key(path: &Path, random: &dyn Random) -> Result<()> {
 /// Errors: those of a server whose store cannot be opened.
 pub fn open_store(folder: &Path, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Arc<dyn Store>> {
     let ring = KeyRing::load_or_create(&folder.join("key"), &*random)?;
-    let cache_bytes = memory::for_cache();
-    let sled =
-        SledStore::open(&sled::Config { path: folder.join("data"), cache_bytes, ..sled::Config::default() }, clock)?;
+    let memory::Shares { cache: cache_bytes, journal: journal_bytes } = memory::shares();
+    let config = sled::Config { path: folder.join("data"), cache_bytes, journal_bytes, ..sled::Config::default() };
+    let sled = SledStore::open(&config, clock)?;
     Ok(Arc::new(SealedStore::new(Arc::new(sled), ring, random)))
 }
 

@@ -21,10 +21,12 @@ use crate::tenant::Tenant;
 const FIRST_BACKOFF: Duration = Duration::from_secs(2);
 
 pub(crate) fn store(config: &StoreConfig) -> sled::Config {
+    let ours = memory::shares();
+    let set = |bytes: u64, ours: u64| if bytes == 0 { ours } else { bytes };
     sled::Config {
         path: config.path.clone(),
-        cache_bytes: if config.cache_bytes == 0 { memory::for_cache() } else { config.cache_bytes },
-        journal_bytes: config.journal_bytes,
+        cache_bytes: set(config.cache_bytes, ours.cache),
+        journal_bytes: set(config.journal_bytes, ours.journal),
         ..sled::Config::default()
     }
 }
