@@ -225,6 +225,7 @@ impl Job {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::sync::Arc;
 
     use super::*;
@@ -261,6 +262,25 @@ mod tests {
         assert_eq!(queue.take(|| false).unwrap().len(), 1, "one job larger than a group goes alone");
         assert_eq!(queue.take(|| false).unwrap().len(), MAX_GROUP_JOBS);
         assert_eq!(queue.take(|| false).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_group_grows_while_more_are_likely_but_not_for_long() {
+        let asked = Cell::new(0);
+        let likely = || {
+            asked.set(asked.get() + 1);
+            true
+        };
+        let queue = Queue::new(10_000);
+        queue.push(job(1).0).unwrap();
+        assert_eq!((queue.take(likely).unwrap().len(), asked.take()), (1, MAX_LOOKS));
+        for _ in 0..MAX_GROUP_JOBS {
+            queue.push(job(1).0).unwrap();
+        }
+        assert_eq!((queue.take(likely).unwrap().len(), asked.take()), (MAX_GROUP_JOBS, 0), "it is full");
+        queue.push(job(1).0).unwrap();
+        queue.close();
+        assert_eq!((queue.take(likely).unwrap().len(), asked.take()), (1, 0), "nothing more is taken");
     }
 
     #[test]
