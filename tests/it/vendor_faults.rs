@@ -52,6 +52,8 @@ const MANNERS: [Manner; 9] = [
 const MOST_CALLS: usize = 80;
 
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
+/// What had left when the program was killed may be read by a vendor after that.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
 const LONGER_THAN_EVER: Duration = Duration::from_secs(60);
 
 /// What a client was told of a send.
@@ -314,7 +316,7 @@ impl Ledger {
     /// Whether nobody could tell what came of it: no clear answer, or one that may not have been written down before
     /// the program was killed.
     fn is_in_doubt(&self, arrival: &Arrival) -> bool {
-        let lost = arrival.at <= self.killed_at && arrival.at + ATTEMPT_TIMEOUT >= self.killed_at;
+        let lost = arrival.at <= self.killed_at + ON_ITS_WAY && arrival.at + ATTEMPT_TIMEOUT >= self.killed_at;
         arrival.manner != Manner::Well || lost
     }
 }
