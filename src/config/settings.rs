@@ -202,11 +202,12 @@ impl StoreConfig {
         if self.path.as_os_str().is_empty() {
             found.add("path", "must not be empty".to_owned());
         }
-        if self.cache_bytes != 0 {
-            found.range("cache_bytes", &self.cache_bytes, 1 << 20..=1 << 40);
-        }
-        if self.journal_bytes != 0 {
-            found.range("journal_bytes", &self.journal_bytes, 1 << 20..=1 << 30);
+        for (field, bytes, most) in
+            [("cache_bytes", self.cache_bytes, 1 << 40), ("journal_bytes", self.journal_bytes, 1 << 30)]
+        {
+            if bytes != 0 {
+                found.range(field, &bytes, 1 << 20..=most);
+            }
         }
         let year = Duration::from_secs(365 * 24 * 3600);
         found.range("rewrite_interval", &self.rewrite_interval, Duration::from_secs(60)..=year);

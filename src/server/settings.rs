@@ -67,3 +67,23 @@ pub(crate) fn configured(config: &Config) -> Result<Configured> {
         keys: keys.map(|key| key.map(Arc::new)).collect::<Result<_>>()?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_set_follows_the_memory_and_what_is_set_stays() {
+        let settings = |cache: u64, journal: u64| {
+            let variables = [("CACHE", cache), ("JOURNAL", journal)]
+                .map(|(name, bytes)| (format!("VERIGATE__STORE__{name}_BYTES"), bytes.to_string()));
+            let sled = store(&crate::config::load(None, variables.into_iter()).unwrap().config.store);
+            (sled.cache_bytes, sled.journal_bytes)
+        };
+        let ours = memory::shares();
+        assert_eq!(settings(0, 0), (ours.cache, ours.journal));
+        assert_eq!(settings(1 << 20, 2 << 20), (1 << 20, 2 << 20));
+        let defaults = store(&crate::config::load(None, [].into_iter()).unwrap().config.store);
+        assert_eq!((defaults.cache_bytes, defaults.journal_bytes), (ours.cache, ours.journal));
+    }
+}

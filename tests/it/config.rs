@@ -223,6 +223,14 @@ fn a_value_out_of_range_is_named_with_what_is_wanted() {
         "verigate.toml:7: contacts.max_rows: must be 1 to 10000000, but is 0"
     );
     assert_eq!(
+        refused("[store]\ncache_bytes = 1"),
+        "verigate.toml:7: store.cache_bytes: must be 1048576 to 1099511627776, but is 1"
+    );
+    assert_eq!(
+        refused("[store]\njournal_bytes = 1073741825"),
+        "verigate.toml:7: store.journal_bytes: must be 1048576 to 1073741824, but is 1073741825"
+    );
+    assert_eq!(
         refused("[store]\nrewrite_interval = '59s'"),
         "verigate.toml:7: store.rewrite_interval: must be 1m to 8760h, but is 59s"
     );

@@ -138,13 +138,15 @@ mod tests {
         Builder::new_current_thread().build().unwrap()
     }
 
-    /// Answers each with a version of its own, all as one group.
-    fn answer(callers: impl IntoIterator<Item = Caller>) {
+    /// Answers each with a version of its own, all as one group; returns for how many each wake-up is.
+    fn answer(callers: impl IntoIterator<Item = Caller>) -> Vec<usize> {
         let mut answers = Answers::default();
         for (number, caller) in (0..).zip(callers) {
             answers.add(caller, Ok(Commit::Committed(Version(number))));
         }
+        let together = answers.homes.iter().map(|(_, letters)| letters.len()).collect();
         answers.send();
+        together
     }
 
     #[test]
@@ -159,11 +161,10 @@ mod tests {
                 (caller, (runtime, answered))
             })
             .unzip();
-        answer(callers);
+        assert_eq!(answer(callers), [7, 7], "those of one thread together; a runtime of many threads needs no help");
         for (number, (runtime, answered)) in (0..).zip(waiting) {
             assert_eq!(runtime.block_on(answered).unwrap().unwrap(), Commit::Committed(Version(number)));
         }
-        assert_eq!(homes.lock().len(), 2, "a runtime of many threads needs no help");
     }
 
     #[test]

@@ -272,7 +272,7 @@ impl Replay {
 }
 
 fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
-    const ZEROS: [u8; 16 * 1024] = [0; 16 * 1024];
+    static ZEROS: [u8; 16 * 1024] = [0; 16 * 1024];
     let mut at = from;
     while at < to {
         let piece = usize::try_from(to - at).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
