@@ -16,6 +16,8 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_prost::ProstCodec;
 use tonic_types::StatusExt;
 
+use crate::bench::latency::Took;
+use crate::bench::process::Stopwatch;
 use crate::proto::messaging::v1::{Recipient, recipient};
 use crate::proto::verification::v1::{
     CheckOutcome, CheckVerificationRequest, StartVerificationRequest, check_verification_request,
@@ -147,25 +149,30 @@ impl Caller {
     }
 
     /// Does it once.
-    pub(crate) async fn call(&mut self, operation: Operation, stock: &Stock) -> Result<(), Miss> {
+    pub(crate) async fn call(&mut self, operation: Operation, stock: &Stock) -> Result<Took, Miss> {
+        let watch = Stopwatch::start();
         match operation {
-            Operation::Empty => self.empty().await,
+            Operation::Empty => self.empty().await?,
             Operation::Start => {
                 let id = self.start(stock.recipient()).await?;
                 stock.put(id);
-                Ok(())
             }
-            Operation::Check => self.check(stock.take().ok_or(Miss::OutOfStock)?).await,
+            Operation::Check => self.check(stock.take().ok_or(Miss::OutOfStock)?).await?,
             Operation::Pair => {
                 let id = self.start(stock.recipient()).await?;
-                self.check(id).await
+                let start = watch.elapsed();
+                self.check(id).await?;
+                return Ok(Took::Pair { start, check: watch.elapsed().saturating_sub(start) });
             }
         }
+        Ok(Took::Call(watch.elapsed()))
     }
 
     /// Starts a verification that nobody will check.
-    pub(crate) async fn leave_pending(&mut self, stock: &Stock) -> Result<(), Miss> {
-        self.start(stock.recipient()).await.map(drop)
+    pub(crate) async fn leave_pending(&mut self, stock: &Stock) -> Result<Took, Miss> {
+        let watch = Stopwatch::start();
+        self.start(stock.recipient()).await?;
+        Ok(Took::Call(watch.elapsed()))
     }
 
     async fn empty(&mut self) -> Result<(), Miss> {

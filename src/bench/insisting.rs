@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::calls::{Caller, Miss, Operation, Stock};
-use crate::bench::latency::Latencies;
+use crate::bench::latency::{Latencies, Took};
 use crate::bench::process::Stopwatch;
 use crate::clock::Clock;
 
@@ -29,9 +29,9 @@ pub(crate) async fn pair(
     stock: &Stock,
     until: Until<'_>,
     note: impl Fn(Operation, Duration),
-) -> Result<Duration, Miss> {
+) -> Result<Took, Miss> {
     let phone = stock.recipient();
-    let (id, start_took) = loop {
+    let (id, start) = loop {
         let watch = Stopwatch::start();
         let outcome = caller.start(phone.clone()).await;
         if let Some(outcome) = settle(outcome, Operation::Start, &watch, until, &note).await? {
@@ -41,8 +41,8 @@ pub(crate) async fn pair(
     loop {
         let watch = Stopwatch::start();
         let outcome = caller.check(id.clone()).await;
-        if let Some(((), check_took)) = settle(outcome, Operation::Check, &watch, until, &note).await? {
-            return Ok(start_took + check_took);
+        if let Some(((), check)) = settle(outcome, Operation::Check, &watch, until, &note).await? {
+            return Ok(Took::Pair { start, check });
         }
     }
 }

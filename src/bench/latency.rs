@@ -18,6 +18,13 @@ pub(crate) struct Latencies {
     longest: Duration,
 }
 
+/// How long a call took, or the two of a pair.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Took {
+    Call(Duration),
+    Pair { start: Duration, check: Duration },
+}
+
 // === impl Latencies ===
 
 impl Latencies {

@@ -17,7 +17,7 @@ use tonic::transport::Endpoint;
 
 use crate::bench::calls::{Caller, Miss, Operation, Stock};
 use crate::bench::insisting::{self, Refusals};
-use crate::bench::latency::Latencies;
+use crate::bench::latency::{Latencies, Took};
 use crate::bench::process::{Process, Stopwatch};
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Reason, Result};
@@ -57,6 +57,8 @@ pub(crate) enum Extent {
 #[derive(Debug, Default)]
 pub(crate) struct Measured {
     pub(crate) latencies: Latencies,
+    /// Of the calls that pairs are made of, each by itself.
+    pub(crate) single: Latencies,
     /// Calls that failed, warm-up included, by what was wrong.
     pub(crate) failures: BTreeMap<String, u64>,
     /// Calls that were turned away.
@@ -214,10 +216,9 @@ fn call_on_this_thread(aim: &Aim, shared: &Arc<Shared>, connections: usize, call
 
 async fn call_until_stopped(mut caller: Caller, shared: Arc<Shared>, tally: Arc<Mutex<Measured>>) {
     while shared.goes_on() {
-        let watch = Stopwatch::start();
         let outcome = match shared.task.extent {
-            Extent::For(_) => caller.call(shared.task.operation, &shared.stock).await.map(|()| watch.elapsed()),
-            Extent::Pending(_) => caller.leave_pending(&shared.stock).await.map(|()| watch.elapsed()),
+            Extent::For(_) => caller.call(shared.task.operation, &shared.stock).await,
+            Extent::Pending(_) => caller.leave_pending(&shared.stock).await,
             Extent::Insisting(_) => {
                 let note = |operation, took| {
                     if shared.is_measuring() {
@@ -231,7 +232,7 @@ async fn call_until_stopped(mut caller: Caller, shared: Arc<Shared>, tally: Arc<
         let counts = shared.is_measuring();
         let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
-            Ok(took) if counts => tally.latencies.add(took),
+            Ok(took) if counts => tally.add(took),
             Ok(_) => {}
             Err(Miss::OutOfStock) => return,
             Err(Miss::TurnedAway { what, .. } | Miss::Failed(what)) => *tally.failures.entry(what).or_default() += 1,
@@ -276,6 +277,16 @@ impl Shared {
 // === impl Measured ===
 
 impl Measured {
+    fn add(&mut self, took: Took) {
+        match took {
+            Took::Call(took) => self.latencies.add(took),
+            Took::Pair { start, check } => {
+                self.latencies.add(start + check);
+                [start, check].into_iter().for_each(|took| self.single.add(took));
+            }
+        }
+    }
+
     fn between(self, begin: &Used, end: &Used) -> Self {
         let used = |begin: Option<Duration>, end: Option<Duration>| Some(end?.saturating_sub(begin?));
         Self {
@@ -290,6 +301,7 @@ impl Measured {
 impl AddAssign<&Self> for Measured {
     fn add_assign(&mut self, other: &Self) {
         self.latencies.merge(&other.latencies);
+        self.single.merge(&other.single);
         self.refusals.merge(&other.refusals);
         for (what, count) in &other.failures {
             *self.failures.entry(what.clone()).or_default() += count;

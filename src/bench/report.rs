@@ -56,6 +56,8 @@ pub struct Point {
     pub p99_us: f64,
     pub p999_us: f64,
     pub max_us: f64,
+    /// Within which 99 of 100 of the calls were answered that pairs are made of; none where there were none.
+    pub single_p99_us: Option<f64>,
     /// Processor time of the server for each call; none for a server that is not ours.
     pub server_cpu_us: Option<f64>,
     /// Processor time of this process for each call.
@@ -224,8 +226,7 @@ impl fmt::Display for Report {
 }
 
 const MIB: u64 = 1024 * 1024;
-const HEADINGS: &str =
-    "callers  call      each/s    p50 us    p99 us  p99.9 us    max us  server CPU us  own CPU us  failed";
+const HEADINGS: &str = "callers  call      each/s    p50 us    p99 us  p99.9 us    max us  p99 of a call  server CPU us  own CPU us  failed";
 
 const OVERLOAD_HEADINGS: &str = "overload  callers   pairs/s  of peak    p50 ms    p99 ms  starts away/s  checks away/s  away p50 ms  away p99 ms  MiB  normal after s";
 
@@ -251,6 +252,7 @@ impl Point {
             p99_us: micros(measured.latencies.within(990)),
             p999_us: micros(measured.latencies.within(999)),
             max_us: micros(measured.latencies.longest()),
+            single_p99_us: (measured.single.total() > 0).then(|| micros(measured.single.within(990))),
             server_cpu_us: each(measured.server_cpu),
             own_cpu_us: each(measured.own_cpu),
         }
@@ -261,12 +263,13 @@ impl Point {
 impl fmt::Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { callers, call, failed, per_second, p50_us, p99_us, p999_us, max_us, .. } = self;
-        let (server, own) = (optional(self.server_cpu_us, 1), optional(self.own_cpu_us, 1));
+        let [single, server, own] = [(self.single_p99_us, 0), (self.server_cpu_us, 1), (self.own_cpu_us, 1)]
+            .map(|(us, decimals)| optional(us, decimals));
         write!(
             f,
             "{callers:>7}  {call:<5} {per_second:>10.0}{p50_us:>10.0}{p99_us:>10.0}{p999_us:>10.0}{max_us:>10.0}"
         )?;
-        write!(f, "  {server:>13}  {own:>10}  {failed:>6}")
+        write!(f, "  {single:>13}  {server:>13}  {own:>10}  {failed:>6}")
     }
 }
 

@@ -44,6 +44,7 @@ pub mod request;
 pub mod retention;
 pub mod rounds;
 pub mod route;
+mod scratch;
 pub mod sending;
 pub mod service;
 pub mod sought;

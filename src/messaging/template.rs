@@ -21,11 +21,11 @@ use minijinja::value::{Object, ObjectRepr, Value};
 use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use zeroize::Zeroizing;
 
 use crate::error::{Error, Result, Violation};
 use crate::id::TenantName;
 use crate::messaging::locale::Locale;
+use crate::messaging::scratch::Scratch;
 use crate::messaging::template_source::{Source, line_of, misread_at};
 use crate::messaging::variables::{self, breaks_line, marks_line};
 use crate::violations::Violations;
@@ -269,11 +269,9 @@ impl Templates {
             kind => Unwritten::Failed(kind),
         };
         let template = self.environment.get_template(key).map_err(failed)?;
-        let mut buffer = Zeroizing::new([0; MAX_TEXT_BYTES]);
-        let mut free = buffer.as_mut_slice();
-        template.render_captured_to(Value::from_object(filling), &mut free).map_err(failed)?;
-        let used = MAX_TEXT_BYTES - free.len();
-        let text = str::from_utf8(&buffer[..used]).map_err(|_| Unwritten::Failed(ErrorKind::BadSerialization))?;
+        let mut text = Scratch::<MAX_TEXT_BYTES>::new();
+        template.render_captured_to(Value::from_object(filling), &mut text).map_err(failed)?;
+        let text = str::from_utf8(text.written()).map_err(|_| Unwritten::Failed(ErrorKind::BadSerialization))?;
         Ok(SecretString::new(Box::from(text)))
     }
 

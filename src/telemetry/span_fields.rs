@@ -102,7 +102,7 @@ impl Visit for Object<'_> {
 impl Write for Quoted<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut rest = text;
-        while let Some(at) = rest.find(|c: char| c == '"' || c == '\\' || c.is_ascii_control()) {
+        while let Some(at) = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\') || byte.is_ascii_control()) {
             let (plain, escaped) = rest.split_at(at);
             self.0.write_str(plain)?;
             let (special, after) = escaped.split_at(1);

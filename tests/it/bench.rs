@@ -73,6 +73,12 @@ fn check_point(point: &Value) {
     assert!((number(point, "per_second") - rate).abs() < 0.01 * rate, "{point}");
     let times = ["p50_us", "p99_us", "p999_us", "max_us"].map(|name| number(point, name));
     assert!(times[0] > 0.0 && times.is_sorted(), "{point}");
+    if point["call"] == "pair" {
+        let single = number(point, "single_p99_us");
+        assert!(single > 0.0 && single < number(point, "max_us"), "{point}");
+    } else {
+        assert!(point["single_p99_us"].is_null(), "{point}");
+    }
     // A given server may be anywhere; what we use ourselves is known.
     assert!(point["server_cpu_us"].is_null() && number(point, "own_cpu_us") >= 0.0, "{point}");
 }

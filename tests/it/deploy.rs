@@ -102,6 +102,9 @@ fn the_dockerfile_pleases_its_judge_and_builds_what_is_here() {
                     "{source} does not reach the builder"
                 );
                 let target = if *target == "./" { "." } else { target };
+                if target.ends_with('/') {
+                    fs::create_dir_all(place.path(target)).unwrap();
+                }
                 run("cp", &["-r", root().join(source).to_str().unwrap(), target], &place.path("."), "");
             }
         }
@@ -113,6 +116,19 @@ fn the_dockerfile_pleases_its_judge_and_builds_what_is_here() {
         builds += rest.matches("cargo build --locked --profile dist").count();
     }
     assert_eq!(builds, 2, "what is shipped is built with the profile for it, after its dependencies");
+}
+
+#[test]
+fn a_build_can_be_trained() {
+    let scripts = ["deploy/build", "deploy/train"];
+    run("shellcheck", &["deploy/build", "deploy/train", "tests/run", ".ci/run"], root(), "");
+    let trained = run("deploy/train", &[env!("CARGO_BIN_EXE_verigate"), "0.1"], root(), "");
+    assert_eq!(trained, "trained: inbox\ntrained: vendor\ntrained: redis\n");
+    for script in scripts {
+        let wrong = Command::new(root().join(script)).args(["--wrong", "1", "2"]).output().unwrap();
+        let told = String::from_utf8(wrong.stderr).unwrap();
+        assert!(wrong.status.code() == Some(2) && told.contains(&format!("{script} ")), "{script}: {told}");
+    }
 }
 
 #[test]
