@@ -58,6 +58,7 @@ fn generate() -> Result<()> {
     }
 
     tonic_prost_build::configure()
+        .codec_path("crate::proto::codec::SmallProst")
         .skip_debug(redacted)
         // Far larger than the error beside it.
         .boxed(".verigate.messaging.v1.SendMessagesResult.outcome.message")

@@ -2,6 +2,8 @@
 //!
 //! Knows no rule: what a field may hold is decided where requests are parsed.
 
+pub mod codec;
+
 macro_rules! generated {
     ($package:literal) => {
         tonic::include_proto!($package);

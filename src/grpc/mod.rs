@@ -19,6 +19,7 @@ pub mod messaging;
 pub mod people;
 pub mod request_id;
 pub mod shedding;
+pub mod switchboard;
 pub mod told;
 pub mod verification;
 
@@ -37,6 +38,7 @@ use crate::grpc::data::Data;
 use crate::grpc::events::EventApi;
 use crate::grpc::messaging::MessagingApi;
 use crate::grpc::people::People;
+use crate::grpc::switchboard::Switchboard;
 use crate::grpc::verification::VerificationApi;
 use crate::guard::service::Guard;
 use crate::keeping::service::Keeping;
@@ -70,10 +72,10 @@ pub struct Services {
     pub reflection: bool,
 }
 
-/// All services on one router; the reporter says whether they are healthy.
+/// All services; the reporter says whether they are healthy.
 ///
 /// Errors: `Internal` when the compiled-in contract cannot be read.
-pub fn routes(services: Services) -> Result<(Routes, tonic_health::server::HealthReporter)> {
+pub fn routes(services: Services) -> Result<(Switchboard, tonic_health::server::HealthReporter)> {
     let Services { registry, random, verifications, messaging, contacts, oversight, guard, feeds, .. } = services;
     let Services { keeping, people, reflection, .. } = services;
     let (reporter, health) = tonic_health::server::health_reporter();
@@ -97,9 +99,7 @@ pub fn routes(services: Services) -> Result<(Routes, tonic_health::server::Healt
     let messaging = MessagingServiceServer::new(MessagingApi::new(messaging, directory))
         .max_decoding_message_size(MAX_REQUEST_BYTES);
     let contacts = ContactsServiceServer::new(ContactsApi::new(contacts)).max_decoding_message_size(MAX_REQUEST_BYTES);
-    let mut routes = Routes::new(health)
-        .add_service(access.guard(verification))
-        .add_service(access.guard(messaging))
+    let mut others = Routes::new(health)
         .add_service(access.guard(contacts))
         .add_service(access.guard(events))
         .add_service(access.guard(admin));
@@ -111,9 +111,10 @@ pub fn routes(services: Services) -> Result<(Routes, tonic_health::server::Healt
                 .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
-        routes = routes
+        others = others
             .add_service(builder().build_v1().map_err(Error::internal)?)
             .add_service(builder().build_v1alpha().map_err(Error::internal)?);
     }
-    Ok((routes, reporter))
+    let (verification, messaging) = (access.guard(verification), access.guard(messaging));
+    Ok((Switchboard::new(verification, messaging, others), reporter))
 }

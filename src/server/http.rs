@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use tonic::body::Body;
-use tonic::service::Routes;
 use tower::ServiceExt;
 
 use crate::clock::Clock;
 use crate::error::Result;
+use crate::grpc::switchboard::Switchboard;
 use crate::messaging::outbox::Outbox;
 use crate::receipts;
 use crate::rest::desk::Desk;
@@ -20,7 +20,7 @@ use crate::server::barrier::Barrier;
 pub(crate) struct Parts<'a> {
     pub(crate) config: &'a rest::Config,
     /// The services of the gRPC listener, and what lies around their calls there.
-    pub(crate) grpc: Routes,
+    pub(crate) grpc: Switchboard,
     pub(crate) around: &'a Around,
     /// What the dialects stand on.
     pub(crate) desk: Desk,

@@ -29,7 +29,6 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tracing::{error, info, warn};
@@ -45,6 +44,7 @@ use crate::event::fed::Fed;
 use crate::event::handing::Handing;
 use crate::feed::feeds::Crew;
 use crate::grpc;
+use crate::grpc::switchboard::Switchboard;
 use crate::guard::service::Guard;
 use crate::keeping::service::Keeping;
 use crate::messaging::holder::Ground;
@@ -100,7 +100,7 @@ pub struct Surroundings {
 pub struct Server {
     addresses: Addresses,
     listeners: Listeners,
-    grpc: Routes,
+    grpc: Switchboard,
     around: Around,
     http: axum::Router,
     admin: axum::Router,

@@ -18,13 +18,13 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
 use tower::Layer;
 
 use crate::auth::caller::Vouched;
 use crate::clock::Clock;
 use crate::config::settings::{Address, ServerConfig};
 use crate::error::{Error, Kind, Reason, Result, Violation};
+use crate::grpc::switchboard::Switchboard;
 use crate::server::around::Around;
 use crate::server::listen::accept::{Door, Gate};
 use crate::server::listen::caps::Caps;
@@ -121,7 +121,7 @@ impl Listeners {
     /// `cores`.
     pub(crate) fn serve(
         self,
-        grpc: Routes,
+        grpc: Switchboard,
         around: &Around,
         http: Router,
         admin: Router,
@@ -130,7 +130,7 @@ impl Listeners {
     ) -> JoinSet<()> {
         let Self { grpc: grpc_door, http: http_door, admin: admin_door, limits, certificates } = self;
         let tls = |listener| certificates.iter().find(|(name, _)| *name == listener).map(|(_, tls)| Arc::clone(tls));
-        let grpc = around.request_ids.layer(around.grpc(grpc.prepare()));
+        let grpc = around.request_ids.layer(around.grpc(grpc));
         let mut serving = JoinSet::new();
         serving.spawn(accept::serve(
             grpc_door,

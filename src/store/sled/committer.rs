@@ -27,6 +27,7 @@ use crate::store::sled::answers::{Answers, Caller, Homes};
 use crate::store::sled::journal::Journal;
 use crate::store::sled::queue::{Job, Queue};
 use crate::store::sled::record::{self, Header};
+use crate::store::sled::row_key::RowKey;
 use crate::store::sled::settler::Settler;
 use crate::store::sled::table::{Durable, Entry, Table};
 use crate::store::sled::{fault, files};
@@ -75,7 +76,7 @@ struct Meters {
 /// What a group has decided and not yet written.
 #[derive(Default)]
 struct Group {
-    touched: BTreeMap<IVec, Touched>,
+    touched: BTreeMap<RowKey, Touched>,
     answers: Vec<Answer>,
     /// Those who want the journal cleared of all this.
     scrubs: Vec<oneshot::Sender<()>>,
@@ -205,7 +206,7 @@ impl Committer {
                 Answer::Commit(caller, outcome)
             }
             Job::Forget { records, answer } => {
-                let mut is_forgotten = |(key, version): &(IVec, Version)| forget(key, *version, group, durable);
+                let mut is_forgotten = |(key, version): &(RowKey, Version)| forget(key, *version, group, durable);
                 let forgotten = records.iter().filter(|record| is_forgotten(record));
                 Answer::Forget(answer, forgotten.count())
             }
@@ -255,7 +256,7 @@ impl Committer {
         if group.touched.is_empty() {
             return Ok(());
         }
-        let changes = group.touched.iter().map(|(key, touched)| (key, touched.entry.stored.as_ref()));
+        let changes = group.touched.iter().map(|(key, touched)| (&**key, touched.entry.stored.as_deref()));
         if !self.journal.prepare(changes).map_err(fault::broken)? {
             self.turn(Vec::new())?;
             // What they were found on top of is now a layer below.
@@ -377,7 +378,7 @@ impl Meters {
 impl Group {
     /// What is known of a key, looked up if need be.
     fn look(&mut self, key: &[u8], durable: &Durable) -> Result<&mut Touched> {
-        Ok(match self.touched.entry(IVec::from(key)) {
+        Ok(match self.touched.entry(RowKey::from(key)) {
             btree_map::Entry::Occupied(touched) => touched.into_mut(),
             btree_map::Entry::Vacant(place) => {
                 let entry = durable.find(key)?;
@@ -388,7 +389,7 @@ impl Group {
     }
 
     /// Changes a key that was looked at.
-    fn change(&mut self, key: &[u8], new: Option<(Header, Vec<(IVec, IVec)>)>) {
+    fn change(&mut self, key: &[u8], new: Option<(Header, Vec<(RowKey, IVec)>)>) {
         let old = self.touched.get(key).and_then(|touched| touched.header);
         for part_key in old.iter().flat_map(|old| old.part_keys(key)) {
             self.set(part_key, None, None);
@@ -399,11 +400,11 @@ impl Group {
                     self.set(entry_key, Some(header), Some(stored));
                 }
             }
-            None => self.set(IVec::from(key), None, None),
+            None => self.set(RowKey::from(key), None, None),
         }
     }
 
-    fn set(&mut self, key: IVec, header: Option<Header>, stored: Option<IVec>) {
+    fn set(&mut self, key: RowKey, header: Option<Header>, stored: Option<IVec>) {
         // Nobody looks at a part of a record by itself, and something may lie there.
         let unseen = || Touched { header: None, entry: Entry { stored: None, covers: true }, changed: false };
         let touched = self.touched.entry(key).or_insert_with(unseen);

@@ -43,7 +43,7 @@ pub(crate) struct Spent {
 }
 
 /// A key and what lies under it from now on; `None` for nothing.
-pub(crate) type Change<'a> = (&'a IVec, Option<&'a IVec>);
+pub(crate) type Change<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// What the files held, oldest first, and the journal to go on with.
 pub(crate) struct Recovered {
@@ -339,7 +339,7 @@ mod tests {
     fn append(journal: &mut Journal, entries: &[(&str, Option<&str>)]) {
         for (key, stored) in entries {
             let (key, stored) = (IVec::from(*key), stored.map(IVec::from));
-            assert!(journal.prepare([(&key, stored.as_ref())].into_iter()).unwrap());
+            assert!(journal.prepare([(&*key, stored.as_deref())].into_iter()).unwrap());
             journal.append().unwrap();
         }
     }
@@ -387,14 +387,14 @@ mod tests {
         let mut journal = recover(directory.path()).unwrap().journal;
         journal.begin().unwrap();
         let (key, long) = (IVec::from("k"), IVec::from(vec![7; 3000]));
-        assert!(journal.prepare([(&key, Some(&long))].into_iter()).unwrap());
+        assert!(journal.prepare([(&*key, Some(&*long))].into_iter()).unwrap());
         journal.append().unwrap();
-        assert!(!journal.prepare([(&key, Some(&long))].into_iter()).unwrap());
+        assert!(!journal.prepare([(&*key, Some(&*long))].into_iter()).unwrap());
         journal.begin().unwrap();
         journal.append().unwrap();
         journal.begin().unwrap();
         let longer = IVec::from(vec![7; 5000]);
-        assert!(journal.prepare([(&key, Some(&longer))].into_iter()).unwrap(), "one that would never fit goes alone");
+        assert!(journal.prepare([(&*key, Some(&*longer))].into_iter()).unwrap(), "one that would never fit goes alone");
         journal.append().unwrap();
         assert_eq!(recover(directory.path()).unwrap().changes.len(), 2);
     }

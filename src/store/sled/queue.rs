@@ -5,12 +5,12 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sled::IVec;
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Kind, Reason, Result};
 use crate::store::sled::answers::Caller;
 use crate::store::sled::fault;
+use crate::store::sled::row_key::RowKey;
 use crate::store::{Batch, Version, Write};
 
 /// Most jobs in one group. More would make the first of them wait for the last.
@@ -34,7 +34,7 @@ pub(crate) enum Job {
     },
     /// Deletes each key that is still at its version; answers how many were.
     Forget {
-        records: Vec<(IVec, Version)>,
+        records: Vec<(RowKey, Version)>,
         answer: oneshot::Sender<usize>,
     },
     /// Has all that was committed before settle, and clears it from the journal; answers then.

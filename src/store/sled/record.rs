@@ -12,6 +12,7 @@ use sled::IVec;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::Partition;
+use crate::store::sled::row_key::RowKey;
 use crate::store::sled::table::Durable;
 use crate::store::space::PART_SPACE;
 use crate::store::{Record, Version};
@@ -43,13 +44,13 @@ impl Header {
     }
 
     /// The keys of the further parts of the record under `key`.
-    pub(crate) fn part_keys(&self, key: &[u8]) -> impl Iterator<Item = IVec> {
+    pub(crate) fn part_keys(&self, key: &[u8]) -> impl Iterator<Item = RowKey> {
         (0..self.further_parts).map(move |number| part_key(key, number))
     }
 }
 
 /// The entries that hold a record, and the header that they begin with.
-pub(crate) fn encode(key: &[u8], mut header: Header, value: &[u8]) -> Result<(Header, Vec<(IVec, IVec)>)> {
+pub(crate) fn encode(key: &[u8], mut header: Header, value: &[u8]) -> Result<(Header, Vec<(RowKey, IVec)>)> {
     let (first, rest) = value.split_at(value.len().min(PART_BYTES));
     let parts = rest.chunks(PART_BYTES);
     header.further_parts = u8::try_from(parts.len()).map_err(Error::internal)?;
@@ -58,7 +59,7 @@ pub(crate) fn encode(key: &[u8], mut header: Header, value: &[u8]) -> Result<(He
     stored.extend_from_slice(&header.expires_at.map_or(NEVER, Timestamp::as_millis).to_be_bytes());
     stored.extend_from_slice(&[header.partition.index(), header.further_parts]);
     stored.extend_from_slice(first);
-    let mut entries = vec![(IVec::from(key), IVec::from(stored))];
+    let mut entries = vec![(RowKey::from(key), IVec::from(stored))];
     entries.extend(header.part_keys(key).zip(parts.map(IVec::from)));
     Ok((header, entries))
 }
@@ -93,12 +94,12 @@ pub(crate) fn read(table: &Durable, key: &[u8], stored: &[u8], now: Timestamp) -
     Ok(Some((header, Record { value, version: header.version })))
 }
 
-fn part_key(key: &[u8], number: u8) -> IVec {
-    let mut part_key = Vec::with_capacity(key.len() + 2);
+fn part_key(key: &[u8], number: u8) -> RowKey {
+    let mut part_key = RowKey::with_capacity(key.len() + 2);
     part_key.push(PART_SPACE);
     part_key.extend_from_slice(key);
     part_key.push(number);
-    IVec::from(part_key)
+    part_key
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sled::IVec;
 use tokio::sync::oneshot;
 
 use crate::clock::{Clock, Timestamp};
@@ -24,6 +23,7 @@ use crate::store::sled::fault;
 use crate::store::sled::presence::KeyFilter;
 use crate::store::sled::queue::{Job, Queue};
 use crate::store::sled::record;
+use crate::store::sled::row_key::RowKey;
 use crate::store::sled::table::Table;
 use crate::store::space::PART_SPACE;
 
@@ -39,7 +39,7 @@ struct Walk {
     /// Takes the key of each record that is seen.
     keys: Arc<KeyFilter>,
     /// Where the next slice begins, exclusively.
-    after: Option<IVec>,
+    after: Option<RowKey>,
 }
 
 /// What one slice came to.
@@ -125,13 +125,13 @@ impl Sweeper {
     /// Looks at the next records, notes their keys and returns the last of them, if there may be more.
     fn look(
         &self,
-        after: Option<&IVec>,
+        after: Option<&RowKey>,
         now: Timestamp,
         keys: &KeyFilter,
-        expired: &mut Vec<(IVec, Version)>,
-    ) -> Result<Option<IVec>> {
+        expired: &mut Vec<(RowKey, Version)>,
+    ) -> Result<Option<RowKey>> {
         let begin = after.cloned().map_or(Bound::Unbounded, Bound::Excluded);
-        let end = Bound::Excluded(IVec::from(&[PART_SPACE]));
+        let end = Bound::Excluded(RowKey::from_slice(&[PART_SPACE]));
         let mut entries = self.table.read(|durable| durable.range(&begin, &end, false, LOOK_RECORDS))?;
         for (key, stored) in &entries {
             keys.note(key);
@@ -146,7 +146,7 @@ impl Sweeper {
         Ok(last.filter(|_| entries.len() + 1 == LOOK_RECORDS))
     }
 
-    async fn forget(&self, records: Vec<(IVec, Version)>) -> Result<usize> {
+    async fn forget(&self, records: Vec<(RowKey, Version)>) -> Result<usize> {
         let (answer, answered) = oneshot::channel();
         self.queue.push(Job::Forget { records, answer })?;
         answered.await.map_err(|_| self.queue.why_unanswered())
@@ -164,8 +164,8 @@ mod tests {
 
     const EXPIRY: Timestamp = Timestamp::from_millis(2_000_000);
 
-    fn key(number: usize) -> IVec {
-        IVec::from(&number.to_be_bytes()[4..])
+    fn key(number: usize) -> RowKey {
+        RowKey::from_slice(&number.to_be_bytes()[4..])
     }
 
     /// A sweeper of a table that holds so many records, of which one has several parts and one expires, and whose queue has

@@ -26,6 +26,7 @@ use tracing::warn;
 use crate::error::{Error, Result};
 use crate::store::sled::fault::{broken, closed, full, of_sled, under_way};
 use crate::store::sled::presence::{KeyFilter, Presence};
+use crate::store::sled::row_key::RowKey;
 use crate::store::sled::tap::{Tap, Taps};
 
 /// All layers, until the table is closed.
@@ -59,7 +60,7 @@ struct Trees {
 }
 
 /// Commits on top of an older state.
-pub(crate) type Layer = BTreeMap<IVec, Entry>;
+pub(crate) type Layer = BTreeMap<RowKey, Entry>;
 
 /// What a layer knows of a key.
 #[derive(Debug, Clone)]
@@ -70,7 +71,7 @@ pub(crate) struct Entry {
     pub(crate) covers: bool,
 }
 
-type Row = (IVec, Option<IVec>);
+type Row = (RowKey, Option<IVec>);
 type Rows<'a> = Box<dyn Iterator<Item = Result<Row>> + 'a>;
 
 // === impl Table ===
@@ -92,7 +93,7 @@ impl Table {
     }
 
     /// Shows readers what the journal has made durable. Errors: as [`Table::read`].
-    pub(crate) fn apply(&self, changes: impl IntoIterator<Item = (IVec, Entry)>) -> Result<()> {
+    pub(crate) fn apply(&self, changes: impl IntoIterator<Item = (RowKey, Entry)>) -> Result<()> {
         self.change(|layers| {
             for (key, change) in changes {
                 layers.taps.note(&key);
@@ -124,7 +125,7 @@ impl Table {
     }
 
     /// Writes entries of the settling layer into sled, where readers do not yet look for them. Errors: as [`Table::read`].
-    pub(crate) fn settle<'a>(&self, entries: impl IntoIterator<Item = (&'a IVec, &'a Entry)>) -> Result<()> {
+    pub(crate) fn settle<'a>(&self, entries: impl IntoIterator<Item = (&'a RowKey, &'a Entry)>) -> Result<()> {
         self.read(|durable| {
             let mut trees = durable.layers.trees()?;
             for (key, entry) in entries {
@@ -276,17 +277,17 @@ impl Durable<'_> {
     /// crossed.
     pub(crate) fn range(
         &self,
-        first: &Bound<IVec>,
-        last: &Bound<IVec>,
+        first: &Bound<RowKey>,
+        last: &Bound<RowKey>,
         backwards: bool,
         limit: usize,
-    ) -> Result<Vec<(IVec, IVec)>> {
+    ) -> Result<Vec<(RowKey, IVec)>> {
         let trees = self.trees()?;
         let bounds = || (first.clone(), last.clone());
         let in_tree = trees.current()?.range(bounds());
         let in_tree = directed(in_tree, backwards).map(|entry| {
             let (key, stored) = entry.map_err(of_sled)?;
-            Ok((key, Some(stored)))
+            Ok((RowKey::from_slice(&key), Some(stored)))
         });
         let mut rows: Rows = Box::new(in_tree);
         for layer in [self.layers.settling.as_deref(), Some(&self.layers.fresh)].into_iter().flatten() {
@@ -389,15 +390,15 @@ mod tests {
     fn apply(table: &Table, changes: &[(&str, Option<&str>)]) {
         let changes = changes.iter().map(|(key, stored)| {
             let covers = table.read(|durable| durable.find(key.as_bytes())).unwrap().covers;
-            (IVec::from(*key), Entry { stored: stored.map(IVec::from), covers })
+            (RowKey::from(key.as_bytes()), Entry { stored: stored.map(IVec::from), covers })
         });
         table.apply(changes.collect::<Vec<_>>()).unwrap();
     }
 
     /// Everything in order, the same by single reads, and the same backwards.
     fn seen(table: &Table) -> String {
-        let text = |bytes: &IVec| String::from_utf8(bytes.to_vec()).unwrap();
-        let bounds = [Bound::Excluded(IVec::from("a")), Bound::Excluded(IVec::from("z"))];
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let bounds = [Bound::Excluded(RowKey::from_slice(b"a")), Bound::Excluded(RowKey::from_slice(b"z"))];
         let all = |backwards| {
             let rows = table.read(|durable| durable.range(&bounds[0], &bounds[1], backwards, usize::MAX)).unwrap();
             for (key, stored) in &rows {
@@ -459,10 +460,10 @@ mod tests {
         /// What is being filled, where it lies, and how far it is.
         next: Option<(sled::Db, PathBuf, Option<IVec>)>,
         table: Table,
-        model: BTreeMap<IVec, IVec>,
+        model: BTreeMap<RowKey, IVec>,
         /// What settles, how much of it has, and what of it was in the tree before.
         settling: Option<(Arc<Layer>, usize, Vec<Row>)>,
-        walk: Option<(Arc<KeyFilter>, Option<IVec>)>,
+        walk: Option<(Arc<KeyFilter>, Option<RowKey>)>,
         dice: u64,
         values: u32,
         ruled_out: usize,
@@ -628,8 +629,8 @@ mod tests {
         }
     }
 
-    fn key(number: u64) -> IVec {
-        IVec::from(&[b'k', u8::try_from(number).unwrap()])
+    fn key(number: u64) -> RowKey {
+        RowKey::from_slice(&[b'k', u8::try_from(number).unwrap()])
     }
 
     #[test]
@@ -655,6 +656,7 @@ mod tests {
             work.check();
             assert!(work.absent > 0 && work.ruled_out == work.absent, "{} of {}", work.ruled_out, work.absent);
             let rows = work.db.as_ref().unwrap().iter().map(Result::unwrap);
+            let rows = rows.map(|(key, stored)| (RowKey::from_slice(&key), stored));
             assert!(rows.eq(work.model.clone()), "what is deleted does not stay in sled");
         }
     }
@@ -664,7 +666,7 @@ mod tests {
         const KEYS: u64 = 4_000;
         const ROUNDS: u64 = 60;
         let (_db, table) = table();
-        let key = |number: u64| IVec::from(&number.to_be_bytes());
+        let key = |number: u64| RowKey::from_slice(&number.to_be_bytes());
         let is_over = AtomicBool::new(false);
         let walk = || {
             let (keys, mut begin) = (table.begin_walk().unwrap(), Bound::Unbounded);
