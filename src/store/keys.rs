@@ -27,7 +27,6 @@ use crate::store::space::{
 use crate::store::{Batch, Commit, Condition, Key, Prefix, Store};
 
 const INDEX_KEY_BYTES: usize = 32;
-const DUE_KEY_BYTES: usize = 2 + 8 + SendRef::BYTES;
 
 /// Builds keys. Holds the secret that hides recipients; the store keeps that secret among its own sealed records, so it
 /// outlives every rotation of the sealing keys.
@@ -142,7 +141,7 @@ impl Keys {
 
     /// Where what we know of a recipient lies: counters, cool-down, pending verifications.
     pub fn recipient_state(&self, tenant: TenantTag, recipient: RecipientTag) -> Key {
-        Key::new(recipient.partition, [&[RECIPIENT][..], &tenant.0, &recipient.hash].concat())
+        Key::of(recipient.partition, &[&[RECIPIENT], &tenant.0, &recipient.hash])
     }
 
     pub fn verification(&self, tenant: TenantTag, id: Id) -> Key {
@@ -170,8 +169,7 @@ impl Keys {
 
     /// The mark that a message went to a recipient. It has no value.
     pub fn message_of(&self, tenant: TenantTag, recipient: RecipientTag, id: Id) -> Key {
-        let bytes = [&[MESSAGE_OF_RECIPIENT][..], &tenant.0, &recipient.hash, id.as_bytes()].concat();
-        Key::new(recipient.partition, bytes)
+        Key::of(recipient.partition, &[&[MESSAGE_OF_RECIPIENT], &tenant.0, &recipient.hash, id.as_bytes()])
     }
 
     /// The marks of all messages of a recipient, in the order in which they were accepted.
@@ -186,11 +184,11 @@ impl Keys {
     }
 
     pub fn contact_table(&self, tenant: TenantTag) -> Key {
-        Key::new(self.contacts(tenant), [&[CONTACT_TABLE][..], &tenant.0].concat())
+        Key::of(self.contacts(tenant), &[&[CONTACT_TABLE], &tenant.0])
     }
 
     pub fn contact_row(&self, tenant: TenantTag, id: Id) -> Key {
-        Key::new(self.contacts(tenant), [&[CONTACT_ROW][..], &tenant.0, id.as_bytes()].concat())
+        Key::of(self.contacts(tenant), &[&[CONTACT_ROW], &tenant.0, id.as_bytes()])
     }
 
     /// All rows of a tenant's table, in the order in which they were created.
@@ -200,8 +198,7 @@ impl Keys {
 
     /// The mark that a vendor's contact list is to be given a row. It lies beside the row and has no value.
     pub fn contact_push(&self, vendor: &str, tenant: TenantTag, id: Id) -> Key {
-        let bytes = [&*self.contact_pushes(vendor).bytes, &tenant.0, id.as_bytes()].concat();
-        Key::new(self.contacts(tenant), bytes)
+        Key::of(self.contacts(tenant), &[&*self.contact_pushes(vendor).bytes, &tenant.0, id.as_bytes()])
     }
 
     /// The marks of all rows that a vendor's contact list is to be given.
@@ -221,7 +218,7 @@ impl Keys {
 
     /// Where the record of this id lies, or would lie, among those with a prefix of ours.
     pub fn with_id(&self, prefix: &Prefix, id: Id) -> Key {
-        Key::new(id.partition(), [&*prefix.bytes, id.as_bytes()].concat())
+        Key::of(id.partition(), &[&*prefix.bytes, id.as_bytes()])
     }
 
     /// The id at the end of the key of a message, a verification, or a message of a recipient.
@@ -242,7 +239,7 @@ impl Keys {
     pub fn code_place(&self, name: &str) -> Key {
         let hash = self.hash(&["code place", name]);
         let place: [u8; 16] = first(&hash);
-        Key::new(Partition::new(hash[16]), [&[CODE_PLACE][..], &place].concat())
+        Key::of(Partition::new(hash[16]), &[&[CODE_PLACE], &place])
     }
 
     /// Where tenants and API keys lie that are kept in the store: one commit may change several of them.
@@ -252,7 +249,7 @@ impl Keys {
 
     pub fn account(&self, tenant: &TenantName) -> Key {
         let hash: [u8; 16] = first(&self.hash(&["account", tenant.as_str()]));
-        Key::new(self.accounts_partition(), [&[ACCOUNT][..], &hash].concat())
+        Key::of(self.accounts_partition(), &[&[ACCOUNT], &hash])
     }
 
     pub fn all_accounts(&self) -> Prefix {
@@ -261,7 +258,7 @@ impl Keys {
 
     pub fn api_key(&self, id: &str) -> Key {
         let hash: [u8; 16] = first(&self.hash(&["api key", id]));
-        Key::new(self.accounts_partition(), [&[API_KEY][..], &hash].concat())
+        Key::of(self.accounts_partition(), &[&[API_KEY], &hash])
     }
 
     pub fn all_api_keys(&self) -> Prefix {
@@ -271,7 +268,7 @@ impl Keys {
     /// Where it is noted how well a vendor does.
     pub fn conversion(&self, vendor: &str) -> Key {
         let hash = self.hash(&["conversion", vendor]);
-        Key::new(Partition::new(0), [&[META][..], b"measured", &first::<16>(&hash)].concat())
+        Key::of(Partition::new(0), &[&[META], b"measured", &first::<16>(&hash)])
     }
 
     /// Where it is noted of all vendors.
@@ -281,7 +278,7 @@ impl Keys {
 
     /// Where it is noted when the files of the store were last written anew.
     pub fn renewed(&self) -> Key {
-        Key::new(Partition::new(0), [&[META][..], b"renewed"].concat())
+        Key::of(Partition::new(0), &[&[META], b"renewed"])
     }
 
     /// What the names are hashed with under which the guard counts.
@@ -307,7 +304,7 @@ impl Keys {
 
     /// Where it is noted how far a node has told the others what its guard has counted.
     pub fn guard_head(&self, node: u64) -> Key {
-        Key::new(guards_partition(), [&[GUARD, b'n'][..], &node.to_be_bytes()].concat())
+        Key::of(guards_partition(), &[&[GUARD, b'n'], &node.to_be_bytes()])
     }
 
     pub fn guard_heads(&self) -> Prefix {
@@ -316,8 +313,7 @@ impl Keys {
 
     /// Where a part of it lies: by node, turn and part.
     pub fn guard_told(&self, node: u64, turn: u64, part: u16) -> Key {
-        let bytes = [&[GUARD, b't'][..], &node.to_be_bytes(), &turn.to_be_bytes(), &part.to_be_bytes()].concat();
-        Key::new(guards_partition(), bytes)
+        Key::of(guards_partition(), &[&[GUARD, b't'], &node.to_be_bytes(), &turn.to_be_bytes(), &part.to_be_bytes()])
     }
 
     pub fn all_guard_told(&self) -> Prefix {
@@ -331,13 +327,12 @@ impl Keys {
     /// Where it is noted what was taken out of an account on a day.
     pub fn budget(&self, account: u64, day: u64) -> Key {
         let [partition, ..] = account.to_be_bytes();
-        let bytes = [&[GUARD, b'$'][..], &account.to_be_bytes(), &day.to_be_bytes()].concat();
-        Key::new(Partition::new(partition), bytes)
+        Key::of(Partition::new(partition), &[&[GUARD, b'$'], &account.to_be_bytes(), &day.to_be_bytes()])
     }
 
     /// Where it is noted what an idempotency key was used for.
     pub fn idempotency(&self, tenant: TenantTag, request: RequestTag) -> Key {
-        Key::new(Partition::new(request.0[0]), [&[IDEMPOTENCY][..], &tenant.0, &request.0].concat())
+        Key::of(Partition::new(request.0[0]), &[&[IDEMPOTENCY], &tenant.0, &request.0])
     }
 
     /// Condenses what a request asks for. Keyed, so it tells nobody a code or a number.
@@ -348,16 +343,12 @@ impl Keys {
     /// The mark that `send` wants attention at `at`. It lies beside its holder's record and has no value.
     pub fn due(&self, at: Timestamp, send: &SendRef) -> Key {
         let partition = send.id.partition();
-        let mut bytes = Vec::with_capacity(DUE_KEY_BYTES);
-        bytes.extend([DUE, partition.index()]);
-        bytes.extend(at.as_millis().to_be_bytes());
-        bytes.extend(send.to_bytes());
-        Key::new(partition, bytes)
+        Key::of(partition, &[&[DUE, partition.index()], &at.as_millis().to_be_bytes(), &send.to_bytes()])
     }
 
     /// A place before all due marks of a partition at `at` and later, and after all earlier ones: to scan from.
     pub fn due_from(&self, partition: Partition, at: Timestamp) -> Key {
-        Key::new(partition, [&[DUE, partition.index()][..], &at.as_millis().to_be_bytes()].concat())
+        Key::of(partition, &[&[DUE, partition.index()], &at.as_millis().to_be_bytes()])
     }
 
     /// All due marks of a partition, soonest first.
@@ -377,7 +368,7 @@ impl Keys {
     /// Where it is noted which attempt a vendor calls by a name of its own.
     pub fn vendor_name(&self, vendor: &str, vendor_reference: &str) -> Key {
         let hash = self.hash(&["vendor name", vendor, vendor_reference]);
-        Key::new(Partition::new(hash[16]), [&[VENDOR_NAME][..], &first::<16>(&hash)].concat())
+        Key::of(Partition::new(hash[16]), &[&[VENDOR_NAME], &first::<16>(&hash)])
     }
 
     /// Notes of idempotency keys of a tenant, in no order that means anything.
@@ -417,7 +408,7 @@ impl fmt::Debug for Keys {
 }
 
 fn record(space: u8, tenant: TenantTag, id: Id) -> Key {
-    Key::new(id.partition(), [&[space][..], &tenant.0, id.as_bytes()].concat())
+    Key::of(id.partition(), &[&[space], &tenant.0, id.as_bytes()])
 }
 
 fn records(space: u8, tenant: TenantTag) -> Prefix {
@@ -431,7 +422,7 @@ fn guards_partition() -> Partition {
 
 /// Where the secret lies that hides recipients.
 fn index_secret() -> Key {
-    Key::new(Partition::new(0), [&[META][..], b"index"].concat())
+    Key::of(Partition::new(0), &[&[META], b"index"])
 }
 
 fn first<const N: usize>(hash: &[u8; 32]) -> [u8; N] {

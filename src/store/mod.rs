@@ -12,6 +12,7 @@ pub mod sled;
 pub mod space;
 
 use async_trait::async_trait;
+use smallvec::SmallVec;
 
 use crate::clock::Timestamp;
 use crate::error::Result;
@@ -123,9 +124,14 @@ pub struct Part {
 /// A key and the partition that it lies in.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
-    bytes: Box<[u8]>,
+    bytes: KeyBytes,
     partition: Partition,
 }
+
+/// The bytes of a key. They lie in place, where they are no more than those of almost every key of ours (the longest that
+/// comes with each message, that of a recipient's message, has 41): copying one takes no memory from the allocator, and
+/// comparing two follows no pointer.
+pub type KeyBytes = SmallVec<[u8; 48]>;
 
 /// What a scan looks for. With a partition, every matching key lies in that one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,8 +196,14 @@ pub enum Write {
 
 impl Key {
     /// Panics when `bytes` is empty or longer than [`MAX_KEY_BYTES`]: keys are built by `keys`, not by callers' input.
-    pub fn new(partition: Partition, bytes: impl Into<Box<[u8]>>) -> Self {
-        let bytes = bytes.into();
+    pub fn new(partition: Partition, bytes: impl AsRef<[u8]>) -> Self {
+        Self::of(partition, &[bytes.as_ref()])
+    }
+
+    /// The key of these parts, one after the other. Panics as [`Key::new`].
+    pub fn of(partition: Partition, parts: &[&[u8]]) -> Self {
+        let mut bytes = KeyBytes::new();
+        parts.iter().for_each(|part| bytes.extend_from_slice(part));
         assert!((1..=MAX_KEY_BYTES).contains(&bytes.len()), "a key has 1 to {MAX_KEY_BYTES} bytes");
         Self { bytes, partition }
     }

@@ -54,15 +54,14 @@ use crate::store::sled::journal::Found;
 use crate::store::sled::pace::Pace;
 use crate::store::sled::queue::{Job, Queue};
 use crate::store::sled::rewrite::{Ground, Rewriting};
-use crate::store::sled::row_key::RowKey;
 use crate::store::sled::settler::Settler;
 use crate::store::sled::snapshot::TableSnapshot;
 use crate::store::sled::sweep::Sweeper;
 use crate::store::sled::table::{Durable, Entry, Table};
 use crate::store::space::PART_SPACE;
 use crate::store::{
-    Batch, Commit, Key, MAX_SCAN_ROWS, MAX_VALUE_BYTES, Order, Prefix, Record, Rewrite, SEAL_BYTES, Snapshot, Store,
-    WholeStore, Write,
+    Batch, Commit, Key, KeyBytes, MAX_SCAN_ROWS, MAX_VALUE_BYTES, Order, Prefix, Record, Rewrite, SEAL_BYTES, Snapshot,
+    Store, WholeStore, Write,
 };
 
 pub use crate::store::sled::files::{is_in_use, look};
@@ -77,7 +76,6 @@ mod presence;
 mod queue;
 mod record;
 mod rewrite;
-mod row_key;
 mod settler;
 mod snapshot;
 mod sweep;
@@ -174,7 +172,7 @@ impl SledStore {
             pace: Arc::new(Pace::new(config.journal_bytes)),
         };
         let mut journal = recovered.journal;
-        let known = |(key, stored): (IVec, _)| (RowKey::from(&*key), Entry { stored, covers: true });
+        let known = |(key, stored): (IVec, _)| (KeyBytes::from(&*key), Entry { stored, covers: true });
         table.apply(recovered.changes.into_iter().map(known))?;
         settler.settle(&*table.freeze()?)?;
         journal.begin().map_err(fault::unwritten)?;
@@ -248,7 +246,7 @@ impl Store for SledStore {
 
     async fn scan(&self, prefix: &Prefix, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Record)>> {
         let now = self.clock.now();
-        let mut after = after.map(|after| RowKey::from(after.bytes()));
+        let mut after = after.map(|after| KeyBytes::from(after.bytes()));
         let limit = limit.min(MAX_SCAN_ROWS);
         let mut rows = Vec::new();
         while rows.len() < limit {
@@ -297,14 +295,14 @@ impl Drop for SledStore {
 /// Looks at the next records of a scan, live or not, and returns the key to go on after, if there may be more.
 fn scan_turn(
     durable: &Durable,
-    after: Option<RowKey>,
+    after: Option<KeyBytes>,
     prefix: &Prefix,
     now: Timestamp,
     limit: usize,
     rows: &mut Vec<(Key, Record)>,
-) -> Result<Option<RowKey>> {
-    let (first, beyond) = (Bound::Included(RowKey::from(&*prefix.bytes)), after_all_with(&prefix.bytes));
-    let is_before = |key: &RowKey| **key < *prefix.bytes;
+) -> Result<Option<KeyBytes>> {
+    let (first, beyond) = (Bound::Included(KeyBytes::from(&*prefix.bytes)), after_all_with(&prefix.bytes));
+    let is_before = |key: &KeyBytes| **key < *prefix.bytes;
     let (first, beyond) = match (prefix.order, after) {
         (Order::Ascending, Some(after)) if after.starts_with(&prefix.bytes) => (Bound::Excluded(after), beyond),
         (Order::Descending, Some(after)) if after.starts_with(&prefix.bytes) => (first, Bound::Excluded(after)),
@@ -331,14 +329,14 @@ fn scan_turn(
 }
 
 /// The first place after all keys with a prefix, and before the store's own.
-fn after_all_with(prefix: &[u8]) -> Bound<RowKey> {
+fn after_all_with(prefix: &[u8]) -> Bound<KeyBytes> {
     let significant = prefix.iter().rposition(|byte| *byte != u8::MAX).map_or(0, |last| last + 1);
     let mut beyond = prefix[..significant].to_vec();
     match beyond.last_mut() {
         Some(last) => *last += 1,
         None => beyond.push(PART_SPACE),
     }
-    Bound::Excluded(RowKey::from(beyond))
+    Bound::Excluded(KeyBytes::from(beyond))
 }
 
 /// What cannot be stored at all is told before it queues.
@@ -380,7 +378,7 @@ mod tests {
         };
         let forget = async |version| {
             let (answer, answered) = tokio::sync::oneshot::channel();
-            store.queue.push(Job::Forget { records: vec![(RowKey::from(key.bytes()), version)], answer }).unwrap();
+            store.queue.push(Job::Forget { records: vec![(KeyBytes::from(key.bytes()), version)], answer }).unwrap();
             answered.await.unwrap()
         };
         let seen = put(b"old").await;

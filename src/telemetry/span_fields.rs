@@ -17,18 +17,24 @@ pub(crate) struct SpanFields;
 
 /// One object on its way into a string.
 struct Object<'a> {
-    writer: &'a mut dyn Write,
+    text: &'a mut String,
     /// What goes before the next field.
     next: char,
     outcome: fmt::Result,
 }
 
 /// Writes what lies between the quotes of a JSON string (RFC 8259, section 7).
-struct Quoted<'a>(&'a mut dyn Write);
+struct Quoted<'a>(&'a mut String);
+
+/// Bytes that the fields of one of our spans as a rule have room in.
+const USUAL_BYTES: usize = 256;
 
 impl<'a> FormatFields<'a> for SpanFields {
     fn format_fields<R: RecordFields>(&self, mut writer: Writer<'a>, fields: R) -> fmt::Result {
-        Object::write(&mut writer, '{', fields)
+        // The string behind the writer would grow several times.
+        let mut text = String::with_capacity(USUAL_BYTES);
+        Object::write(&mut text, '{', fields)?;
+        writer.write_str(&text)
     }
 
     /// A name that comes twice has the value that comes last: so its reader takes it.
@@ -40,60 +46,61 @@ impl<'a> FormatFields<'a> for SpanFields {
                 '{'
             }
         };
-        Object::write(&mut current.as_writer(), next, fields)
+        Object::write(&mut current.fields, next, fields)
     }
 }
 
 // === impl Object ===
 
 impl<'a> Object<'a> {
-    fn write(writer: &'a mut dyn Write, next: char, fields: impl RecordFields) -> fmt::Result {
-        let mut object = Self { writer, next, outcome: Ok(()) };
+    fn write(text: &'a mut String, next: char, fields: impl RecordFields) -> fmt::Result {
+        let mut object = Self { text, next, outcome: Ok(()) };
         fields.record(&mut object);
         object.outcome?;
         if object.next == '{' {
-            object.writer.write_char('{')?;
+            object.text.push('{');
         }
-        object.writer.write_char('}')
+        object.text.push('}');
+        Ok(())
     }
 
-    fn add(&mut self, field: &Field, value: impl FnOnce(&mut dyn Write) -> fmt::Result) {
-        let next = std::mem::replace(&mut self.next, ',');
-        let add = || {
-            write!(self.writer, "{next}\"{}\":", field.name())?;
-            value(self.writer)
-        };
-        self.outcome = self.outcome.and_then(|()| add());
+    fn add(&mut self, field: &Field, value: impl FnOnce(&mut String) -> fmt::Result) {
+        self.text.push(std::mem::replace(&mut self.next, ','));
+        self.text.push('"');
+        self.text.push_str(field.name());
+        self.text.push_str("\":");
+        self.outcome = self.outcome.and(value(self.text));
     }
 
-    fn add_text(&mut self, field: &Field, text: fmt::Arguments<'_>) {
-        self.add(field, |writer| {
-            writer.write_char('"')?;
-            Quoted(writer).write_fmt(text)?;
-            writer.write_char('"')
+    fn add_text(&mut self, field: &Field, value: impl FnOnce(&mut Quoted) -> fmt::Result) {
+        self.add(field, |text| {
+            text.push('"');
+            value(&mut Quoted(text))?;
+            text.push('"');
+            Ok(())
         });
     }
 }
 
 impl Visit for Object<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.add_text(field, format_args!("{value}"));
+        self.add_text(field, |quoted| quoted.write_str(value));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.add(field, |writer| write!(writer, "{value}"));
+        self.add(field, |text| write!(text, "{value}"));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.add(field, |writer| write!(writer, "{value}"));
+        self.add(field, |text| write!(text, "{value}"));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.add(field, |writer| write!(writer, "{value}"));
+        self.add(field, |text| write!(text, "{value}"));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.add_text(field, format_args!("{value:?}"));
+        self.add_text(field, |quoted| write!(quoted, "{value:?}"));
     }
 }
 
@@ -104,7 +111,7 @@ impl Write for Quoted<'_> {
         let mut rest = text;
         while let Some(at) = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\') || byte.is_ascii_control()) {
             let (plain, escaped) = rest.split_at(at);
-            self.0.write_str(plain)?;
+            self.0.push_str(plain);
             let (special, after) = escaped.split_at(1);
             match special.as_bytes() {
                 [special @ (b'"' | b'\\')] => write!(self.0, "\\{}", char::from(*special))?,
@@ -112,7 +119,8 @@ impl Write for Quoted<'_> {
             }
             rest = after;
         }
-        self.0.write_str(rest)
+        self.0.push_str(rest);
+        Ok(())
     }
 }
 

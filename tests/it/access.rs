@@ -6,6 +6,7 @@ mod dialects;
 mod isolation;
 mod keys;
 mod kill;
+mod names;
 mod nodes;
 mod races;
 mod raw;

@@ -132,7 +132,7 @@ impl Keys {
     }
 
     fn of_feed(&self, tenant: TenantTag, space: &[u8], rest: &[u8]) -> Key {
-        Key::new(self.feed_partition(tenant), [space, &tenant.0, rest].concat())
+        Key::of(self.feed_partition(tenant), &[space, &tenant.0, rest])
     }
 
     fn all_of_feed(&self, tenant: TenantTag, space: u8) -> Prefix {

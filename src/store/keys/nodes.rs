@@ -17,7 +17,7 @@ const PLACE: Partition = Partition::new(0);
 impl Keys {
     /// The sign that a node lives.
     pub fn node(&self, name: &[u8]) -> Key {
-        Key::new(PLACE, [&[META][..], NODE, name].concat())
+        Key::of(PLACE, &[&[META], NODE, name])
     }
 
     pub fn nodes(&self) -> Prefix {
@@ -33,12 +33,12 @@ impl Keys {
     /// Where it is noted which node has a duty.
     pub fn duty(&self, name: &str) -> Key {
         let hash = self.hash(&["duty", name]);
-        Key::new(PLACE, [&[META][..], DUTY, &first::<16>(&hash)].concat())
+        Key::of(PLACE, &[&[META], DUTY, &first::<16>(&hash)])
     }
 
     /// What is written anew whenever a node has changed whose feeds are written, or who is called for them.
     pub fn feeds_changed(&self) -> Key {
-        Key::new(PLACE, [&[META][..], b"feeds"].concat())
+        Key::of(PLACE, &[&[META], b"feeds"])
     }
 
     pub fn duties(&self) -> Prefix {

@@ -26,12 +26,11 @@ use crate::error::Result;
 use crate::store::sled::answers::{Answers, Caller, Homes};
 use crate::store::sled::journal::Journal;
 use crate::store::sled::queue::{Job, Queue};
-use crate::store::sled::record::{self, Header};
-use crate::store::sled::row_key::RowKey;
+use crate::store::sled::record::{self, Encoded, Header};
 use crate::store::sled::settler::Settler;
 use crate::store::sled::table::{Durable, Entry, Table};
 use crate::store::sled::{fault, files};
-use crate::store::{Batch, Commit, Condition, Version, Write};
+use crate::store::{Batch, Commit, Condition, KeyBytes, Version, Write};
 
 /// Owns all writing.
 pub(crate) struct Committer {
@@ -49,6 +48,8 @@ pub(crate) struct Committer {
     settling: Option<Settling>,
     /// Commits of this turn of the journal.
     commits: u32,
+    /// Where records are encoded.
+    buffer: Vec<u8>,
 }
 
 /// A layer that settles.
@@ -76,7 +77,7 @@ struct Meters {
 /// What a group has decided and not yet written.
 #[derive(Default)]
 struct Group {
-    touched: BTreeMap<RowKey, Touched>,
+    touched: BTreeMap<KeyBytes, Touched>,
     answers: Vec<Answer>,
     /// Those who want the journal cleared of all this.
     scrubs: Vec<oneshot::Sender<()>>,
@@ -124,6 +125,7 @@ impl Committer {
             meters: Meters::new(),
             settling: None,
             commits: 0,
+            buffer: Vec::new(),
         }
     }
 
@@ -206,7 +208,7 @@ impl Committer {
                 Answer::Commit(caller, outcome)
             }
             Job::Forget { records, answer } => {
-                let mut is_forgotten = |(key, version): &(RowKey, Version)| forget(key, *version, group, durable);
+                let mut is_forgotten = |(key, version): &(KeyBytes, Version)| forget(key, *version, group, durable);
                 let forgotten = records.iter().filter(|record| is_forgotten(record));
                 Answer::Forget(answer, forgotten.count())
             }
@@ -235,7 +237,7 @@ impl Committer {
                 Write::Delete => None,
                 Write::Put { value, expires_at } => {
                     let header = Header::new(version, *expires_at, key.partition());
-                    Some(record::encode(key.bytes(), header, value)?)
+                    Some(record::encode(key.bytes(), header, value, &mut self.buffer)?)
                 }
             });
         }
@@ -378,7 +380,7 @@ impl Meters {
 impl Group {
     /// What is known of a key, looked up if need be.
     fn look(&mut self, key: &[u8], durable: &Durable) -> Result<&mut Touched> {
-        Ok(match self.touched.entry(RowKey::from(key)) {
+        Ok(match self.touched.entry(KeyBytes::from(key)) {
             btree_map::Entry::Occupied(touched) => touched.into_mut(),
             btree_map::Entry::Vacant(place) => {
                 let entry = durable.find(key)?;
@@ -389,22 +391,21 @@ impl Group {
     }
 
     /// Changes a key that was looked at.
-    fn change(&mut self, key: &[u8], new: Option<(Header, Vec<(RowKey, IVec)>)>) {
+    fn change(&mut self, key: &[u8], new: Option<Encoded>) {
         let old = self.touched.get(key).and_then(|touched| touched.header);
         for part_key in old.iter().flat_map(|old| old.part_keys(key)) {
             self.set(part_key, None, None);
         }
         match new {
-            Some((header, entries)) => {
-                for (entry_key, stored) in entries {
-                    self.set(entry_key, Some(header), Some(stored));
-                }
+            Some(encoded) => {
+                let header = Some(encoded.header);
+                encoded.entries(key).for_each(|(entry_key, stored)| self.set(entry_key, header, Some(stored)));
             }
-            None => self.set(RowKey::from(key), None, None),
+            None => self.set(KeyBytes::from(key), None, None),
         }
     }
 
-    fn set(&mut self, key: RowKey, header: Option<Header>, stored: Option<IVec>) {
+    fn set(&mut self, key: KeyBytes, header: Option<Header>, stored: Option<IVec>) {
         // Nobody looks at a part of a record by itself, and something may lie there.
         let unseen = || Touched { header: None, entry: Entry { stored: None, covers: true }, changed: false };
         let touched = self.touched.entry(key).or_insert_with(unseen);

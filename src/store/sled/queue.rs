@@ -10,8 +10,7 @@ use tokio::sync::oneshot;
 use crate::error::{Error, Kind, Reason, Result};
 use crate::store::sled::answers::Caller;
 use crate::store::sled::fault;
-use crate::store::sled::row_key::RowKey;
-use crate::store::{Batch, Version, Write};
+use crate::store::{Batch, KeyBytes, Version, Write};
 
 /// Most jobs in one group. More would make the first of them wait for the last.
 const MAX_GROUP_JOBS: usize = 256;
@@ -34,7 +33,7 @@ pub(crate) enum Job {
     },
     /// Deletes each key that is still at its version; answers how many were.
     Forget {
-        records: Vec<(RowKey, Version)>,
+        records: Vec<(KeyBytes, Version)>,
         answer: oneshot::Sender<usize>,
     },
     /// Has all that was committed before settle, and clears it from the journal; answers then.

@@ -12,10 +12,9 @@ use sled::IVec;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::id::Partition;
-use crate::store::sled::row_key::RowKey;
 use crate::store::sled::table::Durable;
 use crate::store::space::PART_SPACE;
-use crate::store::{Record, Version};
+use crate::store::{KeyBytes, Record, Version};
 
 /// What the store itself has to know of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +24,15 @@ pub(crate) struct Header {
     pub(crate) partition: Partition,
     /// How many further entries the value goes on in.
     further_parts: u8,
+}
+
+/// A record as its entries hold it.
+pub(crate) struct Encoded {
+    pub(crate) header: Header,
+    /// Lies under the key of the record.
+    first: IVec,
+    /// Each with a key of its own.
+    further: Vec<(KeyBytes, IVec)>,
 }
 
 const HEADER_BYTES: usize = 18;
@@ -44,24 +52,33 @@ impl Header {
     }
 
     /// The keys of the further parts of the record under `key`.
-    pub(crate) fn part_keys(&self, key: &[u8]) -> impl Iterator<Item = RowKey> {
+    pub(crate) fn part_keys(&self, key: &[u8]) -> impl Iterator<Item = KeyBytes> {
         (0..self.further_parts).map(move |number| part_key(key, number))
     }
 }
 
-/// The entries that hold a record, and the header that they begin with.
-pub(crate) fn encode(key: &[u8], mut header: Header, value: &[u8]) -> Result<(Header, Vec<(RowKey, IVec)>)> {
+// === impl Encoded ===
+
+impl Encoded {
+    /// All of them, of the record under `key`.
+    pub(crate) fn entries(self, key: &[u8]) -> impl Iterator<Item = (KeyBytes, IVec)> + use<> {
+        std::iter::once((KeyBytes::from(key), self.first)).chain(self.further)
+    }
+}
+
+/// The entries that hold a record. `buffer` is a place to work in, which is worth keeping.
+pub(crate) fn encode(key: &[u8], mut header: Header, value: &[u8], buffer: &mut Vec<u8>) -> Result<Encoded> {
     let (first, rest) = value.split_at(value.len().min(PART_BYTES));
     let parts = rest.chunks(PART_BYTES);
     header.further_parts = u8::try_from(parts.len()).map_err(Error::internal)?;
-    let mut stored = Vec::with_capacity(HEADER_BYTES + first.len());
-    stored.extend_from_slice(&header.version.0.to_be_bytes());
-    stored.extend_from_slice(&header.expires_at.map_or(NEVER, Timestamp::as_millis).to_be_bytes());
-    stored.extend_from_slice(&[header.partition.index(), header.further_parts]);
-    stored.extend_from_slice(first);
-    let mut entries = vec![(RowKey::from(key), IVec::from(stored))];
-    entries.extend(header.part_keys(key).zip(parts.map(IVec::from)));
-    Ok((header, entries))
+    buffer.clear();
+    buffer.reserve(HEADER_BYTES + first.len());
+    buffer.extend_from_slice(&header.version.0.to_be_bytes());
+    buffer.extend_from_slice(&header.expires_at.map_or(NEVER, Timestamp::as_millis).to_be_bytes());
+    buffer.extend_from_slice(&[header.partition.index(), header.further_parts]);
+    buffer.extend_from_slice(first);
+    let further = header.part_keys(key).zip(parts.map(IVec::from)).collect();
+    Ok(Encoded { header, first: IVec::from(&**buffer), further })
 }
 
 /// Splits an entry into header and the beginning of the value. Error: `Internal` when it is no record of ours.
@@ -94,8 +111,8 @@ pub(crate) fn read(table: &Durable, key: &[u8], stored: &[u8], now: Timestamp) -
     Ok(Some((header, Record { value, version: header.version })))
 }
 
-fn part_key(key: &[u8], number: u8) -> RowKey {
-    let mut part_key = RowKey::with_capacity(key.len() + 2);
+fn part_key(key: &[u8], number: u8) -> KeyBytes {
+    let mut part_key = KeyBytes::with_capacity(key.len() + 2);
     part_key.push(PART_SPACE);
     part_key.extend_from_slice(key);
     part_key.push(number);
@@ -113,12 +130,14 @@ mod tests {
     fn records_come_back_as_they_were_put() {
         let db = sled::Config::new().temporary(true).open().unwrap();
         let table = Table::new(sled::Tree::clone(&db));
+        let mut buffer = Vec::new();
         for expires_at in [None, Some(Timestamp::from_millis(1_001))] {
             for length in [0, 1, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 4 * PART_BYTES + 42] {
                 let value: Vec<u8> = (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect();
                 let header = Header::new(Version(7), expires_at, Partition::new(255));
-                let (header, entries) = encode(b"key", header, &value).unwrap();
-                for (key, stored) in entries {
+                let encoded = encode(b"key", header, &value, &mut buffer).unwrap();
+                let header = encoded.header;
+                for (key, stored) in encoded.entries(b"key") {
                     assert!(stored.len() <= HEADER_BYTES + PART_BYTES);
                     db.insert(key, stored).unwrap();
                 }
@@ -133,9 +152,10 @@ mod tests {
 
     #[test]
     fn a_cut_record_is_an_error() {
-        let (_, entries) = encode(b"k", Header::new(Version(1), None, Partition::new(0)), b"").unwrap();
-        assert!(decode(&entries[0].1).is_ok());
-        assert!(decode(&entries[0].1[..HEADER_BYTES - 1]).is_err());
+        let header = Header::new(Version(1), None, Partition::new(0));
+        let stored = encode(b"k", header, b"", &mut Vec::new()).unwrap().first;
+        assert!(decode(&stored).is_ok());
+        assert!(decode(&stored[..HEADER_BYTES - 1]).is_err());
     }
 
     #[test]

@@ -16,11 +16,10 @@ use crate::error::Result;
 use crate::id::Partition;
 use crate::store::sled::fault;
 use crate::store::sled::record;
-use crate::store::sled::row_key::RowKey;
 use crate::store::sled::table::{Durable, Table};
 use crate::store::sled::tap::Tap;
 use crate::store::space::PART_SPACE;
-use crate::store::{Key, Part, Snapshot, Write};
+use crate::store::{Key, KeyBytes, Part, Snapshot, Write};
 
 /// A store that is being read.
 pub(crate) struct TableSnapshot {
@@ -34,9 +33,9 @@ pub(crate) struct TableSnapshot {
 
 enum Phase {
     /// Walking everything, from after this key on.
-    Walk(Option<RowKey>),
+    Walk(Option<KeyBytes>),
     /// Reading again what has changed.
-    Again(std::vec::IntoIter<RowKey>),
+    Again(std::vec::IntoIter<KeyBytes>),
     Done,
 }
 
@@ -60,10 +59,10 @@ impl TableSnapshot {
         Ok(Self { table, clock, tap, phase: Phase::Walk(None), rounds: 0 })
     }
 
-    fn walk(&mut self, after: Option<RowKey>) -> Result<Part> {
+    fn walk(&mut self, after: Option<KeyBytes>) -> Result<Part> {
         let now = self.clock.now();
         let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let end = Bound::Excluded(RowKey::from_slice(&[PART_SPACE]));
+        let end = Bound::Excluded(KeyBytes::from_slice(&[PART_SPACE]));
         let mut entries = Vec::new();
         let mut last = None;
         self.table.read(|durable| {
@@ -82,7 +81,7 @@ impl TableSnapshot {
     }
 
     /// Reads some of the keys that have changed; when there are none left, begins with those that have changed since.
-    fn again(&mut self, mut keys: std::vec::IntoIter<RowKey>) -> Result<Part> {
+    fn again(&mut self, mut keys: std::vec::IntoIter<KeyBytes>) -> Result<Part> {
         let now = self.clock.now();
         let turn: Vec<_> = keys.by_ref().take(TURN_RECORDS).collect();
         if !turn.is_empty() {
@@ -121,10 +120,10 @@ impl Snapshot for TableSnapshot {
     }
 }
 
-fn read_all(durable: &Durable, keys: impl IntoIterator<Item = RowKey>, now: Timestamp) -> Result<Vec<(Key, Write)>> {
+fn read_all(durable: &Durable, keys: impl IntoIterator<Item = KeyBytes>, now: Timestamp) -> Result<Vec<(Key, Write)>> {
     let mut entries = Vec::new();
     // A part of a record changes with the record.
-    for key in keys.into_iter().filter(|key: &RowKey| key.first() != Some(&PART_SPACE)) {
+    for key in keys.into_iter().filter(|key: &KeyBytes| key.first() != Some(&PART_SPACE)) {
         let stored = durable.get(&key)?;
         let found = stored.map(|stored| live(durable, &key, &stored, now)).transpose()?.flatten();
         // No partition is known of what is gone, and none is needed to forget it.

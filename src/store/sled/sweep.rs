@@ -18,14 +18,13 @@ use tokio::sync::oneshot;
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::Result;
-use crate::store::Version;
 use crate::store::sled::fault;
 use crate::store::sled::presence::KeyFilter;
 use crate::store::sled::queue::{Job, Queue};
 use crate::store::sled::record;
-use crate::store::sled::row_key::RowKey;
 use crate::store::sled::table::Table;
 use crate::store::space::PART_SPACE;
+use crate::store::{KeyBytes, Version};
 
 /// Walks a table for as long as its queue is open.
 pub(crate) struct Sweeper {
@@ -39,7 +38,7 @@ struct Walk {
     /// Takes the key of each record that is seen.
     keys: Arc<KeyFilter>,
     /// Where the next slice begins, exclusively.
-    after: Option<RowKey>,
+    after: Option<KeyBytes>,
 }
 
 /// What one slice came to.
@@ -125,13 +124,13 @@ impl Sweeper {
     /// Looks at the next records, notes their keys and returns the last of them, if there may be more.
     fn look(
         &self,
-        after: Option<&RowKey>,
+        after: Option<&KeyBytes>,
         now: Timestamp,
         keys: &KeyFilter,
-        expired: &mut Vec<(RowKey, Version)>,
-    ) -> Result<Option<RowKey>> {
+        expired: &mut Vec<(KeyBytes, Version)>,
+    ) -> Result<Option<KeyBytes>> {
         let begin = after.cloned().map_or(Bound::Unbounded, Bound::Excluded);
-        let end = Bound::Excluded(RowKey::from_slice(&[PART_SPACE]));
+        let end = Bound::Excluded(KeyBytes::from_slice(&[PART_SPACE]));
         let mut entries = self.table.read(|durable| durable.range(&begin, &end, false, LOOK_RECORDS))?;
         for (key, stored) in &entries {
             keys.note(key);
@@ -146,7 +145,7 @@ impl Sweeper {
         Ok(last.filter(|_| entries.len() + 1 == LOOK_RECORDS))
     }
 
-    async fn forget(&self, records: Vec<(RowKey, Version)>) -> Result<usize> {
+    async fn forget(&self, records: Vec<(KeyBytes, Version)>) -> Result<usize> {
         let (answer, answered) = oneshot::channel();
         self.queue.push(Job::Forget { records, answer })?;
         answered.await.map_err(|_| self.queue.why_unanswered())
@@ -164,8 +163,8 @@ mod tests {
 
     const EXPIRY: Timestamp = Timestamp::from_millis(2_000_000);
 
-    fn key(number: usize) -> RowKey {
-        RowKey::from_slice(&number.to_be_bytes()[4..])
+    fn key(number: usize) -> KeyBytes {
+        KeyBytes::from_slice(&number.to_be_bytes()[4..])
     }
 
     /// A sweeper of a table that holds so many records, of which one has several parts and one expires, and whose queue has
@@ -176,7 +175,9 @@ mod tests {
             let expires_at = (number == expires).then_some(EXPIRY);
             let value = if number == 1 { &[1; MAX_VALUE_BYTES][..] } else { b"value" };
             let header = Header::new(Version(7), expires_at, Partition::new(0));
-            for (key, stored) in record::encode(&key(number), header, value).unwrap().1 {
+            for (key, stored) in
+                record::encode(&key(number), header, value, &mut Vec::new()).unwrap().entries(&key(number))
+            {
                 db.insert(key, stored).unwrap();
             }
         }

@@ -24,9 +24,9 @@ use sled::{IVec, Tree};
 use tracing::warn;
 
 use crate::error::{Error, Result};
+use crate::store::KeyBytes;
 use crate::store::sled::fault::{broken, closed, full, of_sled, under_way};
 use crate::store::sled::presence::{KeyFilter, Presence};
-use crate::store::sled::row_key::RowKey;
 use crate::store::sled::tap::{Tap, Taps};
 
 /// All layers, until the table is closed.
@@ -60,7 +60,7 @@ struct Trees {
 }
 
 /// Commits on top of an older state.
-pub(crate) type Layer = BTreeMap<RowKey, Entry>;
+pub(crate) type Layer = BTreeMap<KeyBytes, Entry>;
 
 /// What a layer knows of a key.
 #[derive(Debug, Clone)]
@@ -71,7 +71,7 @@ pub(crate) struct Entry {
     pub(crate) covers: bool,
 }
 
-type Row = (RowKey, Option<IVec>);
+type Row = (KeyBytes, Option<IVec>);
 type Rows<'a> = Box<dyn Iterator<Item = Result<Row>> + 'a>;
 
 // === impl Table ===
@@ -93,7 +93,7 @@ impl Table {
     }
 
     /// Shows readers what the journal has made durable. Errors: as [`Table::read`].
-    pub(crate) fn apply(&self, changes: impl IntoIterator<Item = (RowKey, Entry)>) -> Result<()> {
+    pub(crate) fn apply(&self, changes: impl IntoIterator<Item = (KeyBytes, Entry)>) -> Result<()> {
         self.change(|layers| {
             for (key, change) in changes {
                 layers.taps.note(&key);
@@ -125,7 +125,7 @@ impl Table {
     }
 
     /// Writes entries of the settling layer into sled, where readers do not yet look for them. Errors: as [`Table::read`].
-    pub(crate) fn settle<'a>(&self, entries: impl IntoIterator<Item = (&'a RowKey, &'a Entry)>) -> Result<()> {
+    pub(crate) fn settle<'a>(&self, entries: impl IntoIterator<Item = (&'a KeyBytes, &'a Entry)>) -> Result<()> {
         self.read(|durable| {
             let mut trees = durable.layers.trees()?;
             for (key, entry) in entries {
@@ -277,17 +277,17 @@ impl Durable<'_> {
     /// crossed.
     pub(crate) fn range(
         &self,
-        first: &Bound<RowKey>,
-        last: &Bound<RowKey>,
+        first: &Bound<KeyBytes>,
+        last: &Bound<KeyBytes>,
         backwards: bool,
         limit: usize,
-    ) -> Result<Vec<(RowKey, IVec)>> {
+    ) -> Result<Vec<(KeyBytes, IVec)>> {
         let trees = self.trees()?;
         let bounds = || (first.clone(), last.clone());
         let in_tree = trees.current()?.range(bounds());
         let in_tree = directed(in_tree, backwards).map(|entry| {
             let (key, stored) = entry.map_err(of_sled)?;
-            Ok((RowKey::from_slice(&key), Some(stored)))
+            Ok((KeyBytes::from_slice(&key), Some(stored)))
         });
         let mut rows: Rows = Box::new(in_tree);
         for layer in [self.layers.settling.as_deref(), Some(&self.layers.fresh)].into_iter().flatten() {
@@ -390,7 +390,7 @@ mod tests {
     fn apply(table: &Table, changes: &[(&str, Option<&str>)]) {
         let changes = changes.iter().map(|(key, stored)| {
             let covers = table.read(|durable| durable.find(key.as_bytes())).unwrap().covers;
-            (RowKey::from(key.as_bytes()), Entry { stored: stored.map(IVec::from), covers })
+            (KeyBytes::from(key.as_bytes()), Entry { stored: stored.map(IVec::from), covers })
         });
         table.apply(changes.collect::<Vec<_>>()).unwrap();
     }
@@ -398,7 +398,7 @@ mod tests {
     /// Everything in order, the same by single reads, and the same backwards.
     fn seen(table: &Table) -> String {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        let bounds = [Bound::Excluded(RowKey::from_slice(b"a")), Bound::Excluded(RowKey::from_slice(b"z"))];
+        let bounds = [Bound::Excluded(KeyBytes::from_slice(b"a")), Bound::Excluded(KeyBytes::from_slice(b"z"))];
         let all = |backwards| {
             let rows = table.read(|durable| durable.range(&bounds[0], &bounds[1], backwards, usize::MAX)).unwrap();
             for (key, stored) in &rows {
@@ -460,10 +460,10 @@ mod tests {
         /// What is being filled, where it lies, and how far it is.
         next: Option<(sled::Db, PathBuf, Option<IVec>)>,
         table: Table,
-        model: BTreeMap<RowKey, IVec>,
+        model: BTreeMap<KeyBytes, IVec>,
         /// What settles, how much of it has, and what of it was in the tree before.
         settling: Option<(Arc<Layer>, usize, Vec<Row>)>,
-        walk: Option<(Arc<KeyFilter>, Option<RowKey>)>,
+        walk: Option<(Arc<KeyFilter>, Option<KeyBytes>)>,
         dice: u64,
         values: u32,
         ruled_out: usize,
@@ -629,8 +629,8 @@ mod tests {
         }
     }
 
-    fn key(number: u64) -> RowKey {
-        RowKey::from_slice(&[b'k', u8::try_from(number).unwrap()])
+    fn key(number: u64) -> KeyBytes {
+        KeyBytes::from_slice(&[b'k', u8::try_from(number).unwrap()])
     }
 
     #[test]
@@ -656,7 +656,7 @@ mod tests {
             work.check();
             assert!(work.absent > 0 && work.ruled_out == work.absent, "{} of {}", work.ruled_out, work.absent);
             let rows = work.db.as_ref().unwrap().iter().map(Result::unwrap);
-            let rows = rows.map(|(key, stored)| (RowKey::from_slice(&key), stored));
+            let rows = rows.map(|(key, stored)| (KeyBytes::from_slice(&key), stored));
             assert!(rows.eq(work.model.clone()), "what is deleted does not stay in sled");
         }
     }
@@ -666,7 +666,7 @@ mod tests {
         const KEYS: u64 = 4_000;
         const ROUNDS: u64 = 60;
         let (_db, table) = table();
-        let key = |number: u64| RowKey::from_slice(&number.to_be_bytes());
+        let key = |number: u64| KeyBytes::from_slice(&number.to_be_bytes());
         let is_over = AtomicBool::new(false);
         let walk = || {
             let (keys, mut begin) = (table.begin_walk().unwrap(), Bound::Unbounded);

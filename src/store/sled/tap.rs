@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::error::Result;
+use crate::store::KeyBytes;
 use crate::store::sled::fault;
-use crate::store::sled::row_key::RowKey;
 
 /// Notes which keys change.
 #[derive(Default)]
@@ -13,7 +13,7 @@ pub(crate) struct Tap(Mutex<Noted>);
 
 #[derive(Default)]
 struct Noted {
-    keys: BTreeSet<RowKey>,
+    keys: BTreeSet<KeyBytes>,
     ran_over: bool,
 }
 
@@ -27,7 +27,7 @@ const MOST_NOTED: usize = 1_000_000;
 // === impl Tap ===
 
 impl Tap {
-    fn note(&self, key: &RowKey) {
+    fn note(&self, key: &KeyBytes) {
         // Nothing panics while it is held.
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if noted.ran_over {
@@ -41,7 +41,7 @@ impl Tap {
     }
 
     /// All that was noted since the last time.
-    pub(crate) fn take(&self) -> Result<BTreeSet<RowKey>> {
+    pub(crate) fn take(&self) -> Result<BTreeSet<KeyBytes>> {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if noted.ran_over { Err(fault::too_slow()) } else { Ok(std::mem::take(&mut noted.keys)) }
     }
@@ -57,7 +57,7 @@ impl Taps {
     }
 
     /// Tells those who still listen that a key changes.
-    pub(crate) fn note(&mut self, key: &RowKey) {
+    pub(crate) fn note(&mut self, key: &KeyBytes) {
         if self.0.is_empty() {
             return;
         }
@@ -79,7 +79,7 @@ mod tests {
     fn a_tap_that_runs_over_ends_the_reading_and_holds_nothing() {
         let mut taps = Taps::default();
         let tap = taps.add();
-        let key = |number: usize| RowKey::from_slice(&number.to_be_bytes());
+        let key = |number: usize| KeyBytes::from_slice(&number.to_be_bytes());
         (0..MOST_NOTED).for_each(|number| taps.note(&key(number)));
         taps.note(&key(0));
         assert_eq!(tap.take().unwrap().len(), MOST_NOTED, "a key that is known takes no more room");

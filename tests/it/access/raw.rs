@@ -32,11 +32,23 @@ pub(crate) async fn call(
     message: &DynamicMessage,
 ) -> Result<Vec<u8>, Status> {
     assert_eq!(message.descriptor(), method.input());
+    call_at(channel, Some(key), &path(method), message.encode_to_vec()).await
+}
+
+/// The same at any path.
+pub(crate) async fn call_at(
+    channel: &Channel,
+    key: Option<&str>,
+    path: &str,
+    message: Vec<u8>,
+) -> Result<Vec<u8>, Status> {
     let mut client = tonic::client::Grpc::new(channel.clone());
     client.ready().await.unwrap();
-    let mut request = Request::new(message.encode_to_vec());
-    request.metadata_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
-    let answers = client.server_streaming(request, path(method).parse().unwrap(), Bytes).await?;
+    let mut request = Request::new(message);
+    if let Some(key) = key {
+        request.metadata_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+    }
+    let answers = client.server_streaming(request, path.parse().unwrap(), Bytes).await?;
     Ok(answers.into_inner().message().await?.unwrap_or_default())
 }
 
