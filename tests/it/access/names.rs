@@ -4,8 +4,8 @@ use prost::Message;
 use tonic::Code;
 
 use crate::access::raw::call_at;
+use crate::access::scopes::key;
 use crate::support::gateway::{Gateway, PHONE, start};
-use crate::support::process::KEY;
 
 const SERVICE: &str = "/verigate.verification.v1.VerificationService";
 
@@ -24,7 +24,7 @@ async fn a_method_that_a_service_does_not_have_is_not_served() {
         "",
     ] {
         let path = format!("{SERVICE}{method}");
-        let told = call_at(&channel, Some(KEY), &path, start(PHONE).encode_to_vec()).await.unwrap_err();
+        let told = call_at(&channel, Some(&key("acme")), &path, start(PHONE).encode_to_vec()).await.unwrap_err();
         assert_eq!(told.code(), Code::Unimplemented, "{path}: {told:?}");
     }
     let stranger = call_at(&channel, None, &format!("{SERVICE}/NoSuchMethod"), Vec::new()).await.unwrap_err();
@@ -44,14 +44,14 @@ async fn a_service_that_is_not_there_is_not_served() {
         "/x",
     ];
     for service in close {
-        for key in [Some(KEY), None] {
+        for key in [Some(&*key("acme")), None] {
             let path = format!("{service}/StartVerification");
             let told = call_at(&channel, key, &path, start(PHONE).encode_to_vec()).await.unwrap_err();
             assert_eq!(told.code(), Code::Unimplemented, "{path}: {told:?}");
         }
     }
     let path = format!("{SERVICE}/StartVerification").replacen('/', "//", 1);
-    let told = call_at(&channel, Some(KEY), &path, start(PHONE).encode_to_vec()).await.unwrap_err();
+    let told = call_at(&channel, Some(&key("acme")), &path, start(PHONE).encode_to_vec()).await.unwrap_err();
     assert_eq!(told.code(), Code::Unimplemented, "{told:?}");
     assert!(gateway.whole_inbox().await.is_empty());
 }
