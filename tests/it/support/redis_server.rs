@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
@@ -142,9 +143,18 @@ fn spawn(folder: &Path, program: &Path, settings: &[String]) -> (Child, Pid) {
     (keeper, Pid::from_raw(line.trim().parse().unwrap()).unwrap())
 }
 
-/// A port that nobody has now, and whose neighbour ten thousand further on a Cluster may have.
+/// A port that nobody has now. None of those that the kernel gives to connections on their way out (from 32768 on, as a
+/// rule): one of these may be somebody's before the server has it. Processes begin far from each other.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id().wrapping_mul(613);
+    loop {
+        let turn = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(10_000 + begin.wrapping_add(turn) % 20_000).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 pub(crate) fn cli(port: u16, arguments: &[&str]) -> String {
