@@ -216,7 +216,11 @@ impl SledStore {
             drop((db, data));
             files::wait_until_unlocked(&folder);
         }
-        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(lock) = self.lock.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // A process that is being started by this one holds the file, too, until it has become another program. Where
+            // it cannot be unlocked, that is left for the drop.
+            drop(lock.unlock());
+        }
     }
 
     /// Deletes every expired record now; returns how many. For tests and tools: the store sweeps by itself.
@@ -387,6 +391,20 @@ mod tests {
         assert_eq!(store.get(&key).await.unwrap().unwrap().value, b"new");
         assert_eq!(forget(again).await, 1);
         assert!(store.get(&key).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_closed_store_can_be_opened_whoever_still_holds_its_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = Config { path: directory.path().to_owned(), ..Config::default() };
+        let open = || SledStore::open(&config, Arc::new(ManualClock::new(Timestamp::from_millis(1_000))));
+        let store = open().unwrap();
+        // As a child has it between its fork and its exec.
+        let inherited = store.lock.lock().unwrap().as_ref().unwrap().try_clone().unwrap();
+        assert!(open().is_err(), "one that is open is in use");
+        store.close();
+        assert!(open().is_ok());
+        drop(inherited);
     }
 
     #[test]

@@ -90,10 +90,11 @@ async fn room_elsewhere_does_not_use_up_the_attempts_of_a_send() {
 #[tokio::test]
 async fn who_waits_costs_the_store_nothing_and_is_served_in_order() {
     let floor = Floor::with(&one_vendor(&[("only", 1, TAKES_A_SECOND)], LONGEST_LINE)).await;
-    for last in 100..120 {
-        floor.send(number(last)).await;
+    for waiting in 0..20 {
+        floor.send(number(100 + waiting)).await;
+        // Before the next one comes, so that they stand in this order.
+        floor.until_waiting("only", waiting).await;
     }
-    floor.until_waiting("only", 19).await;
     // Of the one under way and of the others only that they were accepted.
     assert_eq!(floor.work().commits, 20);
     let before = floor.work();
