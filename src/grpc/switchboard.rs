@@ -22,8 +22,8 @@ use crate::proto::verification::v1::verification_service_server::VerificationSer
 type Verification = Guarded<VerificationServiceServer<VerificationApi>>;
 type Messaging = Guarded<MessagingServiceServer<MessagingApi>>;
 
-/// All services. Those two that nearly all calls are for are reached directly; a router takes several percent of what
-/// such a call costs, for it boxes and copies, and notes what it found of a path.
+/// All services. Those two that nearly all calls are for are reached directly; a router takes some three percent
+/// of what such a call costs, for it boxes and copies, and notes what it found of a path.
 #[derive(Clone)]
 pub struct Switchboard {
     verification: Verification,

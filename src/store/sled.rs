@@ -134,7 +134,7 @@ const SCAN_TURN_RECORDS: usize = 128;
 /// looks at a journal without opening the store.
 pub fn read_journal(files: &[Vec<u8>; 2]) -> Option<Vec<JournalEntry>> {
     let found = Found::read(files, false).ok()?;
-    let entry = |(key, stored): (IVec, Option<IVec>)| (key.to_vec(), stored.map(|stored| stored.to_vec()));
+    let entry = |(key, stored): (KeyBytes, Option<IVec>)| (key.to_vec(), stored.map(|stored| stored.to_vec()));
     Some(found.changes.into_iter().map(entry).collect())
 }
 
@@ -172,7 +172,7 @@ impl SledStore {
             pace: Arc::new(Pace::new(config.journal_bytes)),
         };
         let mut journal = recovered.journal;
-        let known = |(key, stored): (IVec, _)| (KeyBytes::from(&*key), Entry { stored, covers: true });
+        let known = |(key, stored)| (key, Entry { stored, covers: true });
         table.apply(recovered.changes.into_iter().map(known))?;
         settler.settle(&*table.freeze()?)?;
         journal.begin().map_err(fault::unwritten)?;

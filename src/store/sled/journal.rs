@@ -21,6 +21,7 @@ use std::path::Path;
 use sled::IVec;
 
 use crate::error::Result;
+use crate::store::KeyBytes;
 use crate::store::sled::fault::cannot_open;
 
 /// The writing end.
@@ -47,14 +48,14 @@ pub(crate) type Change<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// What the files held, oldest first, and the journal to go on with.
 pub(crate) struct Recovered {
-    pub(crate) changes: Vec<(IVec, Option<IVec>)>,
+    pub(crate) changes: Vec<(KeyBytes, Option<IVec>)>,
     pub(crate) journal: Journal,
 }
 
 /// What the texts of both files hold.
 pub(crate) struct Found {
     /// Oldest first.
-    pub(crate) changes: Vec<(IVec, Option<IVec>)>,
+    pub(crate) changes: Vec<(KeyBytes, Option<IVec>)>,
     /// The place of the file that was written last.
     newest: usize,
     turn: u64,
@@ -68,7 +69,7 @@ struct Head {
 
 /// The frames of one file.
 struct Replay {
-    changes: Vec<(IVec, Option<IVec>)>,
+    changes: Vec<(KeyBytes, Option<IVec>)>,
     end: u64,
 }
 
@@ -302,7 +303,7 @@ fn frame_at(text: &[u8], at: u64, turn: u64) -> Option<&[u8]> {
     (!payload.is_empty() && crc(turn, at, payload) == u32::from_be_bytes(*found)).then_some(payload)
 }
 
-fn parse(mut payload: &[u8]) -> Option<Vec<(IVec, Option<IVec>)>> {
+fn parse(mut payload: &[u8]) -> Option<Vec<(KeyBytes, Option<IVec>)>> {
     let mut changes = Vec::new();
     while !payload.is_empty() {
         let (key_bytes, rest) = payload.split_first_chunk()?;
@@ -311,7 +312,7 @@ fn parse(mut payload: &[u8]) -> Option<Vec<(IVec, Option<IVec>)>> {
         let value_bytes = u32::from_be_bytes(*value_bytes);
         let stored_bytes = if value_bytes == DELETED { 0 } else { usize::try_from(value_bytes).ok()? };
         let (stored, rest) = rest.split_at_checked(stored_bytes)?;
-        changes.push((IVec::from(key), (value_bytes != DELETED).then(|| IVec::from(stored))));
+        changes.push((KeyBytes::from(key), (value_bytes != DELETED).then(|| IVec::from(stored))));
         payload = rest;
     }
     Some(changes)
@@ -344,11 +345,11 @@ mod tests {
         }
     }
 
-    fn texts(changes: &[(IVec, Option<IVec>)]) -> Vec<String> {
-        let text = |bytes: &IVec| String::from_utf8(bytes.to_vec()).unwrap();
+    fn texts(changes: &[(KeyBytes, Option<IVec>)]) -> Vec<String> {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         changes
             .iter()
-            .map(|(key, stored)| format!("{}={}", text(key), stored.as_ref().map_or("-".into(), text)))
+            .map(|(key, stored)| format!("{}={}", text(key), stored.as_deref().map_or("-".into(), text)))
             .collect()
     }
 

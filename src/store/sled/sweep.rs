@@ -175,11 +175,8 @@ mod tests {
             let expires_at = (number == expires).then_some(EXPIRY);
             let value = if number == 1 { &[1; MAX_VALUE_BYTES][..] } else { b"value" };
             let header = Header::new(Version(7), expires_at, Partition::new(0));
-            for (key, stored) in
-                record::encode(&key(number), header, value, &mut Vec::new()).unwrap().entries(&key(number))
-            {
-                db.insert(key, stored).unwrap();
-            }
+            let encoded = record::encode(&key(number), header, value, &mut Vec::new()).unwrap();
+            encoded.entries(&key(number)).for_each(|(key, stored)| drop(db.insert(key, stored).unwrap()));
         }
         let (table, queue) = (Arc::new(Table::new(sled::Tree::clone(&db))), Arc::new(Queue::new(0)));
         let clock = ManualClock::new(EXPIRY);
