@@ -250,8 +250,9 @@ async fn sends_that_wait_are_not_read_again_for_a_new_one() {
     floor.until_waiting("stuck", 300).await;
     let beside_others = work_of_later_messages(&floor).await;
     assert_eq!(alone.commits, beside_others.commits);
-    // How often the worker looks depends on who runs when; what it reads then does not grow.
-    assert!(beside_others.scans <= 100 && beside_others.rows <= 8 * beside_others.scans, "{alone:?} {beside_others:?}");
+    // How often the worker looks, and what it finds then, depends on who runs when. To read those that wait again for each of
+    // the ten would take 3,000 rows.
+    assert!(beside_others.scans <= 100 && beside_others.rows <= 1_000, "{alone:?} {beside_others:?}");
     assert!(beside_others.gets <= 50, "{alone:?} {beside_others:?}");
 }
 
